@@ -1,0 +1,157 @@
+/* cpu.c - what this CPU and operating system offer, read once; and which instruction set that means.
+ * Knows no kernel. */
+#include "cpu.h"
+
+#include <stddef.h>
+
+#include "dwconv.h"
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define DW_X86 1
+#if defined(_MSC_VER) && !defined(__clang__)
+#include <immintrin.h>
+#include <intrin.h>
+#else
+#include <cpuid.h>
+#endif
+#endif
+#if defined(__aarch64__) || defined(_M_ARM64)
+#define DW_ARM64 1
+#endif
+
+#ifdef DW_X86
+
+static void cpuid(unsigned leaf, unsigned sub, unsigned r[4]) {
+#if defined(_MSC_VER) && !defined(__clang__)
+    int out[4];
+    __cpuidex(out, (int)leaf, (int)sub);
+    for (int i = 0; i < 4; i++) r[i] = (unsigned)out[i];
+#else
+    __cpuid_count(leaf, sub, r[0], r[1], r[2], r[3]);
+#endif
+}
+
+/* XCR0: the register files that the operating system saves on a context switch. */
+static unsigned xgetbv0(void) {
+#if defined(_MSC_VER) && !defined(__clang__)
+    return (unsigned)_xgetbv(0);
+#else
+    unsigned low, high;
+    __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    return low;
+#endif
+}
+
+/* Bits as in Intel's Software Developer's Manual, volume 2A, CPUID, and volume 1, 13.3 (XCR0). */
+static unsigned detect(void) {
+    enum { OSXSAVE = 1u << 27, AVX = 1u << 28, FMA = 1u << 12 };
+    enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xe6 };
+    unsigned r[4], flags = 0;
+    cpuid(0, 0, r);
+    if (r[0] < 7) return 0;
+    cpuid(1, 0, r);
+    if (!(r[2] & OSXSAVE) || !(r[2] & AVX)) return 0;
+    const unsigned xcr0 = xgetbv0();
+    if ((xcr0 & XCR0_YMM) != XCR0_YMM) return 0;
+    flags |= DW_CPU_AVX;
+    if (r[2] & FMA) flags |= DW_CPU_FMA;
+    cpuid(7, 0, r);
+    if (r[1] & (1u << 5)) flags |= DW_CPU_AVX2;
+    if ((xcr0 & XCR0_ZMM) != XCR0_ZMM) return flags;
+    if (r[1] & (1u << 16)) flags |= DW_CPU_AVX512F;
+    if (r[1] & (1u << 17)) flags |= DW_CPU_AVX512DQ;
+    if (r[1] & (1u << 30)) flags |= DW_CPU_AVX512BW;
+    if (r[1] & (1u << 31)) flags |= DW_CPU_AVX512VL;
+    return flags;
+}
+
+#elif defined(DW_ARM64)
+static unsigned detect(void) { return DW_CPU_NEON; } /* part of the AArch64 base */
+#else
+static unsigned detect(void) { return 0; }
+#endif
+
+unsigned dw_cpu_flags(void) {
+    /* CPUID traps to the hypervisor in a virtual machine (tens of microseconds), so its answer is kept.
+     * Threads that race here store the same value; the accesses are atomic. Bit 31 says 'known'. */
+    enum { KNOWN_SHIFT = 31 };
+#if defined(_MSC_VER) && !defined(__clang__)
+    static volatile long known;
+    if (!known) _InterlockedExchange(&known, (long)(detect() | 1u << KNOWN_SHIFT));
+    return (unsigned)known & ~(1u << KNOWN_SHIFT);
+#else
+    static unsigned known;
+    unsigned flags = __atomic_load_n(&known, __ATOMIC_RELAXED);
+    if (!flags) {
+        flags = detect() | 1u << KNOWN_SHIFT;
+        __atomic_store_n(&known, flags, __ATOMIC_RELAXED);
+    }
+    return flags & ~(1u << KNOWN_SHIFT);
+#endif
+}
+
+/* One row per instruction set, in the order of dw_isa. */
+static const struct {
+    const char *name;
+    int compiled;
+    unsigned needs;
+} isas[DW_ISA_COUNT] = {
+#ifdef DW_X86
+    {"portable", 1, 0},
+    {"neon", 0, DW_CPU_NEON},
+    {"avx2", 1, DW_CPU_AVX2 | DW_CPU_FMA},
+    {"avx512", 1, DW_CPU_AVX2 | DW_CPU_FMA | DW_CPU_AVX512F | DW_CPU_AVX512VL | DW_CPU_AVX512BW | DW_CPU_AVX512DQ},
+#else
+    {"portable", 1, 0},
+#ifdef DW_ARM64
+    {"neon", 1, DW_CPU_NEON},
+#else
+    {"neon", 0, DW_CPU_NEON},
+#endif
+    {"avx2", 0, DW_CPU_AVX2},
+    {"avx512", 0, DW_CPU_AVX512F},
+#endif
+};
+
+static int is_isa(dw_isa isa) { return isa >= 0 && isa < DW_ISA_COUNT; }
+
+const char *dw_isa_name(dw_isa isa) { return is_isa(isa) ? isas[isa].name : NULL; }
+
+int dw_isa_compiled(dw_isa isa) { return is_isa(isa) && isas[isa].compiled; }
+
+int dw_isa_available(dw_isa isa) {
+    return dw_isa_compiled(isa) && (dw_cpu_flags() & isas[isa].needs) == isas[isa].needs;
+}
+
+dw_isa dw_isa_best(void) {
+    for (int isa = DW_ISA_COUNT - 1; isa > DW_ISA_PORTABLE; isa--)
+        if (dw_isa_available((dw_isa)isa)) return (dw_isa)isa;
+    return DW_ISA_PORTABLE;
+}
+
+int dw_cpu_feature(int index, const char **name) {
+    static const struct {
+        const char *name;
+        unsigned flag;
+    } features[] = {{"avx", DW_CPU_AVX},           {"avx2", DW_CPU_AVX2},         {"fma", DW_CPU_FMA},
+                    {"avx512f", DW_CPU_AVX512F},   {"avx512vl", DW_CPU_AVX512VL}, {"avx512bw", DW_CPU_AVX512BW},
+                    {"avx512dq", DW_CPU_AVX512DQ}, {"neon", DW_CPU_NEON}};
+    if (index < 0 || index >= (int)(sizeof features / sizeof *features)) {
+        *name = NULL;
+        return 0;
+    }
+    *name = features[index].name;
+    return (dw_cpu_flags() & features[index].flag) != 0;
+}
+
+const char *dw_compiler(void) {
+#if defined(__clang__)
+    return "clang " __clang_version__;
+#elif defined(__GNUC__)
+    return "gcc " __VERSION__;
+#elif defined(_MSC_VER)
+    return "msvc";
+#else
+    return "unknown";
+#endif
+}

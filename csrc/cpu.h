@@ -1,0 +1,18 @@
+/* cpu.h - which instruction sets this CPU and operating system offer. */
+#ifndef DW_CPU_H
+#define DW_CPU_H
+
+enum {
+    DW_CPU_AVX = 1 << 0,
+    DW_CPU_AVX2 = 1 << 1,
+    DW_CPU_FMA = 1 << 2,
+    DW_CPU_AVX512F = 1 << 3,
+    DW_CPU_AVX512VL = 1 << 4,
+    DW_CPU_AVX512BW = 1 << 5,
+    DW_CPU_AVX512DQ = 1 << 6,
+    DW_CPU_NEON = 1 << 7
+};
+
+unsigned dw_cpu_flags(void); /* DW_CPU_* that may be used: the OS saves the registers, too */
+
+#endif

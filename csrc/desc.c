@@ -1,0 +1,78 @@
+/* desc.c - checks a dw_desc: after it, no size or offset that the library computes can overflow. */
+#include "desc.h"
+
+#include <stddef.h>
+
+/* *total = a + b * c for a, b, c >= 0; returns 0 if that does not fit. */
+static int add_product(int64_t a, int64_t b, int64_t c, int64_t *total) {
+    if (c > 0 && b > (INT64_MAX - a) / c) return 0;
+    *total = a + b * c;
+    return 1;
+}
+
+int64_t dw_item_size(dw_dtype dtype) { return dtype == DW_F32 ? 4 : 8; }
+
+int dw_bytes(int64_t item, const int64_t *sizes, int count, int64_t *bytes) {
+    *bytes = item;
+    for (int i = 0; i < count; i++)
+        if (!add_product(0, *bytes, sizes[i], bytes)) return 0;
+    return *bytes <= PTRDIFF_MAX;
+}
+
+/* One dimension: out = floor((before + in + after - reach) / stride) + 1, reach = (kernel - 1) * dilation + 1. */
+static dw_status output_length(int64_t in, int64_t before, int64_t after, int64_t kernel, int64_t dilation,
+                               int64_t stride, int64_t *out) {
+    int64_t padded, reach;
+    if (!add_product(before, in, 1, &padded) || !add_product(padded, after, 1, &padded)) return DW_ERR_OVERFLOW;
+    if (!add_product(1, kernel - 1, dilation, &reach)) return DW_ERR_OUTPUT;
+    if (reach > padded) return DW_ERR_OUTPUT;
+    *out = (padded - reach) / stride + 1;
+    return DW_OK;
+}
+
+dw_status dw_output_size(const dw_desc *d, int64_t *oh, int64_t *ow) {
+    if (!d || !oh || !ow) return DW_ERR_NULL;
+    if (d->dtype != DW_F32 && d->dtype != DW_F64) return DW_ERR_DTYPE;
+    if (d->activation < DW_LINEAR || d->activation > DW_RELU6) return DW_ERR_ACTIVATION;
+    if (d->batch < 0 || d->height < 1 || d->width < 1 || d->channels < 1 || d->multiplier < 1)
+        return DW_ERR_SHAPE;
+    if (d->kernel_h < 1 || d->kernel_w < 1) return DW_ERR_KERNEL;
+    if (d->stride_h < 1 || d->stride_w < 1) return DW_ERR_STRIDE;
+    if (d->dilation_h < 1 || d->dilation_w < 1) return DW_ERR_DILATION;
+    if (d->pad_top < 0 || d->pad_bottom < 0 || d->pad_left < 0 || d->pad_right < 0) return DW_ERR_PADDING;
+
+    dw_status status = output_length(d->height, d->pad_top, d->pad_bottom, d->kernel_h, d->dilation_h,
+                                     d->stride_h, oh);
+    if (status != DW_OK) return status;
+    status = output_length(d->width, d->pad_left, d->pad_right, d->kernel_w, d->dilation_w, d->stride_w, ow);
+    if (status != DW_OK) return status;
+
+    /* The arrays themselves; an empty batch counts as one image, whose offsets the plan computes. */
+    const int64_t n = d->batch > 0 ? d->batch : 1, item = dw_item_size(d->dtype);
+    const int64_t x[] = {n, d->height, d->width, d->channels};
+    const int64_t y[] = {n, *oh, *ow, d->channels, d->multiplier};
+    const int64_t kernel[] = {d->kernel_h, d->kernel_w, d->channels, d->multiplier};
+    int64_t bytes;
+    if (!dw_bytes(item, x, 4, &bytes) || !dw_bytes(item, y, 5, &bytes) || !dw_bytes(item, kernel, 4, &bytes))
+        return DW_ERR_OVERFLOW;
+    return DW_OK;
+}
+
+const char *dw_status_text(dw_status status) {
+    switch (status) {
+    case DW_OK: return "ok";
+    case DW_ERR_NULL: return "a required pointer is NULL";
+    case DW_ERR_DTYPE: return "the dtype is neither float32 nor float64";
+    case DW_ERR_ACTIVATION: return "the activation is not one that is fused";
+    case DW_ERR_ISA: return "the instruction set is not available on this CPU or in this build";
+    case DW_ERR_SHAPE: return "height, width, channels and multiplier must be at least 1, batch at least 0";
+    case DW_ERR_KERNEL: return "the kernel size must be at least 1";
+    case DW_ERR_STRIDE: return "strides must be at least 1";
+    case DW_ERR_DILATION: return "dilations must be at least 1";
+    case DW_ERR_PADDING: return "paddings must not be negative";
+    case DW_ERR_OUTPUT: return "the output would be empty: the dilated kernel is larger than the padded input";
+    case DW_ERR_OVERFLOW: return "a size does not fit the address space";
+    case DW_ERR_NOMEM: return "out of memory";
+    }
+    return "unknown status";
+}

@@ -1,0 +1,104 @@
+/* dwconv.h - depthwise convolution on a CPU: the public C API (C11 and C++).
+ *
+ * A `dw_desc` is a plain wish: sizes, strides, padding. `dw_plan_create` checks it once, packs the
+ * weights and returns an opaque, immutable `dw_plan`; `dw_plan_run` cannot fail and may be called on one
+ * plan from any number of threads at once.
+ *
+ * Shape letters, used at every array argument:
+ *   N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel height/width,
+ *   OH/OW output height/width, OC = C*M output channels (channel c, multiplier m -> c*M + m).
+ *
+ * Arrays: x (N, H, W, C), kernel (kh, kw, C, M), bias (OC), y (N, OH, OW, OC), row-major, no gaps,
+ * any alignment that suits the element type. No byte outside of them is read or written.
+ *
+ * Results: each output element starts from its bias and adds its valid taps row by row, left to right,
+ * one fused multiply-add each; taps in the padding are skipped, not multiplied by zero. That order is the
+ * same in every kernel, so the result is the same to the bit on every instruction set (NaN payloads aside).
+ */
+#ifndef DWCONV_H
+#define DWCONV_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum dw_status {
+    DW_OK = 0,
+    DW_ERR_NULL,       /* a required pointer is NULL */
+    DW_ERR_DTYPE,      /* dtype is none of dw_dtype */
+    DW_ERR_ACTIVATION, /* activation is none of dw_activation */
+    DW_ERR_ISA,        /* not an instruction set of this build and this CPU */
+    DW_ERR_SHAPE,      /* batch < 0, or height, width, channels or multiplier < 1 */
+    DW_ERR_KERNEL,     /* kernel_h or kernel_w < 1 */
+    DW_ERR_STRIDE,     /* a stride < 1 */
+    DW_ERR_DILATION,   /* a dilation < 1 */
+    DW_ERR_PADDING,    /* a padding < 0 */
+    DW_ERR_OUTPUT,     /* the kernel, dilated, is larger than the padded input */
+    DW_ERR_OVERFLOW,   /* a size does not fit the address space */
+    DW_ERR_NOMEM       /* the plan could not be allocated */
+} dw_status;
+
+typedef enum dw_dtype { DW_F32 = 0, DW_F64 = 1 } dw_dtype;
+
+typedef enum dw_activation {
+    DW_LINEAR = 0,
+    DW_RELU = 1, /* y < 0 ? 0 : y; NaN stays NaN */
+    DW_RELU6 = 2 /* relu, then y > 6 ? 6 : y */
+} dw_activation;
+
+typedef enum dw_isa {
+    DW_ISA_AUTO = -1, /* the widest that this CPU and OS offer */
+    DW_ISA_PORTABLE = 0,
+    DW_ISA_NEON = 1,
+    DW_ISA_AVX2 = 2,
+    DW_ISA_AVX512 = 3,
+    DW_ISA_COUNT = 4
+} dw_isa;
+
+typedef struct dw_desc {
+    int64_t batch, height, width, channels; /* N, H, W, C of x */
+    int64_t multiplier;                     /* M */
+    int64_t kernel_h, kernel_w;             /* kh, kw */
+    int64_t stride_h, stride_w;
+    int64_t dilation_h, dilation_w;
+    int64_t pad_top, pad_bottom, pad_left, pad_right;
+    dw_dtype dtype;
+    dw_activation activation;
+} dw_desc;
+
+typedef struct dw_plan dw_plan;
+
+/* Output size of `desc` in *oh and *ow; every other field is checked too, nothing is allocated. */
+dw_status dw_output_size(const dw_desc *desc, int64_t *oh, int64_t *ow);
+
+/* kernel (kh, kw, C, M) and bias (OC) of desc->dtype are copied; bias may be NULL for none. On failure
+ * *plan is NULL. */
+dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
+                         dw_plan **plan);
+void dw_plan_destroy(dw_plan *plan); /* NULL is fine */
+
+/* x (N, H, W, C) -> y (N, OH, OW, OC). The arrays must not overlap. */
+void dw_plan_run(const dw_plan *plan, const void *x, void *y);
+
+dw_isa dw_plan_isa(const dw_plan *plan);
+/* The kernel that does most of the work, like "k3x3s1_t4x2_avx512"; lives as long as the library. */
+const char *dw_plan_kernel(const dw_plan *plan);
+
+/* A short text in English for a status; never NULL. */
+const char *dw_status_text(dw_status status);
+
+const char *dw_isa_name(dw_isa isa);  /* "portable", "neon", "avx2", "avx512"; NULL if there is none */
+int dw_isa_compiled(dw_isa isa);      /* part of this build? */
+int dw_isa_available(dw_isa isa);     /* part of this build and usable on this CPU and OS? */
+dw_isa dw_isa_best(void);             /* the widest available */
+/* Walks the CPU features that matter here: stores the name of feature `index` and returns whether this CPU
+ * and OS offer it; the name is NULL past the last one. */
+int dw_cpu_feature(int index, const char **name);
+const char *dw_compiler(void);        /* the compiler of this build, with its version */
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,45 @@
+/* names.h - lets a vector header and kernels.inc be plain C that is included once per dtype.
+ *
+ * With DW_BITS defined as 32 (or 64), `vec_load` reads vec_load_f32_avx2 to the compiler, and so on. */
+#ifndef DW_NAMES_H
+#define DW_NAMES_H
+
+#define DW_PASTE_(name, bits, isa) name##_f##bits##_##isa
+#define DW_PASTE(name, bits, isa) DW_PASTE_(name, bits, isa)
+#define DW_NAME(name) DW_PASTE(name, DW_BITS, DW_ISA)
+
+#define DW_STRING_(x) #x
+#define DW_STRING(x) DW_STRING_(x)
+
+/* The vocabulary of a vector header; vec_portable.h says what each word means. */
+#define real DW_NAME(real)
+#define vec DW_NAME(vec)
+#define vec_map DW_NAME(vec_map)
+#define LANES DW_NAME(LANES)
+#define vec_set1 DW_NAME(vec_set1)
+#define vec_load DW_NAME(vec_load)
+#define vec_store DW_NAME(vec_store)
+#define vec_load_part DW_NAME(vec_load_part)
+#define vec_store_part DW_NAME(vec_store_part)
+#define vec_fma DW_NAME(vec_fma)
+#define vec_clamp DW_NAME(vec_clamp)
+#define vec_map_load DW_NAME(vec_map_load)
+#define vec_spread DW_NAME(vec_spread)
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define DW_INLINE static __forceinline
+#else
+#define DW_INLINE static inline __attribute__((always_inline, unused))
+#endif
+
+/* Loops over compile-time sizes must vanish, or the sums land in memory. clang ignores gcc's pragma without
+ * a word, hence one spelling each. */
+#if defined(__clang__)
+#define DW_UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define DW_UNROLL _Pragma("GCC unroll 64")
+#else
+#define DW_UNROLL
+#endif
+
+#endif

@@ -1,0 +1,18 @@
+/* neon.c - the kernels for AArch64 NEON. */
+#if defined(__aarch64__) || defined(_M_ARM64)
+#include "../kernels.h"
+
+#define DW_ISA neon
+#define DW_TILES DW_TILES_32_REGISTERS
+
+#define DW_BITS 32
+#include "vec_neon.h"
+#include "../kernels.inc"
+#undef DW_BITS
+
+#define DW_BITS 64
+#include "vec_neon.h"
+#include "../kernels.inc"
+#else
+typedef int dw_neon_is_not_for_this_processor; /* C wants a declaration in every file */
+#endif

@@ -1,0 +1,90 @@
+/* kernels.h - the waist between the plan, which knows no vector, and the kernels, which know no plan:
+ * the arguments of one kernel call, the lists of compile-time sizes, and the table of one instruction set.
+ *
+ * Vertical stride, dilation and padding never reach a kernel: they are in its row pointers. Dilation does
+ * not reach a tile kernel in width either: the columns of one dilation phase are a dense problem whose
+ * columns lie `x_col` elements apart.
+ */
+#ifndef DW_KERNELS_H
+#define DW_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dwconv.h"
+
+/* Where one block of `lanes` output channels lies. Blocks may overlap: the last begins `lanes` channels
+ * before the end, so that full vectors do for any number of channels >= lanes. */
+typedef struct dw_block {
+    ptrdiff_t x, y;  /* first input channel, first output channel */
+    int32_t x_count; /* input channels it reads, <= lanes */
+    int32_t y_count; /* output channels it writes: lanes, or all of them if there are fewer */
+} dw_block;
+
+/* One kernel call: `cols` output columns, beginning at column `col`, of the channel blocks
+ * [block, block_end), for the output rows of one tile (the general kernel: one row).
+ * Steps and offsets count elements. Column q of x lies at row + x_first + q * x_col and is valid for
+ * 0 <= q < width; the taps of output column o are the columns o * stride - pad + j * dilation, 0 <= j < kw. */
+typedef struct dw_strip {
+    const void *const *rows; /* tile: input rows; NULL for one that lies in the padding */
+    const void *row;         /* general: the first valid input row, ... */
+    ptrdiff_t row_step;      /* ... the step to that of the next kernel row, ... */
+    int64_t ki_begin, ki_end; /* ... and the kernel rows that are valid */
+    ptrdiff_t x_first, x_col;
+    int64_t width, pad;
+    void *y;                 /* output column 0, channel 0 of the first output row */
+    ptrdiff_t y_row, y_col;
+    int64_t col, cols;
+    const dw_block *blocks;
+    int64_t block, block_end;
+    const void *weights;     /* [block][(M > 1: input lane of each output lane), bias, taps][lanes] */
+    int64_t kernel_h, kernel_w, stride, dilation; /* general: in width */
+    int64_t multiplier;
+    double low, high;        /* activation: clamp to [low, high] */
+} dw_strip;
+
+typedef void dw_strip_fn(const dw_strip *);
+
+/* Which columns of a tile's window lie in the padding: none, the first pad_left, the last pad_right, both. */
+enum { DW_INNER, DW_LEFT, DW_RIGHT, DW_BOTH, DW_EDGES };
+
+/* A kernel with compile-time sizes: M = 1, channels >= lanes, tiles of tile_h x tile_w outputs. */
+typedef struct dw_tile {
+    const char *name;
+    int kernel_h, kernel_w, stride, tile_h, tile_w, pad_left, pad_right;
+    dw_strip_fn *strip[DW_EDGES];
+} dw_tile;
+
+typedef struct dw_kernels {
+    int lanes;
+    const char *general_name;
+    dw_strip_fn *general; /* any size, stride, dilation, multiplier, channels, padding */
+    const dw_tile *tiles; /* the preferred one of a size first; ends with a NULL name */
+} dw_kernels;
+
+/* The lists of compile-time sizes: X(kh, kw, stride, tile_h, tile_w, pad_left, pad_right).
+ * pad_*: the padding of SAME (at stride 2: for an even width). A tile's sums, one input and the weights
+ * that the compiler keeps at hand must fit the registers; `make shape` counts what does not.
+ * New size: a line here. */
+#define DW_TILES_16_REGISTERS(X) \
+    X(3, 3, 1, 2, 4, 1, 1)       \
+    X(3, 3, 1, 1, 4, 1, 1)       \
+    X(3, 3, 1, 1, 1, 1, 1)       \
+    X(3, 3, 2, 2, 2, 0, 1)       \
+    X(3, 3, 2, 1, 4, 0, 1)       \
+    X(3, 3, 2, 1, 1, 0, 1)
+
+#define DW_TILES_32_REGISTERS(X) \
+    X(3, 3, 1, 4, 2, 1, 1)       \
+    X(3, 3, 1, 7, 1, 1, 1)       \
+    X(3, 3, 1, 1, 1, 1, 1)       \
+    X(3, 3, 2, 4, 1, 0, 1)       \
+    X(3, 3, 2, 1, 4, 0, 1)       \
+    X(3, 3, 2, 1, 1, 0, 1)
+
+enum { DW_MAX_TILE_ROWS = 32 }; /* input rows that a tile may read: (tile_h - 1) * stride + kh */
+
+/* One of each per instruction set in this build; NULL where it is not part of it. */
+const dw_kernels *dw_kernels_of(dw_isa isa, dw_dtype dtype);
+
+#endif

@@ -1,0 +1,45 @@
+/* plan.h - what a plan holds. Internal: plan.c makes it, pack.c fills in the weights, run.c reads it. */
+#ifndef DW_PLAN_H
+#define DW_PLAN_H
+
+#include "kernels.h"
+
+/* The columns of one dilation phase, or all of them: a dense problem of its own for the tile kernels. */
+typedef struct dw_phase {
+    int64_t x_first; /* first column of x in this phase */
+    int64_t width;   /* columns of x in this phase */
+    int64_t pad;     /* columns of padding on the left in this phase */
+    int64_t y_first; /* first output column of this phase */
+    int64_t cols;    /* output columns of this phase */
+} dw_phase;
+
+/* A run of output columns of one phase, and who makes them. */
+typedef struct dw_segment {
+    int64_t phase;
+    dw_strip_fn *tile; /* NULL: the general kernel */
+    int64_t col, cols;
+} dw_segment;
+
+struct dw_plan {
+    dw_desc desc;
+    dw_isa isa;
+    const dw_kernels *kernels;
+    const dw_tile *tile; /* NULL: the general kernel makes everything */
+    int64_t out_h, out_w, out_channels;
+    int64_t item; /* bytes of an element */
+    double low, high;
+
+    dw_block *blocks;
+    int64_t block_count;
+    int64_t chunk; /* blocks worked on before the next ones, so that the rows of a tile stay in L1 */
+    void *weights, *weights_memory; /* 64-byte aligned, and what to free */
+
+    dw_phase *phases;
+    dw_segment *segments;
+    int64_t phase_count, segment_count, phase_step; /* phase_step: columns from one of a phase to the next */
+};
+
+/* Fills plan->blocks and plan->weights. */
+dw_status dw_pack(dw_plan *plan, const void *kernel, const void *bias);
+
+#endif

@@ -1,0 +1,87 @@
+/* run.c - runs a plan: row group -> channel chunk -> column segment -> (kernel: tile -> block).
+ * That order keeps the few input rows of a group in L1 while all of their channels and columns are done. */
+#include "plan.h"
+
+/* Output rows row, row + dilation_h, ... of one image, as many as a tile is high; x and y: the image. */
+static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
+    const dw_desc *d = &plan->desc;
+    const dw_tile *tile = plan->tile;
+    const int64_t tile_h = tile ? tile->tile_h : 1;
+    const int64_t x_row = d->width * d->channels, y_row = plan->out_w * plan->out_channels;
+    const int64_t first = row * d->stride_h - d->pad_top;
+    y += row * y_row * plan->item;
+
+    const void *rows[DW_MAX_TILE_ROWS];
+    if (tile) {
+        const int64_t count = (tile_h - 1) * d->stride_h + d->kernel_h;
+        for (int64_t i = 0; i < count; i++) {
+            const int64_t at = first + i * d->dilation_h;
+            rows[i] = at >= 0 && at < d->height ? x + at * x_row * plan->item : NULL;
+        }
+    }
+    dw_strip strip = {.rows = rows,
+                      .x_col = (ptrdiff_t)(plan->phase_step * d->channels),
+                      .y_row = (ptrdiff_t)(d->dilation_h * y_row),
+                      .y_col = (ptrdiff_t)(plan->phase_step * plan->out_channels),
+                      .blocks = plan->blocks,
+                      .weights = plan->weights,
+                      .kernel_h = d->kernel_h,
+                      .kernel_w = d->kernel_w,
+                      .stride = d->stride_w,
+                      .dilation = tile ? 1 : d->dilation_w,
+                      .multiplier = d->multiplier,
+                      .low = plan->low,
+                      .high = plan->high};
+    for (strip.block = 0; strip.block < plan->block_count; strip.block = strip.block_end) {
+        strip.block_end = plan->block_count - strip.block > plan->chunk ? strip.block + plan->chunk
+                                                                        : plan->block_count;
+        for (int64_t s = 0; s < plan->segment_count; s++) {
+            const dw_segment *segment = plan->segments + s;
+            const dw_phase *phase = plan->phases + segment->phase;
+            strip.x_first = (ptrdiff_t)(phase->x_first * d->channels);
+            strip.width = phase->width;
+            strip.pad = phase->pad;
+            strip.y = y + phase->y_first * plan->out_channels * plan->item;
+            strip.col = segment->col;
+            strip.cols = segment->cols;
+            if (segment->tile) {
+                segment->tile(&strip);
+                continue;
+            }
+            for (int64_t r = 0; r < tile_h; r++) {
+                /* Kernel rows ki with 0 <= begin + ki * dilation_h < height. */
+                const int64_t begin = first + r * d->dilation_h * d->stride_h;
+                dw_strip general = strip;
+                general.ki_begin = begin < 0 ? (-begin - 1) / d->dilation_h + 1 : 0;
+                general.ki_end = begin < d->height ? (d->height - begin - 1) / d->dilation_h + 1 : 0;
+                if (general.ki_end > d->kernel_h) general.ki_end = d->kernel_h;
+                general.row = x;
+                if (general.ki_begin < general.ki_end)
+                    general.row = x + (begin + general.ki_begin * d->dilation_h) * x_row * plan->item;
+                if (general.ki_end - general.ki_begin > 1) general.row_step = (ptrdiff_t)(d->dilation_h * x_row);
+                general.y = (char *)strip.y + r * d->dilation_h * y_row * plan->item;
+                plan->kernels->general(&general);
+            }
+        }
+    }
+}
+
+void dw_plan_run(const dw_plan *plan, const void *x, void *y) {
+    const dw_desc *d = &plan->desc;
+    const int64_t x_image = d->height * d->width * d->channels * plan->item;
+    const int64_t y_image = plan->out_h * plan->out_w * plan->out_channels * plan->item;
+    const int64_t tile_h = plan->tile ? plan->tile->tile_h : 1;
+    const int64_t step = plan->tile ? d->dilation_h : 1; /* rows of a tile are that far apart */
+    for (int64_t n = 0; n < d->batch; n++) {
+        const char *x_n = (const char *)x + n * x_image;
+        char *y_n = (char *)y + n * y_image;
+        for (int64_t phase = 0; phase < step && phase < plan->out_h; phase++) {
+            const int64_t count = (plan->out_h - phase - 1) / step + 1;
+            for (int64_t j = 0; j < count; j += tile_h) {
+                /* The last group overlaps its neighbour: the same values are written again. */
+                const int64_t begin = j + tile_h <= count ? j : count - tile_h;
+                run_rows(plan, x_n, y_n, phase + begin * step);
+            }
+        }
+    }
+}

@@ -1,0 +1,64 @@
+"""Build of the one extension module, dwconv._core: C core plus Cython binding.
+
+Switches (environment variables), for developers:
+  DWCONV_SANITIZE=address,undefined | thread   build with gcc's or clang's sanitizers
+  DWCONV_DEBUG=1                               -O1 -g, no other change
+  DWCONV_COVERAGE=1                            gcov instrumentation of the C core
+No per-file flags: each csrc/isa/*.c names its own target in the source, so any build tool can compile it.
+"""
+
+import os
+import sysconfig
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+ROOT = Path(__file__).parent
+MSVC = sysconfig.get_platform().startswith("win")
+
+
+def compile_args() -> tuple[list[str], list[str]]:
+    """Compiler and linker flags."""
+    if MSVC:
+        return ["/O2", "/std:c11", "/fp:precise"], []
+    # -ffp-contract=off: only the multiply-adds written as such may fuse; results must not depend on
+    # what a compiler likes to contract.
+    compile_flags = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    link_flags: list[str] = []
+    if os.environ.get("DWCONV_DEBUG"):
+        compile_flags += ["-O1", "-g"]
+    if os.environ.get("DWCONV_COVERAGE"):
+        compile_flags += ["-O1", "--coverage"]
+        link_flags += ["--coverage"]
+    if sanitizers := os.environ.get("DWCONV_SANITIZE"):
+        compile_flags += ["-g", "-fno-omit-frame-pointer", f"-fsanitize={sanitizers}"]
+        link_flags += [f"-fsanitize={sanitizers}"]
+    return compile_flags, link_flags
+
+
+compile_flags, link_flags = compile_args()
+c_sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.c"))
+headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*") if p.suffix in {".h", ".inc"})
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                "dwconv._core",
+                sources=["dwconv/_core.pyx", *c_sources],
+                depends=headers,
+                include_dirs=["csrc"],
+                extra_compile_args=compile_flags,
+                extra_link_args=link_flags,
+            )
+        ],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "embedsignature": True,
+            "freethreading_compatible": True,
+        },
+    )
+)
