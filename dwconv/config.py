@@ -10,10 +10,10 @@ from .shapes import DataFormat, normalize_data_format
 
 
 def image_data_format() -> DataFormat:
-    """The `image_data_format` of $KERAS_HOME/keras.json, else of ~/.keras/keras.json, else 'channels_last'.
+    """What keras.json says, in $KERAS_HOME, else in ~/.keras; 'channels_last' if there is none.
 
-    The first of the files that exists decides, with 'channels_last' if it lacks the entry. Raises ValueError,
-    which names the file, for one that cannot be read or holds something else.
+    The first of the files that exists decides, with 'channels_last' if it lacks the entry. Raises
+    ValueError, which names the file, for one that cannot be read or holds something else.
     """
     for path in _keras_files():
         try:
@@ -42,7 +42,10 @@ def _parse(text: str, path: Path) -> DataFormat:
         raise ValueError(f"{path}: expected JSON; received {error}") from error
     if not isinstance(settings, dict):
         raise ValueError(f"{path}: expected a JSON object; received {type(settings).__name__}")
+    value = settings.get("image_data_format", "channels_last")
+    if not isinstance(value, str):
+        raise ValueError(f"{path}: image_data_format: expected a string; received {value!r}")
     try:
-        return normalize_data_format(settings.get("image_data_format", "channels_last"))
+        return normalize_data_format(value)
     except ValueError as error:
-        raise ValueError(f"{path}: image_data_format: {error}") from error
+        raise ValueError(f"{path}: image_{error}") from error

@@ -8,10 +8,10 @@ The rule for the functional operation, by the dtypes of x and kernel:
 | float | integer or bool, and the other way round | the float one |
 | integer or bool | integer or bool | TypeError: exact integers are not there yet |
 
-Then float16 is computed in float32 and rounded once at the end, after the activation; float32 and float64 are
-computed as they are; floats beyond float64 (NumPy's longdouble) are computed and returned in float64. What has
-another dtype than the computation, the bias always included, is cast to it. Byte order never matters.
-Anything else (complex, object, strings, times) is a TypeError.
+Then float16 is computed in float32 and rounded once at the end, after the activation; float32 and
+float64 are computed as they are; floats beyond float64 (NumPy's longdouble) are computed and
+returned in float64. What has another dtype than the computation, the bias always included, is cast
+to it. Byte order never matters. Anything else (complex, object, strings, times) is a TypeError.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ def check_numeric(dtype: DType, name: str) -> None:
 
 
 def result_dtype(x: DType, kernel: DType) -> DType:
-    """dtype of the output for an input and a kernel of these dtypes, in native byte order. See above."""
+    """dtype of the output for x and a kernel of these dtypes, in native byte order. See above."""
     check_numeric(x, "x")
     check_numeric(kernel, "kernel")
     floats = [dtype for dtype in (x, kernel) if dtype.kind == FLOAT_KIND]
     if not floats:
         raise TypeError(
-            f"expected x or kernel of a float dtype, which the other is cast to; received x of {x} and "
-            f"kernel of {kernel}"
+            f"expected x or kernel of a float dtype, which the other is cast to; "
+            f"received x of {x} and kernel of {kernel}"
         )
     widest = np.result_type(*floats)
     return widest if widest in COMPUTE else np.dtype(np.float64)
 
 
 def compute_dtype(dtype: DType) -> DType:
-    """dtype in which a result of `dtype` is computed: float32 or float64. TypeError if it is no result dtype."""
+    """dtype in which a result of `dtype` is computed. TypeError if it is no result dtype."""
     try:
-        return COMPUTE[dtype]
+        return COMPUTE[dtype.newbyteorder("=")]
     except KeyError:
         known = ", ".join(str(known) for known in COMPUTE)
         raise TypeError(f"expected one of the dtypes {known}; received {dtype}") from None

@@ -1,7 +1,7 @@
 """Instruction sets: what this build and this CPU have, and which one is chosen.
 
-The environment variable DWCONV_ISA, read once, when dwconv is imported, names the default; without it (or
-empty) the widest available is taken. Every plan may be given another one.
+The environment variable DWCONV_ISA, read once, when dwconv is imported, names the default; without
+it (or empty) the widest available is taken. Every plan may be given another one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def compiled() -> tuple[str, ...]:
 
 
 def cpu_features() -> dict[str, bool]:
-    """{name: usable} of the CPU features that matter here, as CPU and operating system report them."""
+    """{name: usable on this CPU and operating system} of the CPU features that matter here."""
     return _core.cpu_features()
 
 
@@ -39,7 +39,7 @@ def default() -> str:
 
 
 def resolve(isa: str | None) -> str:
-    """`isa` if it is available, the default for None. ValueError, which lists what would work, if not."""
+    """`isa` if it is available, the default for None; else a ValueError that lists what works."""
     return _DEFAULT if isa is None else _check(isa, "isa")
 
 

@@ -1,10 +1,10 @@
 """The functional operation: arrays of any kind -> a plan of the C core -> an array.
 
-`depthwise_conv2d` is for users. `split_activation`, `plan` and `run` are its three steps, for callers such as
-the layer that keep a plan and skip the first two on most calls.
+`depthwise_conv2d` is for users. `split_activation`, `plan` and `run` are its three steps, for
+callers such as the layer that keep a plan and skip the first two on most calls.
 
-Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel height/width,
-OH/OW output height/width.
+Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
+height/width, OH/OW output height/width.
 """
 
 from __future__ import annotations
@@ -43,37 +43,43 @@ def depthwise_conv2d(
     """Depthwise convolution: each input channel with its own M kernels.
 
     y[n, oh, ow, c*M + m] = activation(bias[c*M + m]
-        + sum over ki, kj of x[n, oh*sh - top + ki*dh, ow*sw - left + kj*dw, c] * kernel[ki, kj, c, m])
+        + sum over ki, kj of
+          x[n, oh*sh - top + ki*dh, ow*sw - left + kj*dw, c] * kernel[ki, kj, c, m])
 
-    (Keras' DepthwiseConv2D: a cross-correlation, the kernel is not flipped.) Each output starts from its bias
-    and adds its taps row by row, one fused multiply-add each, so the result is the same to the bit on every
-    instruction set. A tap in the padding is skipped, also if its weight is NaN or infinite.
+    (Keras' DepthwiseConv2D: a cross-correlation, the kernel is not flipped.) Each output starts
+    from its bias and adds its taps row by row, one fused multiply-add each, so the result is the
+    same to the bit on every instruction set. A tap in the padding is skipped, also if its weight is
+    NaN or infinite.
 
     Args:
-        x: (N, H, W, C), or (N, C, H, W) if channels_first; N may be 0. Anything that NumPy makes a real array
-            of: read-only, strided, byte-swapped, subclass or list, copied where needed.
+        x: (N, H, W, C), or (N, C, H, W) if channels_first; N may be 0. Anything that NumPy makes a
+            real array of: read-only, strided, byte-swapped, subclass or list, copied where needed.
         kernel: (kh, kw, C, M).
         bias: (C*M,), or None for zeros.
         strides: an int or two, (height, width), in pixels.
-        padding: 'valid', 'same' (as in TensorFlow: an odd pixel goes to the bottom, to the right) or
-            ((top, bottom), (left, right)) in pixels.
+        padding: 'valid', 'same' (as in TensorFlow: an odd pixel goes to the bottom, to the right)
+            or ((top, bottom), (left, right)) in pixels.
         dilation_rate: an int or two, (height, width), in pixels; works with any strides.
-        data_format: 'channels_last' or 'channels_first', of x and the result; None is channels_last.
-        activation: None, a name ('linear', 'relu', 'relu6' are fused into the convolution), or a function of
-            the whole output in its data_format, called once; what it returns is cast to the result's dtype.
-        out: where to put the result: an array of exactly its shape and dtype, at any strides, that shares no
-            element with x, kernel or bias. Faster if C-contiguous, channels_last and not float16. If an
-            error is raised, nothing was written.
+        data_format: 'channels_last' or 'channels_first', of x and the result; None is
+            channels_last.
+        activation: None, a name ('linear', 'relu', 'relu6' are fused into the convolution), or a
+            function of the whole output in its data_format, called once; what it returns is cast to
+            the result's dtype.
+        out: where to put the result: an array of exactly its shape and dtype, at any strides, that
+            shares no element with x, kernel or bias. Faster if C-contiguous, channels_last and not
+            float16. If an error is raised, nothing was written.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
 
     Returns:
-        `out`, or a new C-contiguous array: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first. Its dtype
-        is the float dtype of x or kernel, the wider if both are floats (`dwconv.dtypes` has the rule).
+        `out`, or a new C-contiguous array: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first.
+        Its dtype is the float dtype of x or kernel, the wider if both are floats (`dwconv.dtypes`
+        has the rule).
 
     Raises:
-        ValueError: a shape, size or name that does not fit, an output that would be empty, an `out` of another
-            shape, read-only or overlapping.
-        TypeError: dtypes that are not real numbers or that give no float; an `out` of another dtype.
+        ValueError: a shape, size or name that does not fit, an output that would be empty, an `out`
+            of another shape, read-only or overlapping.
+        TypeError: dtypes that are not real numbers or that give no float; an `out` of another
+            dtype.
         MemoryError: sizes that cannot be allocated.
     """
     layout = shapes.normalize_data_format(data_format)
@@ -96,7 +102,8 @@ def depthwise_conv2d(
 
 
 def split_activation(activation: Any) -> tuple[str, Activation | None]:
-    """(the name that a plan fuses, the function to call afterwards or None) for any activation argument.
+    """(the name that a plan fuses, the function to call afterwards or None) for any activation
+    argument.
 
     ValueError for a name that nothing has.
     """
@@ -147,7 +154,8 @@ def plan(
 ) -> _core.Plan:
     """A checked, packed plan for inputs of `x_shape` (N, H, W, C); the weights are copied.
 
-    kernel: (kh, kw, C, M) of a result dtype (`dwconv.dtypes`), whose compute dtype becomes the plan's;
+    kernel: (kh, kw, C, M) of a result dtype (`dwconv.dtypes`), whose compute dtype becomes the
+    plan's;
     bias: (C*M,), cast to that, or None; activation: one of FUSED_ACTIVATIONS; the rest as in
     `depthwise_conv2d`, with the same errors.
     """
@@ -158,8 +166,8 @@ def plan(
     _, height, width, channels = x_shape
     if kernel.ndim != 4 or 0 in kernel.shape or kernel.shape[2] != channels:
         raise ValueError(
-            f"kernel: expected shape (kh, kw, C, M) with positive sizes and C = {channels}, the channels of x; "
-            f"received shape {kernel.shape}"
+            f"kernel: expected shape (kh, kw, C, M) with positive sizes and C = {channels}, "
+            f"the channels of x; received shape {kernel.shape}"
         )
     kernel_size, multiplier = kernel.shape[:2], kernel.shape[3]
     if bias is not None and bias.shape != (channels * multiplier,):
@@ -195,9 +203,10 @@ def run(
 ) -> Array:
     """Runs a plan on x, of the plan's shape in `data_format`: the last step of `depthwise_conv2d`.
 
-    `dtype` is the result's; the plan was made with a kernel of its compute dtype. `finish` is the activation
-    that the plan does not fuse. `out`, if given, is taken to be checked; whatever lies between it and the core
-    (layout, strides, float16, `finish`) goes through a temporary that is copied at the very end.
+    `dtype` is the result's; the plan was made with a kernel of its compute dtype. `finish` is the
+    activation that the plan does not fuse. `out`, if given, is taken to be checked; whatever lies
+    between it and the core (layout, strides, float16, `finish`) goes through a temporary that is
+    copied at the very end.
     """
     compute = dtypes.compute_dtype(dtype)
     first = data_format == "channels_first"
@@ -220,7 +229,7 @@ def run(
 
 
 def _plain(array: Array, dtype: dtypes.DType) -> Array:
-    """`array`, or a copy, as the core wants it: of `dtype`, native byte order, C-contiguous, aligned."""
+    """`array`, or a copy, as the core wants it: of `dtype`, C-contiguous, aligned, native."""
     return np.require(array, dtype, ("C", "A"))
 
 
@@ -267,6 +276,6 @@ def _dtype_name(dtype: dtypes.DType) -> str:
 
 
 def _overlap(a: Array, b: Array) -> bool:
-    """Whether the arrays share an element; where that is too hard to tell, whether their extents meet."""
+    """Whether the arrays share an element; too hard to tell counts as yes."""
     # NumPy takes any bound; its stubs know of two.
     return np.may_share_memory(a, b, max_work=_OVERLAP_WORK)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
 """Depthwise convolution in a few lines of NumPy, in float64: the yardstick for the fast one.
 
-Written to be read and shared with nothing: it has its own padding arithmetic and its own checks, so a mistake
-elsewhere is not repeated here.
+Written to be read and shared with nothing: it has its own padding arithmetic and its own checks, so
+a mistake elsewhere is not repeated here.
 """
 
 from __future__ import annotations
@@ -27,22 +27,29 @@ def depthwise_conv2d(
     """Depthwise convolution as Keras defines it, computed in float64 and returned as float64.
 
     y[n, oh, ow, c*M + m] = bias[c*M + m]
-        + sum over ki, kj of x[n, oh*sh - top + ki*dh, ow*sw - left + kj*dw, c] * kernel[ki, kj, c, m]
+        + sum over ki, kj of
+          x[n, oh*sh - top + ki*dh, ow*sw - left + kj*dw, c] * kernel[ki, kj, c, m]
 
-    over the taps that lie inside x: a tap in the padding adds nothing, even if its weight is NaN or infinite.
-    (That is cross-correlation, as in every neural network library: the kernel is not flipped.)
+    over the taps that lie inside x: a tap in the padding adds nothing, even if its weight is NaN or
+    infinite. (That is cross-correlation, as in every neural network library: the kernel is not
+    flipped.)
 
-    x               (N, H, W, C), or (N, C, H, W) if data_format is 'channels_first'; any real dtype
-    kernel          (kh, kw, C, M)
-    bias            (C*M,) or None
-    strides         an int or (sh, sw)
-    padding         'valid', 'same' (TensorFlow's: an odd pixel goes to the bottom, to the right) or
-                    ((top, bottom), (left, right)), in pixels
-    dilation_rate   an int or (dh, dw)
-    activation      None or 'linear', 'relu', 'relu6', or a function of the output array
+    Args:
+        x: (N, H, W, C), or (N, C, H, W) if data_format is 'channels_first'; any real dtype.
+        kernel: (kh, kw, C, M).
+        bias: (C*M,), or None for zeros.
+        strides: an int or (sh, sw), in pixels.
+        padding: 'valid', 'same' (TensorFlow's: an odd pixel goes to the bottom, to the right) or
+            ((top, bottom), (left, right)), in pixels.
+        dilation_rate: an int or (dh, dw), in pixels.
+        data_format: 'channels_last' or 'channels_first'.
+        activation: None or 'linear', 'relu', 'relu6', or a function of the output array.
 
-    Returns (N, OH, OW, C*M), or (N, C*M, OH, OW), float64. Raises ValueError for shapes that do not fit
-    together, and for an empty output.
+    Returns:
+        (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first, float64.
+
+    Raises:
+        ValueError: shapes that do not fit together, an unknown name, an empty output.
     """
     x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
     if x.ndim != 4 or kernel.ndim != 4:
@@ -93,7 +100,7 @@ def depthwise_conv2d(
 def _taps(
     size: int, kernel: int, stride: int, dilation: int, padding: str | tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """For one dimension, each (tap, output): the position in x, and whether that lies inside x. (kernel, out)."""
+    """Of one dimension, for each (tap, output): the position in x; whether that lies inside x."""
     last_tap = (kernel - 1) * dilation
     if padding == "same":
         out = (size + stride - 1) // stride
@@ -106,7 +113,7 @@ def _taps(
         out = (before + size + after - last_tap - 1) // stride + 1
     if out < 1:
         raise ValueError(
-            f"expected a kernel, dilated, that fits into the padded input; received {kernel} for {size}"
+            f"expected a padded input that holds the dilated kernel; received {size} for {kernel}"
         )
     position = np.arange(out) * stride - before + np.arange(kernel)[:, np.newaxis] * dilation
     return position, (position >= 0) & (position < size)

@@ -1,7 +1,7 @@
 """Sizes: checked arguments, padding and output shapes. Pure arithmetic, no arrays.
 
-Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel height/width,
-OH/OW output height/width. Every pair is (height, width).
+Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
+height/width, OH/OW output height/width. Every pair is (height, width).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Padding: TypeAlias = Literal["valid", "same"] | ExplicitPadding
 Size: TypeAlias = int | None  # None: not known yet
 
 
-# ---- arguments -------------------------------------------------------------------------------------------
+# ---- arguments -----------------------------------------------------------------------------------
 
 
 def integer(value: Any, minimum: int) -> int | None:
@@ -63,15 +63,17 @@ def positive_int(value: Any, name: str) -> int:
 def pair(value: Any, name: str) -> Pair:
     """An int or two ints, (height, width), as two ints of at least 1.
 
-    NumPy integers and whole floats such as 3.0 are fine. ValueError, which names the argument `name` and the
-    value, for anything else: bools, zero, negatives, other lengths, integers of more than 64 bits.
+    NumPy integers and whole floats such as 3.0 are fine. ValueError, which names the argument
+    `name` and the value, for anything else: bools, zero, negatives, other lengths, integers of more
+    than 64 bits.
     """
     items = _items(value)
     parts = [value, value] if items is None else items
     numbers = [number for part in parts if (number := integer(part, minimum=1)) is not None]
     if len(parts) != 2 or len(numbers) != 2:
         raise ValueError(
-            f"{name}: expected a positive integer or two, (height, width), below 2**63; received {value!r}"
+            f"{name}: expected a positive integer or two, (height, width), below 2**63; "
+            f"received {value!r}"
         )
     return numbers[0], numbers[1]
 
@@ -101,10 +103,10 @@ def normalize_padding(padding: Any, *, explicit: bool = True) -> Padding:
 
 
 def normalize_data_format(data_format: Any) -> DataFormat:
-    """'channels_last' (N, H, W, C) or 'channels_first' (N, C, H, W), in any case; None means channels_last.
+    """'channels_last' (N, H, W, C) or 'channels_first' (N, C, H, W), in any case.
 
-    The layer, for which None means what Keras is configured to, asks `config.image_data_format` first.
-    ValueError for anything else.
+    None means channels_last; the layer, for which it means what Keras is configured to, asks
+    `config.image_data_format` instead. ValueError for anything else.
     """
     if data_format is None:
         return "channels_last"
@@ -115,7 +117,7 @@ def normalize_data_format(data_format: Any) -> DataFormat:
     )
 
 
-# ---- sizes -----------------------------------------------------------------------------------------------
+# ---- sizes ---------------------------------------------------------------------------------------
 
 
 def padding_amounts(
@@ -123,8 +125,9 @@ def padding_amounts(
 ) -> Pair:
     """Padding (before, after) of one dimension of `size` pixels.
 
-    'same' as TensorFlow defines it (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2):
-    out = ceil(size / stride), total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0),
+    'same' is TensorFlow's (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2):
+    out = ceil(size / stride),
+    total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0),
     before = total // 2; the odd pixel comes after.
     """
     if padding == "valid":
@@ -154,8 +157,8 @@ def output_size(
 
     out = floor((before + size + after - ((kernel - 1) * dilation + 1)) / stride) + 1
     (Dumoulin and Visin, 'A guide to convolution arithmetic for deep learning', relationship 15).
-    padding: 'valid', 'same' or (before, after); `name` is the dimension that the ValueError for an empty or
-    negative output names.
+    padding: 'valid', 'same' or (before, after); `name` is the dimension that the ValueError for an
+    empty or negative output names.
     """
     if size is None:
         return None
@@ -166,7 +169,7 @@ def output_size(
             f"{kernel}" if dilation == 1 else f"{kernel} with dilation {dilation} (reaches {reach})"
         )
         raise ValueError(
-            f"{name}: expected an input, padding included, at least as large as the kernel, {dilated}; "
+            f"{name}: expected an input that, padded, is no smaller than the kernel of {dilated}; "
             f"received {size} with padding {(before, after)}, which makes an empty output"
         )
     return (before + size + after - reach) // stride + 1
@@ -184,8 +187,8 @@ def output_shape(
     """Shape of the output for an input (N, H, W, C), or (N, C, H, W) if channels_first.
 
     N, H and W may be None, unknown, and are None in the output then. Returns (N, OH, OW, C*M), or
-    (N, C*M, OH, OW). Raises ValueError for an argument that is none, for sizes that are not positive
-    (N may be 0) and for an output that would be empty.
+    (N, C*M, OH, OW). Raises ValueError for an argument that is none, for sizes that are not
+    positive (N may be 0) and for an output that would be empty.
     """
     kernel_h, kernel_w = pair(kernel_size, "kernel_size")
     stride_h, stride_w = pair(strides, "strides")
@@ -220,13 +223,14 @@ def _input_sizes(input_shape: Any, channels_first: bool) -> tuple[Size, Size, Si
         number = None if size is None else integer(size, minimum)
         if size is not None and number is None:
             raise ValueError(
-                f"input_shape: expected the {name} in {letters} to be None or an integer >= {minimum}; "
-                f"received {input_shape!r}"
+                f"input_shape: expected the {name} in {letters} to be None or an integer "
+                f">= {minimum}; received {input_shape!r}"
             )
         known.append(number)
     channel_count = integer(channels, minimum=1)
     if channel_count is None:
         raise ValueError(
-            f"input_shape: expected the channels in {letters} to be a positive integer; received {input_shape!r}"
+            f"input_shape: expected the channels in {letters} to be a positive integer; "
+            f"received {input_shape!r}"
         )
     return known[0], known[1], known[2], channel_count
