@@ -302,7 +302,9 @@ def test_plan_is_the_operation_in_pieces() -> None:
     x, kernel, bias = case.arrays()
     plan = ops.plan(x.shape, kernel, bias, (2, 2), "same", 1, "relu", None)
     assert (plan.x_shape, plan.y_shape) == (x.shape, (3, 4, 5, 34))
-    expected = dwconv.depthwise_conv2d(x, kernel, bias, strides=2, padding="same", activation="relu")
+    expected = dwconv.depthwise_conv2d(
+        x, kernel, bias, strides=2, padding="same", activation="relu"
+    )
     kernel[...] = bias[...] = 0  # type: ignore[index]  # the plan has its own copies
     dtype = np.dtype(np.float32)
     assert_same_bits(ops.run(plan, x, dtype=dtype), expected, case)

@@ -49,7 +49,7 @@ def fits(case: Case) -> bool:
     return top + case.size[0] + bottom >= reach[0] and left + case.size[1] + right >= reach[1]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(case=cases())
 def test_against_the_reference(case: Case) -> None:
     """On every instruction set; the results are the same to the bit, too."""

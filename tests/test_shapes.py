@@ -77,7 +77,17 @@ def test_padding(value: Any, expected: Any) -> None:
 
 
 NOT_PADDINGS: list[Any] = [
-    *("causal", "", None, 1, (1, 1), ((1, 1),), ((1, 1), (1,)), ((1, 1, 1), (1,)), ("valid", "same")),
+    *(
+        "causal",
+        "",
+        None,
+        1,
+        (1, 1),
+        ((1, 1),),
+        ((1, 1), (1,)),
+        ((1, 1, 1), (1,)),
+        ("valid", "same"),
+    ),
     *(((0, -1), (0, 0)), ((0, 0), (0, 0.5)), ((0, 0), (0, True)), ((0, 0), (0, 2**63))),
     ((0, 0), (0, 0), (0, 0)),
 ]
@@ -172,7 +182,9 @@ def test_output_shape_refuses(shape: Any, options: dict[str, Any], message: str)
         st.sampled_from(["valid", "same"]), st.tuples(st.integers(0, 9), st.integers(0, 9))
     ),
 )
-def test_sizes_by_counting(size: int, kernel: int, stride: int, dilation: int, padding: Any) -> None:
+def test_sizes_by_counting(
+    size: int, kernel: int, stride: int, dilation: int, padding: Any
+) -> None:
     """As many outputs as the window has places; SAME is the smallest padding for its number of them."""
     before, after = shapes.padding_amounts(size, kernel, stride, padding, dilation)
     reach = (kernel - 1) * dilation + 1
