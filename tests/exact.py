@@ -104,9 +104,9 @@ def depthwise_conv2d(
             h, w = rows[i] + ki * dilation_rate[0], columns[j] + kj * dilation_rate[1]
             if 0 <= h < height and 0 <= w < width:
                 y[:, i, j] = multiply_add(x[:, h, w, :, np.newaxis], kernel[ki, kj], y[:, i, j])
-    y = y.reshape(*y.shape[:3], channels * multiplier)
+    result: Array = y.reshape(*y.shape[:3], channels * multiplier)
     if activation in ("relu", "relu6"):
-        y = np.where(y < 0, x.dtype.type(0), y)
+        result = np.where(result < 0, x.dtype.type(0), result)
     if activation == "relu6":
-        y = np.where(y > 6, x.dtype.type(6), y)
-    return y
+        result = np.where(result > 6, x.dtype.type(6), result)
+    return result

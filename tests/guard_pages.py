@@ -1,7 +1,8 @@
 """Convolutions on arrays that end, or begin, exactly at a page that may not be touched.
 
-Run by test_guard_pages.py in a process of its own, as `python guard_pages.py ISA DTYPE`: an access outside
-kills the process. Each case is printed before it runs, so the last line is the one that failed.
+Run by test_guard_pages.py in a process of its own, as `python guard_pages.py ISA DTYPE`: an access
+outside kills the process. Each case is printed before it runs, so the last line is the one that
+failed.
 `python guard_pages.py read` and `write` go wrong on purpose.
 """
 

@@ -1,4 +1,4 @@
-"""What the tests share: a case with its arrays, derived tolerances, comparisons that say what failed.
+"""What the tests share: a case with its arrays, tolerances, comparisons that say what failed.
 
 Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
 height/width.
@@ -79,17 +79,19 @@ def tolerance(
 ) -> NDArray[np.float64]:
     """Largest error that the roundings of the convolution can make, element by element.
 
-    Each of the `taps` fused multiply-adds rounds a partial sum of magnitude at most S = |b| + sum |x||w|
-    by at most eps / 2 of it: taps * eps / 2 * S in the first order, well below (taps + 2) * eps * S.
+    Each of the `taps` fused multiply-adds rounds a partial sum of magnitude at most
+    S = |b| + sum |x||w| by at most eps / 2 of it: taps * eps / 2 * S in the first order, well below
+    (taps + 2) * eps * S.
     """
-    size = dwconv.reference.depthwise_conv2d(
+    size: NDArray[np.float64] = dwconv.reference.depthwise_conv2d(
         np.abs(x),
         np.abs(kernel),
         None if bias is None else np.abs(bias),
         **{**options, "activation": None},
     )
     taps = kernel.shape[0] * kernel.shape[1]
-    return (taps + 2) * float(np.finfo(kernel.dtype).eps) * size
+    bound: NDArray[np.float64] = (taps + 2) * float(np.finfo(kernel.dtype).eps) * size
+    return bound
 
 
 def assert_close(

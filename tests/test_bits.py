@@ -20,7 +20,7 @@ from dwconv import shapes
 
 Array = NDArray[Any]
 
-#: Kernel sizes and strides with kernels of their own, and the general one; few channels: exact.py is slow.
+#: Kernel sizes and strides with kernels of their own, and the general one. Small: exact.py is slow.
 CASES = [
     Case((7, 9), padding="same"),
     Case((8, 10), padding="same", strides=(2, 2)),
@@ -53,7 +53,7 @@ def emulate(case: Case, x: Array, kernel: Array, bias: Array | None) -> Array:
 
 
 def special(shape: tuple[int, ...], dtype: str, seed: int) -> Array:
-    """Numbers that betray another order or another rounding: specials, subnormals, huge, tiny, ties."""
+    """Numbers that betray another order or rounding: specials, subnormals, huge, tiny, ties."""
     info = np.finfo(dtype)
     pool = np.array(
         [
@@ -97,7 +97,7 @@ def test_the_documented_order(
 
 
 def test_order_matters_in_these_cases() -> None:
-    """If another order gave the same bits, the test above would hold nothing: columns first differ."""
+    """Columns first gives other bits; else the test above would hold nothing."""
     case = CASES[0]
     x, kernel, bias = case.arrays()
     rows_first = emulate(case, x, kernel, bias)
@@ -282,7 +282,7 @@ def test_fused_activations_keep_nan(dtype: str, isa: str) -> None:
 
 
 def test_fma32_is_the_exact_one() -> None:
-    """Rounding to odd against rational arithmetic, on numbers that cancel, tie, underflow, overflow."""
+    """Rounding to odd against rational arithmetic: sums that cancel, tie, underflow, overflow."""
     a, b, c = (special((3000,), "float32", seed) for seed in (11, 12, 13))
     with np.errstate(over="ignore", invalid="ignore"):
         c[::3] = -(a[::3] * b[::3])  # cancellation: what is left is the rounding error

@@ -15,8 +15,8 @@ from support import ROOT
 
 PACKAGE = ROOT / "dwconv"
 
-#: The files and folders of dwconv/, lowest first; CONTRIBUTING.md says what each is for. A new one: its
-#: place here.
+#: The files and folders of dwconv/, lowest first; CONTRIBUTING.md says what each is for.
+#: A new one: its place here.
 ORDER = [
     *("_version", "_core", "registry", "shapes", "dtypes", "config", "isa", "reference"),
     *("activations", "initializers", "regularizers", "constraints"),
@@ -37,7 +37,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 
 def module_name(path: Path) -> str:
-    """'ops', 'formats.safetensors'; a folder's __init__.py is the folder; dwconv itself is '__init__'."""
+    """'ops', 'formats.safetensors'; 'formats' for formats/__init__.py, '__init__' for dwconv's."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
@@ -118,7 +118,7 @@ def test_the_reference_shares_nothing() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_dependencies(path: Path) -> None:
-    """At the top of a file only NumPy and safetensors; what a command needs besides, it imports itself."""
+    """At the top of a file only NumPy and safetensors; a command imports what it needs besides."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {name for node in top_level(tree) for name in imported_names(node, path)}
     packages = {name.partition(".")[0] for name in names}
@@ -159,7 +159,7 @@ def test_c_knows_no_python(path: Path) -> None:
 def test_headers_compile_alone(
     language: str, standard: str, compilers: list[str], tmp_path: Path
 ) -> None:
-    """The public header in C and in C++, the internal ones in C, each without anything before it."""
+    """The public header in C and in C++, the internal ones in C, with nothing before them."""
     compiler = next(filter(None, map(shutil.which, compilers)), None)
     if compiler is None:
         pytest.skip(f"no compiler for {language}: none of {compilers}")

@@ -50,7 +50,7 @@ def test_lanes_of_the_tests() -> None:
 @pytest.mark.parametrize("wrong", ["sse9", "AVX2", "", " portable", 2, b"portable"], ids=repr)
 def test_unknown(wrong: Any) -> None:
     x, kernel = np.zeros((1, 3, 3, 1)), np.zeros((2, 2, 1, 1))
-    with pytest.raises(ValueError, match="^isa: expected one of 'portable'.*; received") as caught:
+    with pytest.raises(ValueError, match=r"^isa: expected one of 'portable'.*; received") as caught:
         dwconv.depthwise_conv2d(x, kernel, isa=wrong)
     assert str(caught.value).endswith(repr(wrong))
 

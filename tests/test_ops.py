@@ -92,7 +92,7 @@ KINDS: dict[str, Callable[[Array], Any]] = {
     "byte-swapped": lambda a: a.astype(a.dtype.newbyteorder()),
     "unaligned": unaligned,
     "subclass": lambda a: a.view(Subclass),
-    "memoryview": lambda a: memoryview(np.ascontiguousarray(a)),
+    "memoryview": lambda a: memoryview(np.ascontiguousarray(a)),  # type: ignore[arg-type]
     "object that gives an array": lambda a: type("Gives", (), {"__array__": lambda *_, **__: a})(),
 }
 
@@ -227,7 +227,7 @@ def test_activation_function_that_raises() -> None:
 @pytest.mark.parametrize("wrong", ["no_such_activation", 3, ["relu"]], ids=repr)
 def test_activation_unknown(wrong: Any) -> None:
     x, kernel, _ = Case().arrays()
-    with pytest.raises(ValueError, match="expected.*received"):
+    with pytest.raises(ValueError, match=r"expected.*received"):
         dwconv.depthwise_conv2d(x, kernel, activation=wrong)
 
 

@@ -70,7 +70,7 @@ def test_against_the_reference(case: Case) -> None:
 @given(case=cases())
 def test_empty_outputs_are_refused(case: Case) -> None:
     assume(case.padding != "same" and not fits(case))
-    with pytest.raises(ValueError, match="^(height|width): .*empty output"):
+    with pytest.raises(ValueError, match=r"^(height|width): .*empty output"):
         dwconv.depthwise_conv2d(*case.arrays(), **case.options())
 
 

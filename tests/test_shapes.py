@@ -46,7 +46,7 @@ NOT_PAIRS: list[Any] = [
 
 @pytest.mark.parametrize("value", NOT_PAIRS, ids=repr)
 def test_pair_refuses(value: Any) -> None:
-    with pytest.raises(ValueError, match="^kernel_size: expected ") as caught:
+    with pytest.raises(ValueError, match=r"^kernel_size: expected ") as caught:
         shapes.pair(value, "kernel_size")
     assert str(caught.value).endswith(f"received {value!r}")
 
@@ -58,7 +58,7 @@ def test_positive_int(value: Any) -> None:
 
 @pytest.mark.parametrize("value", [True, 0, -2, 1.5, "2", None, [2], (1, 1), 2**63], ids=repr)
 def test_positive_int_refuses(value: Any) -> None:
-    with pytest.raises(ValueError, match="^depth_multiplier: expected "):
+    with pytest.raises(ValueError, match=r"^depth_multiplier: expected "):
         shapes.positive_int(value, "depth_multiplier")
 
 
@@ -95,7 +95,7 @@ NOT_PADDINGS: list[Any] = [
 
 @pytest.mark.parametrize("value", NOT_PADDINGS, ids=repr)
 def test_padding_refuses(value: Any) -> None:
-    with pytest.raises(ValueError, match="^padding: expected ") as caught:
+    with pytest.raises(ValueError, match=r"^padding: expected ") as caught:
         shapes.normalize_padding(value)
     assert str(caught.value).endswith(f"received {value!r}")
 
@@ -118,12 +118,12 @@ def test_data_format_first() -> None:
 
 @pytest.mark.parametrize("value", ["NHWC", "", 1, ("channels_last",)])
 def test_data_format_refuses(value: Any) -> None:
-    with pytest.raises(ValueError, match="^data_format: expected "):
+    with pytest.raises(ValueError, match=r"^data_format: expected "):
         shapes.normalize_data_format(value)
 
 
 def test_same_puts_the_odd_pixel_after() -> None:
-    """An even size, kernel 3, stride 2: (0, 1), as TensorFlow; PyTorch's padding=1 would be (1, 1)."""
+    """An even size, kernel 3, stride 2: (0, 1) as in TensorFlow, not (1, 1) as in PyTorch."""
     assert shapes.padding_amounts(8, 3, 2, "same", 1) == (0, 1)
     assert shapes.padding_amounts(7, 3, 2, "same", 1) == (1, 1)
     assert shapes.padding_amounts(8, 3, 1, "same", 1) == (1, 1)
@@ -185,7 +185,7 @@ def test_output_shape_refuses(shape: Any, options: dict[str, Any], message: str)
 def test_sizes_by_counting(
     size: int, kernel: int, stride: int, dilation: int, padding: Any
 ) -> None:
-    """As many outputs as the window has places; SAME is the smallest padding for its number of them."""
+    """As many outputs as the window has places; SAME is the least padding for its number."""
     before, after = shapes.padding_amounts(size, kernel, stride, padding, dilation)
     reach = (kernel - 1) * dilation + 1
     places = len(range(0, before + size + after - reach + 1, stride))
