@@ -102,12 +102,15 @@ def check(isa: str, dtype: str) -> None:
         expected = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
         for at_end in (False, True):
             print(isa, "at the end" if at_end else "at the start", case, flush=True)
-            inputs = [
-                None if array is None else room.place(array, at_end, writable=False)
-                for room, array in zip(rooms, (x, kernel, bias), strict=False)
-            ]
             out = rooms[3].place(np.zeros_like(expected), at_end, writable=True)
-            dwconv.depthwise_conv2d(*inputs, isa=isa, **case.options(), out=out)  # type: ignore[arg-type]
+            dwconv.depthwise_conv2d(
+                rooms[0].place(x, at_end, writable=False),
+                rooms[1].place(kernel, at_end, writable=False),
+                None if bias is None else rooms[2].place(bias, at_end, writable=False),
+                isa=isa,
+                out=out,
+                **case.options(),
+            )
             assert_same_bits(out, expected, (case, isa))
             assert rooms[3].margins_are_untouched(), (case, isa)
 

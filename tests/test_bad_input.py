@@ -1,4 +1,4 @@
-"""What is wrong gives the documented exception, which says what was expected; nothing is changed."""
+"""What is wrong gives the documented exception, which says what was expected; nothing changes."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from support import ROOT
 
+from dwconv import _core
+
 PACKAGE = ROOT / "dwconv"
 
 #: The files and folders of dwconv/, lowest first; CONTRIBUTING.md says what each is for.
@@ -110,6 +112,18 @@ def test_no_cycles() -> None:
 def test_only_these_use_the_core() -> None:
     users = {module_name(path) for path in FILES if "_core" in uses(path)}
     assert users == USERS_OF_CORE
+
+
+def test_the_stub_names_what_the_core_has() -> None:
+    stub = ast.parse((PACKAGE / "_core.pyi").read_text(encoding="utf-8"))
+    named = set()
+    for node in stub.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            named.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            named.add(node.target.id)
+    public = {name for name in vars(_core) if not name.startswith("_")}
+    assert named == public
 
 
 def test_the_reference_shares_nothing() -> None:
