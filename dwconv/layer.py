@@ -260,17 +260,14 @@ class DepthwiseConv2D(WeightedLayer):
         batch, *sizes = shape
         first = self.data_format == "channels_first"
         height, width, channels = (*sizes[1:], sizes[0]) if first else sizes
-        kernel, bias = (
-            None if array is None else array.astype(self.compute_dtype, copy=False)
-            for array in (weights.kernel, weights.bias)
-        )
-        assert kernel is not None
+        with np.errstate(over="ignore"):  # mixed_float16 rounds large weights to infinity
+            kernel, *bias = (a.astype(self.compute_dtype, copy=False) for a in weights.arrays())
         return weights.add_plan(
             shape,
             lambda: ops.plan(
                 (batch, height, width, channels),
                 kernel,
-                bias,
+                bias[0] if bias else None,
                 self.strides,
                 self.padding,
                 self.dilation_rate,
@@ -321,7 +318,7 @@ class DepthwiseConv2D(WeightedLayer):
         shape = self._build_shape or self._declared_shape
         if shape is None:
             raise AttributeError(
-                f"{self.name}: expected a layer that is built or has an input_shape; received neither"
+                f"{self.name}: expected a layer that is built or has an input_shape; it is neither"
             )
         return shape
 

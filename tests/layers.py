@@ -27,7 +27,7 @@ def draw(*shape: int, seed: int = 0, dtype: str = "float32") -> NDArray[Any]:
 
 
 def check_output(layer: dwconv.DepthwiseConv2D, x: NDArray[Any], y: NDArray[Any]) -> None:
-    """y is what the reference makes of x with the layer's weights; for linear, relu and relu6."""
+    """Asserts that y is the reference's output; for linear, relu and relu6."""
     kernel, *rest = layer.get_weights()
     bias = rest[0] if rest else None
     options = {

@@ -556,9 +556,9 @@ def test_two_threads_build_a_layer_once() -> None:
     ("x", "error", "message"),
     [
         (np.zeros((5, 5, 3)), ValueError, "depthwise_conv2d: expected an input of rank 4"),
-        (np.zeros((1, 5, 5, 4)), ValueError, r"expected 3 channels in \(N, H, W, C\); received"),
-        (np.zeros((1, 2, 5, 3)), ValueError, "depthwise_conv2d: height: .* makes an empty output"),
-        (np.zeros((1, 5, 2, 3)), ValueError, "depthwise_conv2d: width: .* makes an empty output"),
+        (np.zeros((1, 5, 5, 4)), ValueError, r"expected 3 channels in \(N, H, W, C\)"),
+        (np.zeros((1, 2, 5, 3)), ValueError, "depthwise_conv2d: height: .* an empty output"),
+        (np.zeros((1, 5, 2, 3)), ValueError, "depthwise_conv2d: width: .* an empty output"),
         (np.zeros((1, 5, 0, 3)), ValueError, "width in .* >= 1"),
         (np.zeros((1, 5, 5, 3), complex), TypeError, "received dtype complex"),
         (np.full((1, 5, 5, 3), "a"), TypeError, "received dtype"),

@@ -55,7 +55,7 @@ KERAS_3 = {
     "bias_constraint": None,
 }
 
-# As Keras 2.2.4 wrote a MobileNet block: short dicts, Glorot as VarianceScaling, no dtype, no groups.
+# As Keras 2.2.4 wrote a MobileNet block: short dicts, Glorot as VarianceScaling, no dtype.
 KERAS_2_2_4 = {
     "name": "conv_dw_1",
     "trainable": True,
