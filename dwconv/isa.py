@@ -1,0 +1,54 @@
+"""Instruction sets: what this build and this CPU have, and which one is chosen.
+
+The environment variable DWCONV_ISA, read once, when dwconv is imported, names the default; without
+it (or empty) the widest available is taken. Every plan may be given another one.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import _core
+
+VARIABLE = "DWCONV_ISA"
+
+
+def available() -> tuple[str, ...]:
+    """Names of the instruction sets usable here, narrowest first, e.g. ('portable', 'avx2')."""
+    return _core.available_isas()
+
+
+def compiled() -> tuple[str, ...]:
+    """Names of the instruction sets in this build, narrowest first."""
+    return _core.compiled_isas()
+
+
+def cpu_features() -> dict[str, bool]:
+    """{name: usable on this CPU and operating system} of the CPU features that matter here."""
+    return _core.cpu_features()
+
+
+def compiler() -> str:
+    """The compiler of this build, with its version."""
+    return _core.compiler()
+
+
+def default() -> str:
+    """The instruction set used where none is named."""
+    return _DEFAULT
+
+
+def resolve(isa: str | None) -> str:
+    """`isa` if it is available, the default for None; else a ValueError that lists what works."""
+    return _DEFAULT if isa is None else _check(isa, "isa")
+
+
+def _check(name: object, source: str) -> str:
+    if isinstance(name, str) and name in available():
+        return name
+    why = ", which this CPU does not have" if isinstance(name, str) and name in compiled() else ""
+    wanted = ", ".join(map(repr, available()))
+    raise ValueError(f"{source}: expected one of {wanted}; received {name!r}{why}")
+
+
+_DEFAULT = _check(os.environ.get(VARIABLE) or _core.best_isa(), VARIABLE)

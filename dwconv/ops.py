@@ -1,0 +1,281 @@
+"""The functional operation: arrays of any kind -> a plan of the C core -> an array.
+
+`depthwise_conv2d` is for users. `split_activation`, `plan` and `run` are its three steps, for
+callers such as the layer that keep a plan and skip the first two on most calls.
+
+Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
+height/width, OH/OW output height/width.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _core, dtypes, shapes
+from . import isa as isas
+
+Array: TypeAlias = NDArray[Any]
+Activation: TypeAlias = Callable[[Array], Any]
+
+FUSED_ACTIVATIONS: tuple[str, ...] = _core.FUSED_ACTIVATIONS
+
+_OVERLAP_WORK = 10_000  # bound of NumPy's exact search for an element that two strided arrays share
+
+
+def depthwise_conv2d(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    strides: int | tuple[int, int] = 1,
+    padding: str | shapes.ExplicitPadding = "valid",
+    dilation_rate: int | tuple[int, int] = 1,
+    data_format: str | None = "channels_last",
+    activation: str | Activation | None = None,
+    out: Array | None = None,
+    isa: str | None = None,
+) -> Array:
+    """Depthwise convolution: each input channel with its own M kernels.
+
+    y[n, oh, ow, c*M + m] = activation(bias[c*M + m]
+        + sum over ki, kj of
+          x[n, oh*sh - top + ki*dh, ow*sw - left + kj*dw, c] * kernel[ki, kj, c, m])
+
+    (Keras' DepthwiseConv2D: a cross-correlation, the kernel is not flipped.) Each output starts
+    from its bias and adds its taps row by row, one fused multiply-add each, so the result is the
+    same to the bit on every instruction set. A tap in the padding is skipped, also if its weight is
+    NaN or infinite.
+
+    Args:
+        x: (N, H, W, C), or (N, C, H, W) if channels_first; N may be 0. Anything that NumPy makes a
+            real array of: read-only, strided, byte-swapped, subclass or list, copied where needed.
+        kernel: (kh, kw, C, M).
+        bias: (C*M,), or None for zeros.
+        strides: an int or two, (height, width), in pixels.
+        padding: 'valid', 'same' (as in TensorFlow: an odd pixel goes to the bottom, to the right)
+            or ((top, bottom), (left, right)) in pixels.
+        dilation_rate: an int or two, (height, width), in pixels; works with any strides.
+        data_format: 'channels_last' or 'channels_first', of x and the result; None is
+            channels_last.
+        activation: None, a name ('linear', 'relu', 'relu6' are fused into the convolution), or a
+            function of the whole output in its data_format, called once; what it returns is cast to
+            the result's dtype.
+        out: where to put the result: an array of exactly its shape and dtype, at any strides, that
+            shares no element with x, kernel or bias. Faster if C-contiguous, channels_last and not
+            float16. If an error is raised, nothing was written.
+        isa: instruction set, one of `dwconv.isa.available()`; None: the default.
+
+    Returns:
+        `out`, or a new C-contiguous array: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first.
+        Its dtype is the float dtype of x or kernel, the wider if both are floats (`dwconv.dtypes`
+        has the rule).
+
+    Raises:
+        ValueError: a shape, size or name that does not fit, an output that would be empty, an `out`
+            of another shape, read-only or overlapping.
+        TypeError: dtypes that are not real numbers or that give no float; an `out` of another
+            dtype.
+        MemoryError: sizes that cannot be allocated.
+    """
+    layout = shapes.normalize_data_format(data_format)
+    fused, finish = split_activation(activation)
+    x, kernel = np.asarray(x), np.asarray(kernel)
+    dtype = dtypes.result_dtype(x.dtype, kernel.dtype)
+    if bias is not None:
+        bias = np.asarray(bias)
+        dtypes.check_numeric(bias.dtype, "bias")
+    shape = nhwc_shape(x, layout)
+    compute = dtypes.compute_dtype(dtype)
+    made = plan(
+        shape, kernel.astype(compute, copy=False), bias, strides, padding, dilation_rate, fused, isa
+    )
+    if out is not None:
+        _check_out(
+            out, _in_layout(made.y_shape, layout), dtype, {"x": x, "kernel": kernel, "bias": bias}
+        )
+    return run(made, x, dtype=dtype, data_format=layout, finish=finish, out=out)
+
+
+def split_activation(activation: Any) -> tuple[str, Activation | None]:
+    """(the name that a plan fuses, the function to call afterwards or None) for any activation
+    argument.
+
+    ValueError for a name that nothing has.
+    """
+    if activation is None:
+        return "linear", None
+    if isinstance(activation, str) and activation in FUSED_ACTIVATIONS:
+        return activation, None
+    try:
+        activations = importlib.import_module("dwconv.activations")
+    except ModuleNotFoundError:
+        activations = None
+    if activations is not None:
+        activation = activations.get(activation)
+        for name in FUSED_ACTIVATIONS:
+            if activation is activations.get(name):
+                return name, None
+    if not callable(activation):
+        wanted = ", ".join(map(repr, FUSED_ACTIVATIONS))
+        raise ValueError(
+            f"activation: expected None, one of {wanted} or a function; received {activation!r}"
+        )
+    return "linear", activation
+
+
+def nhwc_shape(x: Array, data_format: shapes.DataFormat) -> tuple[int, int, int, int]:
+    """(N, H, W, C) of an input in either layout. ValueError for another rank."""
+    letters = "(N, C, H, W)" if data_format == "channels_first" else "(N, H, W, C)"
+    if x.ndim != 4:
+        raise ValueError(f"x: expected rank 4, {letters}; received shape {x.shape}")
+    batch, *sizes = x.shape
+    height, width, channels = (*sizes[1:], sizes[0]) if data_format == "channels_first" else sizes
+    if 0 in sizes:
+        raise ValueError(
+            f"x: expected positive sizes in {letters}, only N may be 0; received shape {x.shape}"
+        )
+    return batch, height, width, channels
+
+
+def plan(
+    x_shape: tuple[int, int, int, int],
+    kernel: Array,
+    bias: Array | None,
+    strides: Any,
+    padding: Any,
+    dilation_rate: Any,
+    activation: str = "linear",
+    isa: str | None = None,
+) -> _core.Plan:
+    """A checked, packed plan for inputs of `x_shape` (N, H, W, C); the weights are copied.
+
+    kernel: (kh, kw, C, M) of a result dtype (`dwconv.dtypes`), whose compute dtype becomes the
+    plan's;
+    bias: (C*M,), cast to that, or None; activation: one of FUSED_ACTIVATIONS; the rest as in
+    `depthwise_conv2d`, with the same errors.
+    """
+    stride_pair = shapes.pair(strides, "strides")
+    dilation_pair = shapes.pair(dilation_rate, "dilation_rate")
+    sides = shapes.normalize_padding(padding)
+    name = isas.resolve(isa)
+    _, height, width, channels = x_shape
+    if kernel.ndim != 4 or 0 in kernel.shape or kernel.shape[2] != channels:
+        raise ValueError(
+            f"kernel: expected shape (kh, kw, C, M) with positive sizes and C = {channels}, "
+            f"the channels of x; received shape {kernel.shape}"
+        )
+    kernel_size, multiplier = kernel.shape[:2], kernel.shape[3]
+    if bias is not None and bias.shape != (channels * multiplier,):
+        raise ValueError(
+            f"bias: expected shape (C*M,) = ({channels * multiplier},); received shape {bias.shape}"
+        )
+    # For its errors, which say more than the core's.
+    shapes.output_shape(x_shape, kernel_size, stride_pair, sides, dilation_pair, multiplier)
+    amounts = shapes.explicit_padding(
+        (height, width), kernel_size, stride_pair, sides, dilation_pair
+    )
+    dtype = dtypes.compute_dtype(kernel.dtype)
+    return _core.Plan(
+        _plain(kernel, dtype),
+        None if bias is None else _plain(bias, dtype),
+        x_shape,
+        stride_pair,
+        dilation_pair,
+        amounts,
+        activation,
+        name,
+    )
+
+
+def run(
+    plan: _core.Plan,
+    x: Array,
+    *,
+    dtype: dtypes.DType,
+    data_format: shapes.DataFormat = "channels_last",
+    finish: Activation | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Runs a plan on x, of the plan's shape in `data_format`: the last step of `depthwise_conv2d`.
+
+    `dtype` is the result's; the plan was made with a kernel of its compute dtype. `finish` is the
+    activation that the plan does not fuse. `out`, if given, is taken to be checked; whatever lies
+    between it and the core (layout, strides, float16, `finish`) goes through a temporary that is
+    copied at the very end.
+    """
+    compute = dtypes.compute_dtype(dtype)
+    first = data_format == "channels_first"
+    source = _plain(x.transpose(0, 2, 3, 1) if first else x, compute)
+    direct = not first and finish is None and dtype == compute
+    if direct and out is not None and out.flags.c_contiguous and out.flags.aligned:
+        plan(source, out)
+        return out
+    y = plan(source, np.empty(plan.y_shape, compute))
+    if not direct:
+        if first:
+            y = np.ascontiguousarray(y.transpose(0, 3, 1, 2))
+        if finish is not None:
+            y = _finished(finish, y)
+        y = y.astype(dtype, order="C", copy=False)
+    if out is None:
+        return y
+    out[...] = y
+    return out
+
+
+def _plain(array: Array, dtype: dtypes.DType) -> Array:
+    """`array`, or a copy, as the core wants it: of `dtype`, C-contiguous, aligned, native."""
+    return np.require(array, dtype, ("C", "A"))
+
+
+def _in_layout(shape: tuple[int, ...], data_format: shapes.DataFormat) -> tuple[int, ...]:
+    batch, height, width, channels = shape
+    return (batch, channels, height, width) if data_format == "channels_first" else shape
+
+
+def _finished(finish: Activation, y: Array) -> Array:
+    """What an activation makes of y, in its shape."""
+    shape, dtype = y.shape, y.dtype
+    result = np.asarray(finish(y))
+    if result.shape != shape or not np.can_cast(result.dtype, dtype, "same_kind"):
+        raise ValueError(
+            f"activation: expected a function that returns shape {shape} and a dtype like {dtype}; "
+            f"received shape {result.shape} and dtype {result.dtype} from {finish!r}"
+        )
+    return result
+
+
+def _check_out(
+    out: Any, shape: tuple[int, ...], dtype: dtypes.DType, inputs: dict[str, Array | None]
+) -> None:
+    if not isinstance(out, np.ndarray):
+        raise TypeError(
+            f"out: expected a NumPy array of shape {shape} and dtype {dtype}; received {type(out)}"
+        )
+    if out.shape != shape:
+        raise ValueError(f"out: expected shape {shape}; received shape {out.shape}")
+    if out.dtype != dtype:
+        raise TypeError(f"out: expected dtype {dtype}; received dtype {_dtype_name(out.dtype)}")
+    if not out.flags.writeable:
+        raise ValueError("out: expected a writable array; received a read-only one")
+    for name, array in inputs.items():
+        if array is not None and _overlap(out, array):
+            raise ValueError(
+                f"out: expected an array apart from {name}; received one that shares memory with it"
+            )
+
+
+def _dtype_name(dtype: dtypes.DType) -> str:
+    """'float32', or '>f4' for one in foreign byte order, which prints as float32 otherwise."""
+    return str(dtype) if dtype.isnative else dtype.str
+
+
+def _overlap(a: Array, b: Array) -> bool:
+    """Whether the arrays share an element; too hard to tell counts as yes."""
+    # NumPy takes any bound; its stubs know of two.
+    return np.may_share_memory(a, b, max_work=_OVERLAP_WORK)  # type: ignore[arg-type]
