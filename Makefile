@@ -80,7 +80,7 @@ $(VENV)/made:
 
 $(VENV)/installed: $(VENV)/made $(BUILT_FROM)
 	@echo 'building and installing dwconv with what tests and demo need'
-	@$(PIP) install --editable '.[test,demo]'
+	@PYTHONWARNINGS='ignore:Editable installation' $(PIP) install --editable '.[test,demo]'
 	@touch $@
 
 # The requirements of the extra `dev`, read from the installed package: no second build.
