@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from shapes import Shape, read
 
 import dwconv
-from dwconv import _core, isa, ops
+from dwconv import isa, ops
 from dwconv.cli.info import cpu_name
 
 Array = NDArray[Any]
@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0.3, help="per shape and instruction set")
     arguments = parser.parse_args()
     pinned = pin()
-    print(f"dwconv {dwconv.__version__}, {cpu_name()}, {_core.compiler()}, {pinned}")
+    print(f"dwconv {dwconv.__version__}, {cpu_name()}, {isa.compiler()}, {pinned}")
     print("float32, batch 1, same, bias + ReLU: microseconds per call, median")
     names = isa.available()[::-1]
     print(f"{'shape':<24}" + "".join(f"{name:>12}" for name in names))

@@ -57,8 +57,9 @@ def _require_extra() -> None:
     missing = []
     for module, package in (
         ("matplotlib", "matplotlib"),
+        ("PIL.Image", "pillow"),
         ("scipy.ndimage", "scipy"),
-        ("skimage.io", "scikit-image"),
+        ("skimage.data", "scikit-image"),
     ):
         try:
             __import__(module)
@@ -72,42 +73,34 @@ def _photo() -> tuple[str, Array]:
     """Chelsea the cat, 300 x 451, which ships inside scikit-image; public domain (CC0)."""
     from skimage import data
 
-    return "Chelsea, by Stéfan van der Walt (CC0)", _as_rgb(data.chelsea())
+    pixels = np.asarray(data.chelsea())
+    return "Chelsea, by Stéfan van der Walt (CC0)", np.float32(pixels) / np.float32(255)
 
 
 def _own_photo(path: Path) -> tuple[str, Array]:
-    from skimage import io
+    """Name and (H, W, 3) float32 in [0, 1] of an image file, turned upright as its EXIF says."""
+    from PIL import Image, ImageOps
 
     try:
-        pixels = np.asarray(io.imread(path))
+        with Image.open(path) as image:
+            width, height = image.size
+            if min(height, width) < filters.SIZE or height * width > _MOST_PIXELS:
+                raise CommandError(
+                    f"--image: {path}: expected at least {filters.SIZE} x {filters.SIZE} and at "
+                    f"most {_MOST_PIXELS} pixels; received {height} x {width}",
+                    exit_status=2,
+                )
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):  # 16 bits of grey, which convert() would clip
+                grey = np.clip(np.asarray(upright, np.float32) / 65535, 0, 1)
+                return path.name, np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+            pixels = np.asarray(upright.convert("RGB"), np.float32)
+            return path.name, pixels / np.float32(255)
     except FileNotFoundError:
         raise CommandError(f"--image: no such file: {path}", exit_status=2) from None
-    except Exception as error:  # every decoder has errors of its own
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise CommandError(f"--image: cannot read {path}: {reason}", exit_status=2) from None
-    try:
-        return path.name, _as_rgb(pixels)
-    except ValueError as error:
-        raise CommandError(f"--image: {path}: {error}", exit_status=2) from None
-
-
-def _as_rgb(pixels: Array) -> Array:
-    """(H, W, 3) float32 in [0, 1] of grey, RGB or RGBA pixels of any integer or float dtype."""
-    from skimage import util
-
-    if pixels.ndim == 2:
-        pixels = np.repeat(pixels[:, :, np.newaxis], 3, axis=2)
-    if pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
-        raise ValueError(
-            f"expected an image of shape (H, W), (H, W, 3) or (H, W, 4); received {pixels.shape}"
-        )
-    height, width = pixels.shape[:2]
-    if min(height, width) < filters.SIZE or height * width > _MOST_PIXELS:
-        raise ValueError(
-            f"expected at least {filters.SIZE} x {filters.SIZE} and at most {_MOST_PIXELS} pixels; "
-            f"received {height} x {width}"
-        )
-    return np.ascontiguousarray(util.img_as_float32(pixels[:, :, :3]))
 
 
 def _print_error(x: Array, kernel: Array, y: Array) -> bool:

@@ -9,7 +9,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from .. import __version__, _core, isa
+from .. import __version__, isa
 
 
 def run() -> int:
@@ -23,9 +23,9 @@ def run() -> int:
 
 def facts() -> dict[str, str]:
     """{name: value} of what a result or a speed may depend on."""
-    usable = [name for name, has in _core.cpu_features().items() if has]
+    usable = [name for name, has in isa.cpu_features().items() if has]
     return {
-        "dwconv": f"{__version__} ({Path(_core.__file__).parent})",
+        "dwconv": f"{__version__} ({Path(__file__).parents[1]})",
         "Python": f"{platform.python_implementation()} {platform.python_version()}{_threading()}",
         "NumPy": metadata.version("numpy"),
         "safetensors": metadata.version("safetensors"),
@@ -35,7 +35,7 @@ def facts() -> dict[str, str]:
         "ISA chosen": isa.default() + _why(),
         "ISAs available": " ".join(isa.available()),
         "ISAs compiled": " ".join(isa.compiled()),
-        "compiler": _core.compiler(),
+        "compiler": isa.compiler(),
     }
 
 
