@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from .shapes import DataFormat, normalize_data_format
@@ -28,10 +29,8 @@ def image_data_format() -> DataFormat:
 
 def _keras_files() -> list[Path]:
     folders = [Path(folder)] if (folder := os.environ.get("KERAS_HOME")) else []
-    try:
+    with suppress(RuntimeError):  # there is no home directory
         folders.append(Path.home() / ".keras")
-    except RuntimeError:  # there is no home directory
-        pass
     return [folder / "keras.json" for folder in folders]
 
 

@@ -22,6 +22,8 @@ from . import isa as isas
 Array: TypeAlias = NDArray[Any]
 Activation: TypeAlias = Callable[[Array], Any]
 
+Plan = _core.Plan  # from here for all others: they don't import the core
+
 FUSED_ACTIVATIONS: tuple[str, ...] = _core.FUSED_ACTIVATIONS
 
 _OVERLAP_WORK = 10_000  # bound of NumPy's exact search for an element that two strided arrays share
@@ -151,7 +153,7 @@ def plan(
     dilation_rate: Any,
     activation: str = "linear",
     isa: str | None = None,
-) -> _core.Plan:
+) -> Plan:
     """A checked, packed plan for inputs of `x_shape` (N, H, W, C); the weights are copied.
 
     kernel: (kh, kw, C, M) of a result dtype (`dwconv.dtypes`), whose compute dtype becomes the
@@ -180,7 +182,7 @@ def plan(
         (height, width), kernel_size, stride_pair, sides, dilation_pair
     )
     dtype = dtypes.compute_dtype(kernel.dtype)
-    return _core.Plan(
+    return Plan(
         _plain(kernel, dtype),
         None if bias is None else _plain(bias, dtype),
         x_shape,
@@ -193,7 +195,7 @@ def plan(
 
 
 def run(
-    plan: _core.Plan,
+    plan: Plan,
     x: Array,
     *,
     dtype: dtypes.DType,

@@ -1,0 +1,193 @@
+"""The walls: a file uses only files below it; the C core knows nothing of Python."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import ROOT
+
+from dwconv import _core
+
+PACKAGE = ROOT / "dwconv"
+
+#: The files and folders of dwconv/, lowest first; CONTRIBUTING.md says what each is for.
+#: A new one: its place here.
+ORDER = [
+    *("_version", "_core", "registry", "shapes", "dtypes", "config", "isa", "reference"),
+    *("activations", "initializers", "regularizers", "constraints"),
+    "ops",
+    *("policy", "naming", "configs", "weights", "base", "inputs", "layer", "model"),
+    *("formats", "files", "saving"),
+    "__init__",
+    *("cli", "__main__"),
+]
+
+#: Who may use the compiled module.
+USERS_OF_CORE = {"isa", "ops"}
+
+#: What may be imported when dwconv is.
+DEPENDENCIES = {"numpy", "safetensors"}
+
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(path: Path) -> str:
+    """'ops', 'formats.safetensors'; 'formats' for formats/__init__.py, '__init__' for dwconv's."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES} | {"_core": PACKAGE / "_core.pyx"}
+
+
+def layer_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def imported_names(node: ast.AST, path: Path) -> Iterator[str]:
+    """Absolute dotted names that an import statement may mean, in dwconv or elsewhere."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        package = ["dwconv", *path.relative_to(PACKAGE).parent.parts]
+        above = package[: len(package) - node.level + 1] if node.level else []
+        source = ".".join([*above, *filter(None, [node.module])])
+        yield from (f"{source}.{alias.name}" for alias in node.names)
+
+
+def own_module(name: str) -> str | None:
+    """The module of dwconv that a dotted name lives in; None if it lives elsewhere."""
+    top, _, inside = name.partition(".")
+    if top != "dwconv":
+        return None
+    while inside and inside not in MODULES:
+        inside = inside.rpartition(".")[0]
+    return inside or "__init__"
+
+
+def uses(path: Path) -> set[str]:
+    """Modules of dwconv that a file imports, inside of functions, too."""
+    names = {
+        name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        for name in imported_names(node, path)
+    }
+    return {module for name in names if (module := own_module(name))} - {module_name(path)}
+
+
+def top_level(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node that runs when the file is imported: not the inside of functions."""
+    for node in ast.iter_child_nodes(tree):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield node
+            yield from top_level(node)
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_uses_only_what_is_below(path: Path) -> None:
+    user = module_name(path)
+    assert layer_of(user) in ORDER, f"{user} has no place in ORDER of {Path(__file__).name}"
+    for used in uses(path):
+        if layer_of(used) == layer_of(user):
+            continue  # within a folder: test_no_cycles
+        below = ORDER.index(layer_of(used)) < ORDER.index(layer_of(user))
+        assert below, f"{user} imports {used}, which is not below it"
+
+
+def test_no_cycles() -> None:
+    graph = {module_name(path): uses(path) for path in FILES}
+    while graph:
+        free = {module for module, used in graph.items() if not used & graph.keys()}
+        assert free, f"these import each other in a circle: {sorted(graph)}"
+        graph = {module: used for module, used in graph.items() if module not in free}
+
+
+def test_only_these_use_the_core() -> None:
+    users = {module_name(path) for path in FILES if "_core" in uses(path)}
+    assert users == USERS_OF_CORE
+
+
+def test_the_stub_names_what_the_core_has() -> None:
+    stub = ast.parse((PACKAGE / "_core.pyi").read_text(encoding="utf-8"))
+    named = set()
+    for node in stub.body:
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            named.add(node.name)
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            named.add(node.target.id)
+    public = {name for name in vars(_core) if not name.startswith("_")}
+    assert named == public
+
+
+def test_the_reference_shares_nothing() -> None:
+    assert uses(PACKAGE / "reference.py") == set()
+
+
+@pytest.mark.parametrize("path", FILES, ids=module_name)
+def test_dependencies(path: Path) -> None:
+    """At the top of a file only NumPy and safetensors; a command imports what it needs besides."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    names = {name for node in top_level(tree) for name in imported_names(node, path)}
+    packages = {name.partition(".")[0] for name in names}
+    assert packages <= {"dwconv"} | DEPENDENCIES | sys.stdlib_module_names, path.name
+
+
+def test_the_order_sees_imports() -> None:
+    """The three forms of import are understood; else the tests above would pass for nothing."""
+    path = PACKAGE / "formats" / "some.py"
+    found = {
+        statement: {own_module(name) for name in imported_names(ast.parse(statement).body[0], path)}
+        for statement in (
+            "from .. import ops, __version__",
+            "from ..shapes import pair",
+            "import dwconv.isa",
+            "from dwconv import reference",
+            "import numpy as np",
+        )
+    }
+    assert list(found.values()) == [{"ops", "__init__"}, {"shapes"}, {"isa"}, {"reference"}, {None}]
+
+
+# ---- the C core ----------------------------------------------------------------------------------
+
+C_FILES = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in {".c", ".h", ".inc"})
+
+
+@pytest.mark.parametrize("path", C_FILES, ids=lambda path: path.name)
+def test_c_knows_no_python(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert not re.search(r"\bPy[A-Z_]\w*|Python\.h|numpy", source), path
+
+
+@pytest.mark.parametrize(
+    ("language", "standard", "compilers"),
+    [("c", "c11", ["cc", "gcc", "clang"]), ("c++", "c++11", ["c++", "g++", "clang++"])],
+)
+def test_headers_compile_alone(
+    language: str, standard: str, compilers: list[str], tmp_path: Path
+) -> None:
+    """The public header in C and in C++, the internal ones in C, with nothing before them."""
+    compiler = next(filter(None, map(shutil.which, compilers)), None)
+    if compiler is None:
+        pytest.skip(f"no compiler for {language}: none of {compilers}")
+    headers = ["dwconv.h"]
+    if language == "c":
+        headers = [
+            path.name for path in C_FILES if path.suffix == ".h" and path.parent.name == "csrc"
+        ]
+    for header in headers:
+        source = tmp_path / f"{header}.{'c' if language == 'c' else 'cc'}"
+        source.write_text(
+            f'#include "{header}"\nint main(void) {{ return 0; }}\n', encoding="utf-8"
+        )
+        command = [compiler, "-x", language, f"-std={standard}", "-fsyntax-only", "-pedantic"]
+        command += ["-Wall", "-Wextra", "-Werror", f"-I{ROOT / 'csrc'}", str(source)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
