@@ -1,0 +1,135 @@
+"""Input shapes: reading and checking them, and symbolic inputs, which are a shape without data.
+
+Shape letters: N batch, H height, W width, C channels. A whole shape is (N, H, W, C), or (N, C, H,
+W) if channels_first; a size is None where it is not known yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from . import naming, policy
+from .dtypes import DType
+from .shapes import DataFormat, Size, integer
+
+WholeShape: TypeAlias = tuple[Size, ...]
+
+
+@dataclass(frozen=True)
+class SymbolicTensor:
+    """The shape (None: not known yet) and dtype of an array that is not there."""
+
+    shape: WholeShape
+    dtype: DType
+    name: str
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions, the batch included."""
+        return len(self.shape)
+
+    def __array__(self, *_: Any, **__: Any) -> np.ndarray[Any, Any]:
+        raise TypeError(f"expected an array with data; received {self!r}")
+
+
+def Input(  # noqa: N802 (Keras' name)
+    shape: Sequence[Any] | None = None,
+    batch_size: Any = None,
+    dtype: Any = None,
+    name: str | None = None,
+    batch_shape: Sequence[Any] | None = None,
+) -> SymbolicTensor:
+    """A symbolic input, for `Sequential` and for layers called on it.
+
+    Args:
+        shape: (H, W, C), or (C, H, W) for channels_first layers: without the batch; None where
+            unknown.
+        batch_size: N, if it is known.
+        dtype: a name or NumPy dtype; None is float32.
+        name: None: 'input_layer', 'input_layer_1', ...
+        batch_shape: shape with N, instead of `shape` and `batch_size`.
+
+    Raises ValueError for anything else, or for both or none of shape and batch_shape.
+    """
+    twice = batch_shape is not None and (shape is not None or batch_size is not None)
+    if twice or (shape is None and batch_shape is None):
+        raise ValueError(
+            "expected shape (and, if known, batch_size), or batch_shape alone; received "
+            f"shape={shape!r}, batch_size={batch_size!r}, batch_shape={batch_shape!r}"
+        )
+    if shape is None:
+        sizes = read_shape("batch_shape", batch_shape)
+    else:
+        sizes = (read_size("batch_size", batch_size), *read_shape("shape", shape))
+    kind = policy.read(dtype).compute
+    return SymbolicTensor(sizes, kind, naming.given_or_unique(name, "InputLayer"))
+
+
+def read_shape(argument: str, shape: Any) -> WholeShape:
+    """Sizes >= 0 or None, as a tuple; whole floats are fine. ValueError naming the argument
+    otherwise.
+    """
+    if isinstance(shape, np.ndarray):
+        shape = shape.tolist()
+    if not isinstance(shape, Sequence) or isinstance(shape, (str, bytes)):
+        raise ValueError(f"{argument}: expected a sequence of sizes; received {shape!r}")
+    return tuple(read_size(argument, size) for size in shape)
+
+
+def read_size(argument: str, size: Any) -> Size:
+    """A size >= 0 as an int, or None. ValueError naming the argument otherwise."""
+    number = None if size is None else integer(size, minimum=0)
+    if size is not None and number is None:
+        raise ValueError(f"{argument}: expected integers >= 0 or None; received {size!r}")
+    return number
+
+
+def declared_shape(input_shape: Any, batch_input_shape: Any, batch_size: Any) -> WholeShape | None:
+    """The whole shape that a layer's arguments declare, if they do; batch_input_shape wins, as in
+    Keras 2.
+
+    ValueError unless it has four sizes.
+    """
+    batch = read_size("batch_size", batch_size)
+    if batch_input_shape is not None:
+        sizes = read_shape("batch_input_shape", batch_input_shape)
+        if len(sizes) != 4:
+            raise ValueError(f"batch_input_shape: expected four sizes; received {sizes}")
+        return sizes
+    if input_shape is None:
+        return None
+    sizes = read_shape("input_shape", input_shape)
+    if len(sizes) != 3:
+        raise ValueError(f"input_shape: expected three sizes, without the batch; received {sizes}")
+    return (batch, *sizes)
+
+
+def channel_axis(data_format: DataFormat) -> int:
+    """Where C is in a whole shape."""
+    return 1 if data_format == "channels_first" else 3
+
+
+def check(layer: str, shape: Any, data_format: DataFormat, channels: int | None) -> WholeShape:
+    """The sizes in a whole shape that a layer is given.
+
+    ValueError, which names the layer, for another rank than 4, unknown channels, or other channels
+    than `channels` (None: any).
+    """
+    sizes = read_shape(f"{layer}: input shape", shape)
+    letters = "(N, C, H, W)" if data_format == "channels_first" else "(N, H, W, C)"
+    if len(sizes) != 4:
+        raise ValueError(f"{layer}: expected an input of rank 4, {letters}; received shape {sizes}")
+    received = sizes[channel_axis(data_format)]
+    if received is None:
+        raise ValueError(
+            f"{layer}: expected a known number of channels in {letters}; received shape {sizes}"
+        )
+    if received != channels and channels is not None:
+        raise ValueError(
+            f"{layer}: expected {channels} channels in {letters}; received shape {sizes}"
+        )
+    return sizes

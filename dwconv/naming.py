@@ -1,0 +1,44 @@
+"""Names of layers, models and inputs: unique unless given, counted as Keras counts them."""
+
+from __future__ import annotations
+
+import re
+import threading
+from typing import Any
+
+_counts: dict[str, int] = {}
+_lock = threading.Lock()
+
+
+def snake_case(class_name: str) -> str:
+    """'DepthwiseConv2D' -> 'depthwise_conv2d'."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[^_])(?=[A-Z][a-z])", "_", class_name).lower()
+
+
+def unique(prefix: str) -> str:
+    """`prefix`, then `prefix`_1, `prefix`_2, ...: a name that no earlier call gave."""
+    with _lock:
+        count = _counts.get(prefix, 0)
+        _counts[prefix] = count + 1
+    return f"{prefix}_{count}" if count else prefix
+
+
+def given_or_unique(name: Any, class_name: str) -> str:
+    """`name` if it is one, for None a unique one made from the class name.
+
+    A given name does not advance the count. ValueError unless it is a non-empty string without '/',
+    which separates names in the paths of nested models.
+    """
+    if name is None:
+        return unique(snake_case(class_name))
+    if not isinstance(name, str) or not name or "/" in name:
+        raise ValueError(f"name: expected a non-empty string without '/'; received {name!r}")
+    return str(name)
+
+
+def reset() -> None:
+    """Starts all counts again; for tests and for sessions that build the same models over and
+    over.
+    """
+    with _lock:
+        _counts.clear()

@@ -1,0 +1,77 @@
+"""What a layer's `dtype` argument means: the dtype of its weights and the one it computes in.
+
+Keras calls the pair a dtype policy. 'float32' and so on mean both; 'mixed_float16' means float32
+weights that are rounded to float16 for the computation, as inputs are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .dtypes import COMPUTE, DType
+
+_MIXED = {"mixed_float16": (np.dtype(np.float32), np.dtype(np.float16))}
+_POLICY_CLASSES = ("DTypePolicy", "Policy")  # Keras 3, Keras 2
+
+
+@dataclass(frozen=True)
+class DTypePolicy:
+    """`variable` is the dtype of the weights, `compute` the one that inputs are cast to and outputs
+    have.
+    """
+
+    name: str
+    variable: DType
+    compute: DType
+
+    def get_config(self) -> dict[str, Any]:
+        """What Keras 3 writes as a layer's dtype."""
+        return {
+            "module": "keras",
+            "class_name": "DTypePolicy",
+            "config": {"name": self.name},
+            "registered_name": None,
+        }
+
+
+def read(dtype: Any) -> DTypePolicy:
+    """The policy for None (float32), a name, a NumPy dtype or scalar type, a policy of Keras or its
+    config dict.
+
+    ValueError, which lists what works, for anything else.
+    """
+    if dtype is None:
+        dtype = "float32"
+    if isinstance(dtype, DTypePolicy):
+        return dtype
+    name = _name(dtype)
+    if isinstance(name, str) and name in _MIXED:
+        return DTypePolicy(name, *_MIXED[name])
+    try:
+        found = np.dtype(name).newbyteorder("=")
+    except (TypeError, ValueError):
+        found = None
+    if found is None or found not in COMPUTE:
+        known = ", ".join([*map(str, COMPUTE), *_MIXED])
+        raise ValueError(f"dtype: expected one of {known}; received {dtype!r}")
+    return DTypePolicy(found.name, found, found)
+
+
+def _name(dtype: Any) -> Any:
+    """The name in a policy or its config; what NumPy understands by itself as it is."""
+    if isinstance(dtype, Mapping):
+        config = dtype.get("config")
+        if dtype.get("class_name") not in _POLICY_CLASSES or not isinstance(config, Mapping):
+            wanted = " or ".join(_POLICY_CLASSES)
+            raise ValueError(
+                f"dtype: expected a dict with class_name {wanted} and a config; "
+                f"received {dict(dtype)!r}"
+            )
+        return config.get("name", "")
+    if isinstance(dtype, (str, np.dtype, type)):
+        return dtype
+    return getattr(dtype, "name", "")  # Keras' policies, TensorFlow's dtypes
