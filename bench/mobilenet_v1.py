@@ -2,9 +2,9 @@
 
     python bench/mobilenet_v1.py [--seconds S] [--network NAME]
 
-float32, batch 1, 'same', bias and ReLU, `layer(x)`'s own path without the layer: a plan run on NumPy
-arrays, output included. Each shape is checked against the reference before it is timed. One thread,
-pinned to one CPU where the operating system allows that.
+float32, batch 1, 'same', bias and ReLU; a plan run on NumPy arrays, the output array included: what
+`layer(x)` does once it is built. Each shape is checked against the reference before it is timed.
+One thread, pinned to one CPU where the operating system allows that.
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def microseconds(shape: Shape, name: str, seconds: float) -> float:
     """The median time of a call, after the result has been checked and the caches are warm."""
     random = np.random.default_rng(0)
     x = random.standard_normal((1, shape.height, shape.width, shape.channels), np.float32)
-    kernel = random.standard_normal((*shape.kernel_size, shape.channels, shape.multiplier), np.float32)
+    kernel = random.standard_normal(
+        (*shape.kernel_size, shape.channels, shape.multiplier), np.float32
+    )
     bias = random.standard_normal(shape.channels * shape.multiplier, np.float32)
     plan = ops.plan(
         (1, *x.shape[1:]), kernel, bias, shape.strides, "same", shape.dilation_rate, "relu", name

@@ -40,12 +40,9 @@ def read(network: str) -> list[Shape]:
             continue
         try:
             height, width, channels, kernel, stride, dilation, multiplier = fields
-            shapes.append(
-                Shape(
-                    int(height), int(width), int(channels),
-                    _pair(kernel), _pair(stride), _pair(dilation), int(multiplier),
-                )  # fmt: skip
-            )
+            sizes = (int(height), int(width), int(channels))
+            pairs = (_pair(kernel), _pair(stride), _pair(dilation))
+            shapes.append(Shape(*sizes, *pairs, int(multiplier)))
         except ValueError:
             wanted = " ".join(_COLUMNS)
             raise ValueError(

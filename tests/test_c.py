@@ -1,7 +1,7 @@
 """The C tests in tests/c, compiled here with each C compiler found and run.
 
-They need the repository's csrc/, not the installed package; what the package reports is compared with what
-the C programs find, so that an instruction set that this CPU has cannot be skipped by mistake.
+They need the repository's csrc/, not the installed package; what the package reports is compared
+with what the C programs find, so that no instruction set of this CPU is skipped by mistake.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
@@ -23,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 CSRC = ROOT / "csrc"
 TESTS = ROOT / "tests" / "c"
 FLAGS = ["-O2", "-g", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", f"-I{CSRC}"]
+Arguments: TypeAlias = list[str | Path]
 CPU_LACKS_IT = 77  # the exit status of test_vec
 
 #: A cross compiler and what runs its programs, for the instruction sets of other processors.
@@ -52,7 +54,9 @@ def c_plus_plus(command: str) -> str | None:
     return shlex.join([*words[:-1], name]) if name != words[-1] and shutil.which(name) else None
 
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the C tests need mmap and mprotect")
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="the C tests need mmap and mprotect"
+)
 
 COMPILERS = find_compilers()
 if not COMPILERS:
@@ -60,7 +64,9 @@ if not COMPILERS:
 
 
 def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL)
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+    )
 
 
 def build(compiler: str, *arguments: str | Path) -> None:
@@ -69,7 +75,7 @@ def build(compiler: str, *arguments: str | Path) -> None:
 
 
 def checks_passed(result: subprocess.CompletedProcess[str]) -> int:
-    assert result.returncode == 0, f"exit status {result.returncode}:\n{result.stdout}{result.stderr}"
+    assert result.returncode == 0, f"{result.returncode}:\n{result.stdout}{result.stderr}"
     found = re.search(r"(\d+) checks passed", result.stdout)
     assert found, result.stdout
     return int(found[1])
@@ -82,26 +88,29 @@ def compiler(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("isa", _core.ISA_NAMES)
 def test_vec(compiler: str, isa: str, tmp_path: Path) -> None:
-    """Every word of a vector header, every partial count, between guard pages; equal to portable's bits."""
+    """Every word of a vector header and every partial count, between guard pages, as portable."""
     program = tmp_path / "test_vec"
     emulator: list[str] = []
     if isa not in _core.compiled_isas():
         cross, emulator_name = EMULATED.get(isa, ("", ""))
         if not shutil.which(cross) or not shutil.which(emulator_name):
-            pytest.skip(f"{isa} is for another processor, and there is no cross compiler with an emulator")
+            pytest.skip(f"{isa} is for another processor; no {cross} with {emulator_name}")
         compiler, emulator = f"{cross} -static", [emulator_name]
-    build(compiler, "-std=c11", *FLAGS, f"-DTEST_ISA={isa}", TESTS / "test_vec.c", "-lm", "-o", program)
+    source: Arguments = ["-std=c11", *FLAGS, f"-DTEST_ISA={isa}", TESTS / "test_vec.c"]
+    build(compiler, *source, "-lm", "-o", program)
     result = run(*emulator, str(program))
     if result.returncode == CPU_LACKS_IT:
-        assert isa not in _core.available_isas(), "test_vec says that this CPU lacks it, the package does not"
+        assert isa not in _core.available_isas(), "this CPU lacks it, the package says otherwise"
         pytest.skip(f"this CPU lacks {isa}; compiled only")
     assert checks_passed(result) > 100_000
 
 
 @pytest.fixture(scope="module")
 def core_objects(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The C core as object files, compiled as C without a warning. Not optimised: four times as fast to
-    compile, and the bits must not depend on it."""
+    """The C core as object files, compiled as C without a warning.
+
+    Not optimised: four times as fast to compile, and the bits must not depend on it.
+    """
     folder = tmp_path_factory.mktemp("core")
     sources = sorted(CSRC.rglob("*.c"))
     objects = [folder / f"{source.stem}.o" for source in sources]
@@ -121,8 +130,6 @@ def test_api(compiler: str, core_objects: list[Path], language: str, tmp_path: P
         if found is None:
             pytest.skip(f"no C++ compiler beside {compiler}")
         driver, standard = found, "-std=c++11"
-    build(
-        driver, standard, "-pedantic", *FLAGS, "-x", language, TESTS / "test_api.c",
-        "-x", "none", *core_objects, "-lm", "-o", program,
-    )  # fmt: skip
+    source: Arguments = ["-x", language, TESTS / "test_api.c", "-x", "none"]
+    build(driver, standard, "-pedantic", *FLAGS, *source, *core_objects, "-lm", "-o", program)
     assert checks_passed(run(str(program))) > 500

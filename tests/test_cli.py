@@ -145,7 +145,7 @@ def test_check_fails_on_a_wrong_result(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    right = check.depthwise_conv2d
+    right = dwconv.depthwise_conv2d
 
     def wrong(*arguments, isa, **options):  # type: ignore[no-untyped-def]
         y = right(*arguments, isa=isa, **options)

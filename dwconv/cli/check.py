@@ -165,7 +165,7 @@ def bound(
     magnitudes = reference.depthwise_conv2d(
         np.abs(x), np.abs(kernel), None if bias is None else np.abs(bias), **options
     )
-    return (taps + 2) * np.finfo(case.dtype).eps * magnitudes
+    return np.asarray((taps + 2) * np.finfo(case.dtype).eps * magnitudes)
 
 
 def enter(
@@ -198,11 +198,8 @@ def _print_table(results: dict[tuple[str, str], Result]) -> None:
     first = isa.available()[0]
     print("ISA       dtype    cases  largest error     its bound  ratio  bits")
     for (name, dtype), result in results.items():
-        if name == first:
-            bits = "-"
-        else:
-            bits = f"as {first}" if result.same_bits else f"NOT as {first}"
+        bits = f"as {first}" if result.same_bits else f"NOT as {first}"
         print(
             f"{name:<9} {dtype}  {result.cases:>5}  {result.error:>13.2e} {result.bound:>13.2e}"
-            f"  {result.ratio:>5.3f}  {bits}"
+            f"  {result.ratio:>5.3f}  {'-' if name == first else bits}"
         )

@@ -35,7 +35,12 @@ def run(image: Path | None, output: Path) -> int:
         raise CommandError(f"--output: {error.strerror}: {output}", exit_status=2) from None
 
     x = photo[np.newaxis]  # (1, H, W, 3)
-    layer = DepthwiseConv2D(filters.SIZE, depth_multiplier=len(filters.NAMES), use_bias=False, data_format="channels_last")
+    layer = DepthwiseConv2D(
+        filters.SIZE,
+        depth_multiplier=len(filters.NAMES),
+        use_bias=False,
+        data_format="channels_last",
+    )
     layer.build(x.shape)
     layer.set_weights([filters.bank(3)])
     y = layer(x)
@@ -73,8 +78,8 @@ def _photo() -> tuple[str, Array]:
     """Chelsea the cat, 300 x 451, which ships inside scikit-image; public domain (CC0)."""
     from skimage import data
 
-    pixels = np.asarray(data.chelsea())
-    return "Chelsea, by Stéfan van der Walt (CC0)", np.float32(pixels) / np.float32(255)
+    pixels = np.asarray(data.chelsea(), np.float32)  # type: ignore[no-untyped-call, unused-ignore]
+    return "Chelsea, by Stéfan van der Walt (CC0)", pixels / np.float32(255)
 
 
 def _own_photo(path: Path) -> tuple[str, Array]:
@@ -131,7 +136,9 @@ def _print_saved(layer: DepthwiseConv2D, x: Array, y: Array, path: Path) -> bool
 def _print_latency(layer: DepthwiseConv2D, x: Array) -> None:
     kernel = layer.get_weights()[0]
     ours = _milliseconds(lambda: layer(x))
-    print(f"latency     {'dwconv':<8}{ours:>9.2f} ms   ({isa.default()} on {cpu_name()}, one thread)")
+    print(
+        f"latency     {'dwconv':<8}{ours:>9.2f} ms   ({isa.default()} on {cpu_name()}, one thread)"
+    )
     for name, other in (("NumPy", filters.with_numpy), ("SciPy", filters.with_scipy)):
         theirs = _milliseconds(lambda other=other: other(x, kernel))  # type: ignore[misc]
         print(f"            {name:<8}{theirs:>9.2f} ms   {theirs / ours:.0f} times as long")
