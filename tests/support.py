@@ -94,7 +94,7 @@ def tiles(isa: str | None = None) -> list[tuple[int, ...]]:
 
 
 def tile_cases() -> list[Case]:
-    """For every tile of every instruction set: one tile and some with remainders, SAME and VALID."""
+    """For every tile of every instruction set: one; several and a remainder; SAME and VALID."""
     cases: dict[Case, None] = {}
     for kernel_h, kernel_w, stride, tile_h, tile_w in tiles():
         kernel_size, strides = (kernel_h, kernel_w), (stride, stride)
