@@ -4,7 +4,8 @@ Switches (environment variables), for developers:
   DWCONV_SANITIZE=address,undefined | thread   build with gcc's or clang's sanitizers
   DWCONV_DEBUG=1                               -O1 -g, no other change
   DWCONV_COVERAGE=1                            gcov instrumentation of the C core
-No per-file flags: each csrc/isa/*.c names its own target in the source, so any build tool can compile it.
+No per-file flags: each csrc/isa/*.c names its own target in the source, so any build tool can
+compile it.
 """
 
 import os
@@ -24,7 +25,14 @@ def compile_args() -> tuple[list[str], list[str]]:
         return ["/O2", "/std:c11", "/fp:precise"], []
     # -ffp-contract=off: only the multiply-adds written as such may fuse; results must not depend on
     # what a compiler likes to contract.
-    compile_flags = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    compile_flags = [
+        "-std=c11",
+        "-O3",
+        "-ffp-contract=off",
+        "-fvisibility=hidden",
+        "-Wall",
+        "-Wextra",
+    ]
     link_flags: list[str] = []
     if os.environ.get("DWCONV_DEBUG"):
         compile_flags += ["-O1", "-g"]
@@ -39,7 +47,9 @@ def compile_args() -> tuple[list[str], list[str]]:
 
 compile_flags, link_flags = compile_args()
 c_sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.c"))
-headers = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*") if p.suffix in {".h", ".inc"})
+headers = sorted(
+    str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*") if p.suffix in {".h", ".inc"}
+)
 
 setup(
     ext_modules=cythonize(

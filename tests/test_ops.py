@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from support import FLOATS, Case, assert_close, assert_same_bits, run_python, tolerance
 
 import dwconv
-from dwconv import ops
+from dwconv import activations, ops
 
 Array = NDArray[Any]
 
@@ -31,7 +32,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=repr)
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_against_the_reference(case: Case, data_format: str, dtype: str, isa: str) -> None:
-    case = Case(**{**vars(case), "dtype": dtype, "data_format": data_format})
+    case = replace(case, dtype=dtype, data_format=data_format)
     x, kernel, bias = case.arrays()
     y = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
     expected = dwconv.reference.depthwise_conv2d(x, kernel, bias, **case.options())
@@ -232,8 +233,18 @@ def test_activation_unknown(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ops.FUSED_ACTIVATIONS)
-def test_fused_names(name: str) -> None:
+def test_fused(name: str) -> None:
+    """By name, and as the function that the name stands for."""
     assert ops.split_activation(name) == (name, None)
+    assert ops.split_activation(activations.get(name)) == (name, None)
+
+
+@pytest.mark.parametrize("name", ["gelu", "softmax", "hard_sigmoid"])
+def test_activation_by_name(name: str) -> None:
+    arrays = Case(multiplier=2).arrays()
+    y = dwconv.depthwise_conv2d(*arrays, activation=name)
+    expected = np.asarray(activations.get(name)(dwconv.depthwise_conv2d(*arrays)))
+    assert_same_bits(y, expected, name)
 
 
 # ---- out -----------------------------------------------------------------------------------------

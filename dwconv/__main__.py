@@ -1,0 +1,78 @@
+"""The command line: `dwconv COMMAND` or `python -m dwconv COMMAND`; what a command does is in cli/.
+
+Exit status: 0 done, 1 failed (a check that does not hold, a missing extra), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__
+from .cli import CommandError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command and returns its exit status; `arguments` are sys.argv[1:] by default."""
+    chosen = _parser().parse_args(arguments)
+    try:
+        status = _run(chosen)
+        sys.stdout.flush()
+    except CommandError as error:
+        print(f"dwconv {chosen.command}: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130  # as a shell reports SIGINT
+    except BrokenPipeError:  # `dwconv check | head`
+        sys.stderr.close()
+        return 1
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="dwconv", description="Depthwise convolution on a CPU, as Keras defines it."
+    )
+    parser.add_argument("--version", action="version", version=f"dwconv {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands.add_parser("info", help="versions, CPU, instruction sets, build: for a bug report")
+    commands.add_parser(
+        "check", help="every instruction set of this CPU against the reference, in seconds"
+    )
+    demo = commands.add_parser("demo", help="filter a photograph and write a picture of the result")
+    demo.add_argument(
+        "--image",
+        type=Path,
+        metavar="FILE",
+        help="an image of your own; the default is a photograph from scikit-image",
+    )
+    demo.add_argument(
+        "--output",
+        type=Path,
+        metavar="DIR",
+        default=Path("demo"),
+        help="where to write (default: demo)",
+    )
+    return parser
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    # Imported here: `info` needs no convolution, and only `demo` needs the extra of that name.
+    if chosen.command == "info":
+        from .cli import info
+
+        return info.run()
+    if chosen.command == "check":
+        from .cli import check
+
+        return check.run()
+    from .cli import demo
+
+    return demo.run(chosen.image, chosen.output)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+/* test_api.c - the public header, from C and from C++ (this file is both).
+ *
+ *   cc -std=c11 -Icsrc tests/c/test_api.c $(find csrc -name '*.c') -lm -o test_api && ./test_api
+ *
+ * Every status code, the life of a plan, and small convolutions against a naive loop, to the bit. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dwconv.h"
+
+static long checks, failures;
+
+#define CHECK(condition)                                                            \
+    do {                                                                            \
+        checks++;                                                                   \
+        if (!(condition)) {                                                         \
+            failures++;                                                             \
+            fprintf(stderr, "FAILED %s:%d: %s\n", __FILE__, __LINE__, #condition);  \
+        }                                                                           \
+    } while (0)
+
+/* x (1, 5, 6, 3), kernel (3, 3, 3, 1), nothing special. */
+static dw_desc ordinary(void) {
+    dw_desc d;
+    memset(&d, 0, sizeof d);
+    d.batch = 1, d.height = 5, d.width = 6, d.channels = 3, d.multiplier = 1;
+    d.kernel_h = d.kernel_w = 3;
+    d.stride_h = d.stride_w = d.dilation_h = d.dilation_w = 1;
+    d.dtype = DW_F32;
+    d.activation = DW_LINEAR;
+    return d;
+}
+
+/* ---- statuses -------------------------------------------------------------------------------------- */
+
+/* Both entrances refuse `d` with the same status; nothing is left behind. */
+static void expect(const dw_desc *d, dw_status status) {
+    static const float kernel[64] = {0};
+    int64_t oh = -1, ow = -1;
+    int marker;
+    dw_plan *plan = (dw_plan *)(void *)&marker;
+    CHECK(dw_output_size(d, &oh, &ow) == status);
+    CHECK(dw_plan_create(d, DW_ISA_AUTO, kernel, NULL, &plan) == status);
+    CHECK((plan != NULL) == (status == DW_OK));
+    dw_plan_destroy(plan);
+}
+
+static void test_statuses(void) {
+    dw_desc d = ordinary();
+    expect(&d, DW_OK);
+#define REFUSED(change, status)  \
+    do {                         \
+        d = ordinary();          \
+        change;                  \
+        expect(&d, status);      \
+    } while (0)
+    REFUSED(d.dtype = (dw_dtype)2, DW_ERR_DTYPE);
+    REFUSED(d.activation = (dw_activation)3, DW_ERR_ACTIVATION);
+    REFUSED(d.batch = -1, DW_ERR_SHAPE);
+    REFUSED(d.height = 0, DW_ERR_SHAPE);
+    REFUSED(d.width = -5, DW_ERR_SHAPE);
+    REFUSED(d.channels = 0, DW_ERR_SHAPE);
+    REFUSED(d.multiplier = 0, DW_ERR_SHAPE);
+    REFUSED(d.kernel_h = 0, DW_ERR_KERNEL);
+    REFUSED(d.kernel_w = -1, DW_ERR_KERNEL);
+    REFUSED(d.stride_h = 0, DW_ERR_STRIDE);
+    REFUSED(d.stride_w = -2, DW_ERR_STRIDE);
+    REFUSED(d.dilation_h = 0, DW_ERR_DILATION);
+    REFUSED(d.dilation_w = -1, DW_ERR_DILATION);
+    REFUSED(d.pad_top = -1, DW_ERR_PADDING);
+    REFUSED(d.pad_bottom = -1, DW_ERR_PADDING);
+    REFUSED(d.pad_left = -1, DW_ERR_PADDING);
+    REFUSED(d.pad_right = INT64_MIN, DW_ERR_PADDING);
+    REFUSED(d.kernel_h = 6, DW_ERR_OUTPUT);
+    REFUSED(d.dilation_w = 3, DW_ERR_OUTPUT);
+    REFUSED(d.dilation_h = INT64_MAX, DW_ERR_OUTPUT);
+    REFUSED(d.pad_top = INT64_MAX, DW_ERR_OVERFLOW);
+    REFUSED(d.pad_left = d.pad_right = INT64_MAX / 2, DW_ERR_OVERFLOW);
+    REFUSED(d.batch = INT64_MAX / 4, DW_ERR_OVERFLOW);
+    REFUSED(d.height = d.width = (int64_t)1 << 31, DW_ERR_OVERFLOW);
+    REFUSED(d.multiplier = (int64_t)1 << 60, DW_ERR_OVERFLOW);
+#undef REFUSED
+
+    float kernel[27] = {0};
+    int64_t oh, ow;
+    dw_plan *plan = NULL;
+    d = ordinary();
+    CHECK(dw_output_size(NULL, &oh, &ow) == DW_ERR_NULL);
+    CHECK(dw_output_size(&d, NULL, &ow) == DW_ERR_NULL);
+    CHECK(dw_output_size(&d, &oh, NULL) == DW_ERR_NULL);
+    CHECK(dw_plan_create(NULL, DW_ISA_AUTO, kernel, NULL, &plan) == DW_ERR_NULL && !plan);
+    CHECK(dw_plan_create(&d, DW_ISA_AUTO, NULL, NULL, &plan) == DW_ERR_NULL && !plan);
+    CHECK(dw_plan_create(&d, DW_ISA_AUTO, kernel, NULL, NULL) == DW_ERR_NULL);
+    CHECK(dw_plan_create(&d, (dw_isa)99, kernel, NULL, &plan) == DW_ERR_ISA && !plan);
+    CHECK(dw_plan_create(&d, (dw_isa)-2, kernel, NULL, &plan) == DW_ERR_ISA && !plan);
+    for (int isa = 0; isa < DW_ISA_COUNT; isa++)
+        if (!dw_isa_available((dw_isa)isa))
+            CHECK(dw_plan_create(&d, (dw_isa)isa, kernel, NULL, &plan) == DW_ERR_ISA && !plan);
+
+    /* Fits the address space, but no machine: 2**59 bytes of weights. The kernel is never read. */
+    d.height = d.width = d.kernel_h = d.kernel_w = 1;
+    d.channels = (int64_t)1 << 57;
+    CHECK(dw_plan_create(&d, DW_ISA_AUTO, kernel, NULL, &plan) == DW_ERR_NOMEM && !plan);
+
+    dw_plan_destroy(NULL);
+}
+
+static void test_texts(void) {
+    for (int a = DW_OK; a <= DW_ERR_NOMEM; a++) {
+        CHECK(strcmp(dw_status_text((dw_status)a), "unknown status") != 0);
+        for (int b = DW_OK; b < a; b++)
+            CHECK(strcmp(dw_status_text((dw_status)a), dw_status_text((dw_status)b)) != 0);
+    }
+    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_NOMEM + 1)), "unknown status") == 0);
+    CHECK(strlen(dw_compiler()) > 0);
+}
+
+/* ---- instruction sets ------------------------------------------------------------------------------ */
+
+static void test_isas(void) {
+    static const char *const names[] = {"portable", "neon", "avx2", "avx512"};
+    for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
+        CHECK(strcmp(dw_isa_name((dw_isa)isa), names[isa]) == 0);
+        CHECK(!dw_isa_available((dw_isa)isa) || dw_isa_compiled((dw_isa)isa));
+        CHECK(!dw_isa_available((dw_isa)isa) || isa <= (int)dw_isa_best());
+    }
+    CHECK(dw_isa_available(DW_ISA_PORTABLE));
+    CHECK(dw_isa_available(dw_isa_best()));
+    CHECK(!dw_isa_name(DW_ISA_COUNT) && !dw_isa_name(DW_ISA_AUTO));
+    CHECK(!dw_isa_available(DW_ISA_COUNT) && !dw_isa_compiled((dw_isa)-1));
+
+    const char *name = NULL;
+    int count = 0;
+    while (dw_cpu_feature(count, &name) >= 0 && name) count++;
+    CHECK(count > 0);
+    CHECK(dw_cpu_feature(-1, &name) == 0 && !name);
+}
+
+/* ---- plans ----------------------------------------------------------------------------------------- */
+
+static double number(void) { /* Knuth's MMIX generator; in [-1, 1) */
+    static uint64_t state = 1;
+    state = state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+    return (double)(int64_t)state / 9223372036854775808.0;
+}
+
+static double activate(double sum, dw_activation activation) {
+    if (activation != DW_LINEAR && sum < 0) return 0;
+    if (activation == DW_RELU6 && sum > 6) return 6;
+    return sum;
+}
+
+/* One output element by the documented order: bias, then the valid taps row by row, one fma each. Arrays of
+ * doubles; for DW_F32 they hold floats. */
+static double naive(const dw_desc *d, const double *x, const double *kernel, const double *bias, int64_t n,
+                    int64_t oy, int64_t ox, int64_t oc) {
+    const int64_t c = oc / d->multiplier, m = oc % d->multiplier;
+    double sum = bias ? bias[oc] : 0;
+    for (int64_t ki = 0; ki < d->kernel_h; ki++) {
+        for (int64_t kj = 0; kj < d->kernel_w; kj++) {
+            const int64_t row = oy * d->stride_h - d->pad_top + ki * d->dilation_h;
+            const int64_t col = ox * d->stride_w - d->pad_left + kj * d->dilation_w;
+            if (row < 0 || row >= d->height || col < 0 || col >= d->width) continue;
+            const double a = x[((n * d->height + row) * d->width + col) * d->channels + c];
+            const double w = kernel[((ki * d->kernel_w + kj) * d->channels + c) * d->multiplier + m];
+            sum = d->dtype == DW_F32 ? (double)fmaf((float)a, (float)w, (float)sum) : fma(a, w, sum);
+        }
+    }
+    return activate(sum, d->activation);
+}
+
+/* `count` random numbers as doubles (*wide) and as elements of dtype (the result). */
+static void *random_array(int64_t count, dw_dtype dtype, double **wide) {
+    *wide = (double *)malloc((size_t)count * sizeof(double));
+    double *f64 = (double *)malloc((size_t)count * sizeof(double));
+    float *f32 = (float *)(void *)f64;
+    for (int64_t i = 0; i < count; i++) {
+        (*wide)[i] = dtype == DW_F32 ? (double)(float)number() : number();
+        if (dtype == DW_F32) f32[i] = (float)(*wide)[i];
+        else f64[i] = (*wide)[i];
+    }
+    return f64;
+}
+
+static void check_run(const dw_desc *d, dw_isa isa, int with_bias) {
+    int64_t oh = 0, ow = 0;
+    CHECK(dw_output_size(d, &oh, &ow) == DW_OK);
+    const int64_t channels = d->channels * d->multiplier, count = d->batch * oh * ow * channels;
+    double *x_wide, *kernel_wide, *bias_wide;
+    void *x = random_array(d->batch * d->height * d->width * d->channels, d->dtype, &x_wide);
+    void *kernel = random_array(d->kernel_h * d->kernel_w * channels, d->dtype, &kernel_wide);
+    void *bias = random_array(channels, d->dtype, &bias_wide);
+    double *y = (double *)malloc((size_t)count * sizeof(double));
+
+    dw_plan *plan = NULL;
+    CHECK(dw_plan_create(d, isa, kernel, with_bias ? bias : NULL, &plan) == DW_OK);
+    if (plan) {
+        CHECK(dw_plan_isa(plan) == (isa == DW_ISA_AUTO ? dw_isa_best() : isa));
+        const char *name = dw_plan_kernel(plan), *isa_name = dw_isa_name(dw_plan_isa(plan));
+        CHECK(strlen(name) > strlen(isa_name) && strcmp(name + strlen(name) - strlen(isa_name), isa_name) == 0);
+        /* The plan has copied what it needs. */
+        memset(kernel, 0xff, (size_t)(d->kernel_h * d->kernel_w * channels) * (d->dtype == DW_F32 ? 4 : 8));
+        memset(bias, 0xff, (size_t)channels * (d->dtype == DW_F32 ? 4 : 8));
+        dw_plan_run(plan, x, y);
+        int64_t at = 0, wrong = 0;
+        for (int64_t n = 0; n < d->batch; n++)
+            for (int64_t oy = 0; oy < oh; oy++)
+                for (int64_t ox = 0; ox < ow; ox++)
+                    for (int64_t oc = 0; oc < channels; oc++, at++) {
+                        const double expected = naive(d, x_wide, kernel_wide, with_bias ? bias_wide : NULL, n, oy, ox, oc);
+                        wrong += (d->dtype == DW_F32 ? (double)((float *)(void *)y)[at] : y[at]) != expected;
+                    }
+        if (wrong) fprintf(stderr, "%s: %ld of %ld elements differ\n", name, (long)wrong, (long)count);
+        CHECK(wrong == 0);
+    }
+    dw_plan_destroy(plan);
+    free(x), free(kernel), free(bias), free(y);
+    free(x_wide), free(kernel_wide), free(bias_wide);
+}
+
+static void test_runs(void) {
+    for (int isa = DW_ISA_AUTO; isa < DW_ISA_COUNT; isa++) {
+        if (isa != DW_ISA_AUTO && !dw_isa_available((dw_isa)isa)) continue;
+        for (int dtype = DW_F32; dtype <= DW_F64; dtype++) {
+            for (int activation = DW_LINEAR; activation <= DW_RELU6; activation++) {
+                for (int with_bias = 0; with_bias < 2; with_bias++) {
+                    dw_desc d = ordinary();
+                    d.dtype = (dw_dtype)dtype;
+                    d.activation = (dw_activation)activation;
+                    check_run(&d, (dw_isa)isa, with_bias);
+                    d.batch = 2, d.channels = 19, d.height = 9, d.width = 11;
+                    d.pad_top = d.pad_bottom = d.pad_left = d.pad_right = 1;
+                    check_run(&d, (dw_isa)isa, with_bias);
+                    d.stride_h = d.stride_w = 2;
+                    check_run(&d, (dw_isa)isa, with_bias);
+                    d.stride_w = 3, d.dilation_h = 2, d.kernel_w = 2, d.multiplier = 3, d.pad_bottom = 4;
+                    check_run(&d, (dw_isa)isa, with_bias);
+                }
+            }
+        }
+    }
+    /* An empty batch: nothing to do, and the arrays may be missing. */
+    dw_desc d = ordinary();
+    d.batch = 0;
+    float kernel[27] = {0};
+    dw_plan *plan = NULL;
+    CHECK(dw_plan_create(&d, DW_ISA_AUTO, kernel, NULL, &plan) == DW_OK && plan);
+    dw_plan_run(plan, NULL, NULL);
+    dw_plan_destroy(plan);
+}
+
+int main(void) {
+    test_statuses();
+    test_texts();
+    test_isas();
+    test_runs();
+    if (failures) {
+        fprintf(stderr, "%ld of %ld checks failed\n", failures, checks);
+        return 1;
+    }
+    printf("%ld checks passed\n", checks);
+    return 0;
+}

@@ -1,0 +1,135 @@
+"""The C tests in tests/c, compiled here with each C compiler found and run.
+
+They need the repository's csrc/, not the installed package; what the package reports is compared
+with what the C programs find, so that no instruction set of this CPU is skipped by mistake.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from dwconv import _core
+
+ROOT = Path(__file__).parents[1]
+CSRC = ROOT / "csrc"
+TESTS = ROOT / "tests" / "c"
+FLAGS = ["-O2", "-g", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", f"-I{CSRC}"]
+Arguments: TypeAlias = list[str | Path]
+CPU_LACKS_IT = 77  # the exit status of test_vec
+
+#: A cross compiler and what runs its programs, for the instruction sets of other processors.
+EMULATED = {"neon": ("aarch64-linux-gnu-gcc", "qemu-aarch64-static")}
+
+
+def find_compilers() -> list[str]:
+    """$CC if it is set, else whichever of gcc and clang there are, else Python's own compiler."""
+    if os.environ.get("CC"):
+        return [os.environ["CC"]]
+    both = [name for name in ("gcc", "clang") if shutil.which(name)]
+    if both:
+        return both
+    return [name for name in ("cc", sysconfig.get_config_var("CC")) if name and which(name)][:1]
+
+
+def which(command: str) -> str | None:
+    """The program that a command such as 'ccache gcc' starts with."""
+    words = shlex.split(command)
+    return shutil.which(words[0]) if words else None
+
+
+def c_plus_plus(command: str) -> str | None:
+    """The C++ compiler that belongs to a C compiler, if it is there."""
+    words = shlex.split(command)
+    name = words[-1].replace("gcc", "g++").replace("clang", "clang++")
+    return shlex.join([*words[:-1], name]) if name != words[-1] and shutil.which(name) else None
+
+
+pytestmark = pytest.mark.skipif(
+    sys.platform == "win32", reason="the C tests need mmap and mprotect"
+)
+
+COMPILERS = find_compilers()
+if not COMPILERS:
+    pytest.skip("no C compiler: neither $CC nor gcc, clang or cc", allow_module_level=True)
+
+
+def run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
+    )
+
+
+def build(compiler: str, *arguments: str | Path) -> None:
+    result = run(*shlex.split(compiler), *map(str, arguments))
+    assert result.returncode == 0, f"{compiler} failed:\n{result.stdout}{result.stderr}"
+
+
+def checks_passed(result: subprocess.CompletedProcess[str]) -> int:
+    assert result.returncode == 0, f"{result.returncode}:\n{result.stdout}{result.stderr}"
+    found = re.search(r"(\d+) checks passed", result.stdout)
+    assert found, result.stdout
+    return int(found[1])
+
+
+@pytest.fixture(scope="module", params=COMPILERS)
+def compiler(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("isa", _core.ISA_NAMES)
+def test_vec(compiler: str, isa: str, tmp_path: Path) -> None:
+    """Every word of a vector header and every partial count, between guard pages, as portable."""
+    program = tmp_path / "test_vec"
+    emulator: list[str] = []
+    if isa not in _core.compiled_isas():
+        cross, emulator_name = EMULATED.get(isa, ("", ""))
+        if not shutil.which(cross) or not shutil.which(emulator_name):
+            pytest.skip(f"{isa} is for another processor; no {cross} with {emulator_name}")
+        compiler, emulator = f"{cross} -static", [emulator_name]
+    source: Arguments = ["-std=c11", *FLAGS, f"-DTEST_ISA={isa}", TESTS / "test_vec.c"]
+    build(compiler, *source, "-lm", "-o", program)
+    result = run(*emulator, str(program))
+    if result.returncode == CPU_LACKS_IT:
+        assert isa not in _core.available_isas(), "this CPU lacks it, the package says otherwise"
+        pytest.skip(f"this CPU lacks {isa}; compiled only")
+    assert checks_passed(result) > 100_000
+
+
+@pytest.fixture(scope="module")
+def core_objects(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The C core as object files, compiled as C without a warning.
+
+    Not optimised: four times as fast to compile, and the bits must not depend on it.
+    """
+    folder = tmp_path_factory.mktemp("core")
+    sources = sorted(CSRC.rglob("*.c"))
+    objects = [folder / f"{source.stem}.o" for source in sources]
+    for source, object_file in zip(sources, objects, strict=True):
+        build(compiler, "-std=c11", *FLAGS, "-O0", "-c", source, "-o", object_file)
+    return objects
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+def test_api(compiler: str, core_objects: list[Path], language: str, tmp_path: Path) -> None:
+    """The public header from C and from C++: statuses, plans, results."""
+    program = tmp_path / "test_api"
+    if language == "c":
+        driver, standard = compiler, "-std=c11"
+    else:
+        found = c_plus_plus(compiler)
+        if found is None:
+            pytest.skip(f"no C++ compiler beside {compiler}")
+        driver, standard = found, "-std=c++11"
+    source: Arguments = ["-x", language, TESTS / "test_api.c", "-x", "none"]
+    build(driver, standard, "-pedantic", *FLAGS, *source, *core_objects, "-lm", "-o", program)
+    assert checks_passed(run(str(program))) > 500

@@ -1,0 +1,201 @@
+"""The command line: info, check, errors. The demo has test_demo.py."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dwconv
+from dwconv import isa
+from dwconv.__main__ import main
+from dwconv.cli import check, info, progress
+
+
+def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dwconv", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **environment},
+    )
+
+
+# ---- usage ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["info", "extra"], ["check", "--nonsense"], ["demo", "--image"]]
+)
+def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "error:" in err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"dwconv {dwconv.__version__}\n"
+
+
+def test_module_as_a_program() -> None:
+    result = run_module("--version")
+    assert (result.returncode, result.stdout) == (0, f"dwconv {dwconv.__version__}\n")
+    result = run_module("nonsense")
+    assert result.returncode == 2
+    assert "invalid choice: 'nonsense'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_demo_without_its_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "skimage.data", None)
+    assert main(["demo", "--output", str(tmp_path / "out")]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("dwconv demo: needs more packages (matplotlib, ")
+    assert "scikit-image" in err
+    assert err.endswith("pip install 'dwconv[demo]'\n")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+# ---- info ----------------------------------------------------------------------------------------
+
+
+def test_info(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info"]) == 0
+    out = capsys.readouterr().out
+    for fact in (dwconv.__version__, np.__version__, isa.default(), isa.compiler()):
+        assert fact in out
+    facts = info.facts()
+    assert facts["ISAs available"].split() == list(isa.available())
+    assert set(facts["ISAs compiled"].split()) >= set(isa.available())
+    for name, usable in isa.cpu_features().items():
+        assert (name in facts["features"].split()) == usable
+
+
+def test_info_tells_who_chose_the_isa() -> None:
+    result = run_module("info", DWCONV_ISA="portable")
+    assert result.returncode == 0
+    assert "ISA chosen      portable (by DWCONV_ISA)\n" in result.stdout
+
+
+def test_cpu_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert info.cpu_name().strip()
+    arm = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\nprocessor\t: 1\n"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: arm)
+    assert info._linux_cpu_name() == "ARM implementer 0x41, part 0xd0c"
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "processor\t: 0\nmodel name\t: Zen\n")
+    assert info._linux_cpu_name() == "Zen"
+
+
+# ---- check ---------------------------------------------------------------------------------------
+
+
+def test_grid_has_every_tail_and_kind() -> None:
+    cases = check.grid()
+    for dtype in check.DTYPES:
+        of_dtype = [case for case in cases if case.dtype == dtype]
+        # Twice the widest vector: AVX-512 has 16 floats.
+        assert {case.channels for case in of_dtype} >= set(range(1, 34))
+        assert {case.strides for case in of_dtype} >= {(1, 1), (2, 2), (2, 1)}
+        assert {case.multiplier for case in of_dtype} >= {1, 2, 3}
+        assert {case.padding for case in of_dtype} == {"valid", "same", ((2, 0), (1, 3))}
+        assert {case.activation for case in of_dtype} == {"linear", "relu", "relu6"}
+        assert {case.bias for case in of_dtype} == {True, False}
+        assert any(max(case.dilation_rate) > 1 and max(case.strides) > 1 for case in of_dtype)
+
+
+@pytest.fixture
+def short_grid(monkeypatch: pytest.MonkeyPatch) -> int:
+    cases = check.grid()[::29]
+    monkeypatch.setattr(check, "grid", lambda: cases)
+    return len(cases)
+
+
+def test_check_passes(short_grid: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check"]) == 0
+    out, err = capsys.readouterr()
+    rows = [line.split()[:2] for line in out.splitlines()[1:-1]]
+    assert rows == [[name, dtype] for name in isa.available() for dtype in check.DTYPES]
+    assert f"passed; {short_grid} shapes on each instruction set" in out
+    assert err == ""  # no terminal, no bar
+
+
+@pytest.mark.parametrize("error", [1e-3, np.nan])
+def test_check_fails_on_a_wrong_result(
+    error: float,
+    short_grid: int,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = dwconv.depthwise_conv2d
+
+    def wrong(*arguments, isa, **options):  # type: ignore[no-untyped-def]
+        y = right(*arguments, isa=isa, **options)
+        if isa == "portable" and y.dtype == np.float32:
+            y.flat[-1] += error
+        return y
+
+    monkeypatch.setattr(check, "depthwise_conv2d", wrong)
+    assert main(["check"]) == 1
+    out = capsys.readouterr().out
+    assert "times its bound: portable Case(" in out
+    assert "FAILED" in out
+
+
+def test_enter_sees_a_flipped_bit() -> None:
+    case = dataclasses.replace(check.grid()[0], activation="linear", dtype="float32")
+    x, kernel, bias = check.arrays(case, seed=1)
+    limit = check.bound(case, x, kernel, bias)
+    y = dwconv.depthwise_conv2d(x, kernel, bias, **case.options())
+    expected = dwconv.reference.depthwise_conv2d(x, kernel, bias, **case.options())
+
+    result = check.Result()
+    check.enter(result, y, expected, limit, y.copy(), "same")
+    assert (result.cases, result.same_bits, result.failures) == (1, True, [])
+    other = y.copy()
+    other.view(np.uint32).flat[3] ^= 1
+    check.enter(result, other, expected, limit, y, "flipped")
+    assert not result.same_bits
+    assert result.failures == ["bits differ from those of portable: flipped"]
+
+
+# ---- the bar -------------------------------------------------------------------------------------
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "_INTERVAL", 0)
+    assert list(progress.progress("abcd", "working")) == list("abcd")
+    drawn = terminal.getvalue().split("\r")
+    assert drawn[1].endswith("] 0/4")
+    assert drawn[4].endswith("] 3/4")
+    assert drawn[-1] == "\x1b[K"
+
+
+def test_progress_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(progress.progress([1, 2], "working")) == [1, 2]
+    assert capsys.readouterr() == ("", "")
