@@ -9,14 +9,13 @@ height/width, OH/OW output height/width.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core, dtypes, shapes
+from . import _core, activations, dtypes, shapes
 from . import isa as isas
 
 Array: TypeAlias = NDArray[Any]
@@ -64,9 +63,9 @@ def depthwise_conv2d(
         dilation_rate: an int or two, (height, width), in pixels; works with any strides.
         data_format: 'channels_last' or 'channels_first', of x and the result; None is
             channels_last.
-        activation: None, a name ('linear', 'relu', 'relu6' are fused into the convolution), or a
-            function of the whole output in its data_format, called once; what it returns is cast to
-            the result's dtype.
+        activation: None, a name of `dwconv.activations` ('linear', 'relu', 'relu6' are fused into
+            the convolution), or a function of the whole output in its data_format, called once;
+            what it returns is cast to the result's dtype.
         out: where to put the result: an array of exactly its shape and dtype, at any strides, that
             shares no element with x, kernel or bias. Faster if C-contiguous, channels_last and not
             float16. If an error is raised, nothing was written.
@@ -104,30 +103,19 @@ def depthwise_conv2d(
 
 
 def split_activation(activation: Any) -> tuple[str, Activation | None]:
-    """(the name that a plan fuses, the function to call afterwards or None) for any activation
-    argument.
+    """(the name that a plan fuses, the function to call afterwards or None) of an activation.
 
-    ValueError for a name that nothing has.
+    Takes what `activations.get` takes, with its errors.
     """
     if activation is None:
         return "linear", None
     if isinstance(activation, str) and activation in FUSED_ACTIVATIONS:
         return activation, None
-    try:
-        activations = importlib.import_module("dwconv.activations")
-    except ModuleNotFoundError:
-        activations = None
-    if activations is not None:
-        activation = activations.get(activation)
-        for name in FUSED_ACTIVATIONS:
-            if activation is activations.get(name):
-                return name, None
-    if not callable(activation):
-        wanted = ", ".join(map(repr, FUSED_ACTIVATIONS))
-        raise ValueError(
-            f"activation: expected None, one of {wanted} or a function; received {activation!r}"
-        )
-    return "linear", activation
+    function = activations.get(activation)
+    for name in FUSED_ACTIVATIONS:
+        if function is activations.get(name):
+            return name, None
+    return "linear", function
 
 
 def nhwc_shape(x: Array, data_format: shapes.DataFormat) -> tuple[int, int, int, int]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from support import FLOATS, Case, assert_close, assert_same_bits, run_python, tolerance
 
 import dwconv
-from dwconv import ops
+from dwconv import activations, ops
 
 Array = NDArray[Any]
 
@@ -232,8 +232,18 @@ def test_activation_unknown(wrong: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ops.FUSED_ACTIVATIONS)
-def test_fused_names(name: str) -> None:
+def test_fused(name: str) -> None:
+    """By name, and as the function that the name stands for."""
     assert ops.split_activation(name) == (name, None)
+    assert ops.split_activation(activations.get(name)) == (name, None)
+
+
+@pytest.mark.parametrize("name", ["gelu", "softmax", "hard_sigmoid"])
+def test_activation_by_name(name: str) -> None:
+    arrays = Case(multiplier=2).arrays()
+    y = dwconv.depthwise_conv2d(*arrays, activation=name)
+    expected = np.asarray(activations.get(name)(dwconv.depthwise_conv2d(*arrays)))
+    assert_same_bits(y, expected, name)
 
 
 # ---- out -----------------------------------------------------------------------------------------
