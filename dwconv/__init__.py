@@ -3,19 +3,24 @@
 from . import activations, constraints, initializers, isa, reference, regularizers
 from ._version import __version__
 from .formats import FormatError
+from .inputs import Input
 from .layer import DepthwiseConv2D
+from .model import Sequential, layer_depthwise_conv_2d
 from .ops import depthwise_conv2d
 from .saving import load
 
 __all__ = [
     "DepthwiseConv2D",
     "FormatError",
+    "Input",
+    "Sequential",
     "__version__",
     "activations",
     "constraints",
     "depthwise_conv2d",
     "initializers",
     "isa",
+    "layer_depthwise_conv_2d",
     "load",
     "reference",
     "regularizers",

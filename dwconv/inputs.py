@@ -49,7 +49,7 @@ def Input(  # noqa: N802 (Keras' name)
         shape: (H, W, C), or (C, H, W) for channels_first layers: without the batch; None where
             unknown.
         batch_size: N, if it is known.
-        dtype: a name or NumPy dtype; None is float32.
+        dtype: of any real numbers: a name or NumPy dtype; None is float32.
         name: None: 'input_layer', 'input_layer_1', ...
         batch_shape: shape with N, instead of `shape` and `batch_size`.
 
@@ -65,8 +65,9 @@ def Input(  # noqa: N802 (Keras' name)
         sizes = read_shape("batch_shape", batch_shape)
     else:
         sizes = (read_size("batch_size", batch_size), *read_shape("shape", shape))
-    kind = policy.read(dtype).compute
-    return SymbolicTensor(sizes, kind, naming.given_or_unique(name, "InputLayer"))
+    return SymbolicTensor(
+        sizes, policy.read_input(dtype), naming.given_or_unique(name, "InputLayer")
+    )
 
 
 def read_shape(argument: str, shape: Any) -> WholeShape:

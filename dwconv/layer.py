@@ -28,9 +28,8 @@ from . import (
     regularizers,
     shapes,
 )
-from ._core import Plan
 from .base import WeightedLayer, read_bool
-from .weights import NAMES, Array, Shape, Weights, read_copy, read_list
+from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
 
 L = TypeVar("L", bound="DepthwiseConv2D")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import COMPUTE, DType
+from .dtypes import COMPUTE, FLOAT_KIND, INTEGER_KINDS, DType
 
 _MIXED = {"mixed_float16": (np.dtype(np.float32), np.dtype(np.float16))}
 _POLICY_CLASSES = ("DTypePolicy", "Policy")  # Keras 3, Keras 2
@@ -51,14 +51,30 @@ def read(dtype: Any) -> DTypePolicy:
     name = _name(dtype)
     if isinstance(name, str) and name in _MIXED:
         return DTypePolicy(name, *_MIXED[name])
-    try:
-        found = np.dtype(name).newbyteorder("=")
-    except (TypeError, ValueError):
-        found = None
+    found = _numpy_dtype(name)
     if found is None or found not in COMPUTE:
         known = ", ".join([*map(str, COMPUTE), *_MIXED])
         raise ValueError(f"dtype: expected one of {known}; received {dtype!r}")
     return DTypePolicy(found.name, found, found)
+
+
+def read_input(dtype: Any) -> DType:
+    """The dtype of an input, any real number, for the same forms; None is float32. ValueError
+    otherwise.
+    """
+    name = "float32" if dtype is None else _name(dtype)
+    found = _MIXED[name][1] if isinstance(name, str) and name in _MIXED else _numpy_dtype(name)
+    if found is None or found.kind not in FLOAT_KIND + INTEGER_KINDS:
+        raise ValueError(f"dtype: expected one of real numbers; received {dtype!r}")
+    return found
+
+
+def _numpy_dtype(name: Any) -> DType | None:
+    try:
+        found: DType = np.dtype(name).newbyteorder("=")
+        return found
+    except (TypeError, ValueError):
+        return None
 
 
 def _name(dtype: Any) -> Any:

@@ -13,11 +13,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._core import Plan
 from .dtypes import DType, check_numeric
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
+Plan: TypeAlias = Any  # what ops.plan returns; only ops knows the compiled module's type
 
 #: What messages call the arrays, in order.
 NAMES = ("weights[0], the kernel", "weights[1], the bias")

@@ -549,7 +549,7 @@ def test_two_threads_build_a_layer_once() -> None:
         check_output(layer, x, y)
 
 
-# ---- calling with what does not fit ---------------------------------------------------------------
+# ---- calling with what does not fit --------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

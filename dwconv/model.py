@@ -1,0 +1,451 @@
+"""Models: a stack of layers, and R's `layer_depthwise_conv_2d`.
+
+A whole shape is (N, H, W, C), or (N, C, H, W) for channels_first layers; None where a size is open.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from . import configs, inputs, naming, policy, table
+from .base import read_bool
+from .inputs import SymbolicTensor, WholeShape
+from .layer import DepthwiseConv2D
+from .weights import Array
+
+S = TypeVar("S", bound="Sequential")
+
+
+class Sequential:
+    """Layers in a row, each called with what the one before it returns.
+
+    A layer is a `DepthwiseConv2D`, another `Sequential`, or any callable array -> array with a
+    method `compute_output_shape`; where such a callable has `build`, weights, losses and so on as
+    our layers have them, they are used. If the input's shape is known, by an `Input` at the start
+    or the first layer's input_shape, layers are built as they are added; else by `build` or the
+    first call.
+
+    Args:
+        layers: what `add` takes, in order.
+        trainable: a bool for all layers; None leaves them as they are.
+        name: without '/'; None: sequential, sequential_1, ...
+
+    Raises ValueError for an argument that is none, and as `add` does.
+    """
+
+    def __init__(
+        self, layers: Iterable[Any] | None = None, trainable: Any = None, name: str | None = None
+    ) -> None:
+        self._layers: list[Any] = []
+        self._input: SymbolicTensor | None = None
+        self._build_shape: WholeShape | None = None
+        for layer in layers or ():
+            self.add(layer)
+        if trainable is not None:
+            self.trainable = trainable
+        self.name = naming.given_or_unique(name, type(self).__name__)
+
+    # ---- layers ----------------------------------------------------------------------------------
+
+    @property
+    def layers(self) -> list[Any]:
+        """The layers, as a list of its own; an `Input` is none of them."""
+        return list(self._layers)
+
+    def add(self, layer: Any) -> None:
+        """Puts a layer at the end, or an `Input` at the start of an empty model.
+
+        ValueError for what is no layer, a name that another layer has, or a layer that cannot take
+        the output of the one before it; then the model is as before.
+        """
+        if isinstance(layer, SymbolicTensor):
+            if self._layers or self._input is not None:
+                raise ValueError(
+                    f"expected an Input at the start of a model only; received {layer}"
+                )
+            self._input = layer
+            self._build_shape = layer.shape
+            return
+        if not is_layer(layer) or layer is self:
+            raise ValueError(
+                f"expected another layer, a callable with compute_output_shape; received {layer!r}"
+            )
+        name = _name(layer)
+        if name in map(_name, self._layers):
+            raise ValueError(f"expected a name that no other layer has; received {name!r} again")
+        start = self._build_shape
+        if start is None and not self._layers:
+            start = getattr(layer, "input_shape", None)
+        if start is not None:
+            shape = start
+            for before in self._layers:
+                shape = before.compute_output_shape(shape)
+            layer.compute_output_shape(shape)  # its errors come before anything is built
+            _build(layer, shape)
+        self._build_shape = start
+        self._layers.append(layer)
+
+    def pop(self) -> Any:
+        """Takes the last layer away and returns it. IndexError if there is none."""
+        if not self._layers:
+            raise IndexError("expected a model with a layer; it has none")
+        layer = self._layers.pop()
+        if not self._layers:
+            self._build_shape = None if self._input is None else self._input.shape
+        return layer
+
+    def build(self, input_shape: Sequence[Any] | None = None) -> None:
+        """Builds the layers for an input of the whole shape `input_shape` (None: the declared one).
+
+        Raises ValueError for a shape that a layer cannot take (then nothing is built), without any
+        shape, and for a model without layers.
+        """
+        self._check_filled()
+        shape = self._build_shape if input_shape is None else input_shape
+        if shape is None:
+            raise ValueError("expected an input_shape, here, of an Input or of the first layer")
+        sizes = inputs.read_shape("input_shape", shape)
+        self.compute_output_shape(sizes)
+        self._build_shape = sizes
+        for layer in self._layers:
+            _build(layer, sizes)
+            sizes = layer.compute_output_shape(sizes)
+
+    @property
+    def built(self) -> bool:
+        """Whether there are layers and all are built."""
+        return bool(self._layers) and all(getattr(layer, "built", True) for layer in self._layers)
+
+    def __call__(self, x: Any) -> Any:
+        """The last layer's output for x, an array or `SymbolicTensor`; builds the model if needed.
+
+        Raises what the layers raise, and ValueError for a model without layers.
+        """
+        self._check_filled()
+        if self._build_shape is None:
+            x = x if hasattr(x, "shape") else np.asarray(x)
+            self.build(x.shape)
+        for layer in self._layers:
+            if isinstance(x, SymbolicTensor) and not isinstance(layer, OURS):
+                shape = tuple(layer.compute_output_shape(x.shape))
+                x = SymbolicTensor(shape, x.dtype, _name(layer))
+            else:
+                x = layer(x)
+        return x
+
+    def _check_filled(self) -> None:
+        if not self._layers:
+            raise ValueError("expected a model with a layer; it has none")
+
+    # ---- shapes ----------------------------------------------------------------------------------
+
+    def compute_output_shape(self, input_shape: Sequence[Any]) -> WholeShape:
+        """The output's whole shape for the input's. Raises what the layers raise."""
+        shape = inputs.read_shape("input_shape", input_shape)
+        for layer in self._layers:
+            shape = tuple(layer.compute_output_shape(shape))
+        return shape
+
+    @property
+    def input_shape(self) -> WholeShape:
+        """The whole shape that the model was built for or starts with; AttributeError if it has
+        none yet.
+        """
+        if self._build_shape is None:
+            raise AttributeError("expected a model with an input shape; call build first")
+        return self._build_shape
+
+    @property
+    def output_shape(self) -> WholeShape:
+        """The output's shape for `input_shape`, with the same AttributeError."""
+        return self.compute_output_shape(self.input_shape)
+
+    # ---- weights ---------------------------------------------------------------------------------
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all layers' weights, in order."""
+        return [array for layer in self._layers for array in _call(layer, "get_weights", [])]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Puts copies of the arrays in the place of all layers' weights.
+
+        ValueError for another number or other shapes; layers before the one that refuses are put
+        back.
+        """
+        values = list(weights)
+        old = [_call(layer, "get_weights", []) for layer in self._layers]
+        wanted = sum(map(len, old))
+        if len(values) != wanted:
+            raise ValueError(f"weights: expected a list of {wanted} arrays; received {len(values)}")
+        done: list[int] = []
+        try:
+            for i, layer in enumerate(self._layers):
+                count = len(old[i])
+                if count:
+                    layer.set_weights(values[:count])
+                    done.append(i)
+                values = values[count:]
+        except Exception:
+            for i in done:
+                self._layers[i].set_weights(old[i])
+            raise
+
+    @property
+    def weights(self) -> list[Array]:
+        """All layers' weights, read-only, in order."""
+        return self._gather("weights")
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """The weights of the layers that are trainable."""
+        return self._gather("trainable_weights")
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """The weights of the layers that are not."""
+        return self._gather("non_trainable_weights")
+
+    @property
+    def losses(self) -> list[float]:
+        """All layers' penalties, in order."""
+        return self._gather("losses")
+
+    def _gather(self, attribute: str) -> list[Any]:
+        return [item for layer in self._layers for item in getattr(layer, attribute, [])]
+
+    @property
+    def trainable(self) -> bool:
+        """Whether any layer is trainable; setting it sets all. ValueError for anything but a
+        bool.
+        """
+        return any(getattr(layer, "trainable", False) for layer in self._layers)
+
+    @trainable.setter
+    def trainable(self, value: Any) -> None:
+        flag = read_bool("trainable", value)
+        for layer in self._layers:
+            if hasattr(layer, "trainable"):
+                layer.trainable = flag
+
+    def apply_constraints(self) -> None:
+        """Applies all layers' constraints to their weights."""
+        for layer in self._layers:
+            _call(layer, "apply_constraints", None)
+
+    def count_params(self) -> int:
+        """Number of weights of all layers. ValueError before the model is built."""
+        return sum(_call(layer, "count_params", 0) for layer in self._layers)
+
+    # ---- config ----------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """What Keras 3 gives for the same model. ValueError for a layer without get_config."""
+        layers = [] if self._build_shape is None else [self._input_config(self._build_shape)]
+        layers += [self._layer_config(layer) for layer in self._layers]
+        config: dict[str, Any] = {
+            "name": self.name,
+            "trainable": True,
+            "dtype": policy.read(None).get_config(),
+            "layers": layers,
+        }
+        if self._build_shape is not None:
+            config["build_input_shape"] = self._build_shape
+        return config
+
+    def _input_config(self, shape: WholeShape) -> dict[str, Any]:
+        return {
+            "module": "keras.layers",
+            "class_name": "InputLayer",
+            "config": {
+                "batch_shape": shape,
+                "dtype": "float32" if self._input is None else self._input.dtype.name,
+                "sparse": False,
+                "name": "input_layer" if self._input is None else self._input.name,
+            },
+            "registered_name": None,
+        }
+
+    def _layer_config(self, layer: Any) -> dict[str, Any]:
+        if not hasattr(layer, "get_config"):
+            raise ValueError(f"expected layers with get_config; received {layer!r}")
+        kind = type(layer)
+        known = _LAYERS.get(kind.__name__) is kind
+        module = "keras" if kind is Sequential else "keras.layers"
+        config = {
+            "module": module if known else kind.__module__,
+            "class_name": kind.__name__,
+            "config": layer.get_config(),
+            "registered_name": None if known else kind.__name__,
+        }
+        if getattr(layer, "built", False) and hasattr(layer, "input_shape"):
+            config["build_config"] = {"input_shape": layer.input_shape}
+        return config
+
+    @classmethod
+    def from_config(
+        cls: type[S],
+        config: Mapping[str, Any] | Sequence[Any],
+        custom_objects: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> S:
+        """A model from `get_config()`, of this package or any generation of Keras; weights are not
+        in it.
+
+        Args:
+            config: the dict, or Keras 2.2.4's bare list of layers.
+            custom_objects: class_name -> class with from_config, or a function config -> layer, for
+                layers other than DepthwiseConv2D and Sequential. Nothing is imported.
+
+        Raises ValueError for what is no such config or an unknown class; what the layers raise.
+        """
+        if isinstance(config, Mapping):
+            entries, name = config.get("layers"), config.get("name")
+        else:
+            entries, name = config, None
+        if not isinstance(entries, (list, tuple)):
+            raise ValueError(f"expected a config dict with a list of layers; received {config!r}")
+        model = cls(name=name)
+        for entry in entries:
+            model.add(_layer_from(entry, dict(custom_objects or {})))
+        shape = config.get("build_input_shape") if isinstance(config, Mapping) else None
+        if shape is not None and model._layers:
+            model.build(shape)
+        return model
+
+    # ---- showing, copying ------------------------------------------------------------------------
+
+    def summary(self, print_fn: Callable[[str], Any] = print) -> None:
+        """Prints a table of the layers: name, output shape, number of weights; totals below it."""
+        print_fn(self._summary())
+
+    def _summary(self) -> str:
+        shape, rows = self._build_shape, []
+        for layer in self._layers:
+            shape = None if shape is None else tuple(layer.compute_output_shape(shape))
+            built = getattr(layer, "built", True)
+            count = f"{_call(layer, 'count_params', 0):,}" if built else "0 (unbuilt)"
+            label = f"{_name(layer)} ({type(layer).__name__})"
+            rows.append((label, "?" if shape is None else str(shape), count))
+        lines = [f'Model: "{self.name}"']
+        lines += table.render(("Layer (type)", "Output Shape", "Param #"), rows)
+        for label, arrays in (
+            ("Total", self.weights),
+            ("Trainable", self.trainable_weights),
+            ("Non-trainable", self.non_trainable_weights),
+        ):
+            total = sum(array.size for array in arrays)
+            size = table.bytes_text(sum(array.nbytes for array in arrays))
+            lines.append(f" {label} params: {total:,} ({size})")
+        return "\n".join(lines)
+
+    def __copy__(self: S) -> S:
+        """A deep copy: two models share nothing."""
+        return copy.deepcopy(self)
+
+    def __repr__(self) -> str:
+        state = "built" if self.built else "not built"
+        return f"<{type(self).__name__} name={self.name!r}, {len(self._layers)} layers, {state}>"
+
+
+#: The layers that take a `SymbolicTensor` and that a config names without more ado.
+OURS = (DepthwiseConv2D, Sequential)
+_LAYERS: dict[str, Any] = {kind.__name__: kind for kind in OURS}
+
+
+def is_layer(thing: Any) -> bool:
+    """Whether a `Sequential` takes it: a callable, not a class, with `compute_output_shape`."""
+    return (
+        callable(thing) and not isinstance(thing, type) and hasattr(thing, "compute_output_shape")
+    )
+
+
+def _name(layer: Any) -> str:
+    for attribute in ("name", "__name__"):
+        name = getattr(layer, attribute, None)
+        if isinstance(name, str):
+            return name
+    return naming.snake_case(type(layer).__name__)
+
+
+def _build(layer: Any, shape: WholeShape) -> None:
+    if hasattr(layer, "build"):
+        layer.build(shape)
+
+
+def _call(layer: Any, method: str, default: Any) -> Any:
+    """layer.method() of a layer that has it, else the default: callables need not have weights."""
+    found = getattr(layer, method, None)
+    return default if found is None else found()
+
+
+def _layer_from(entry: Any, custom: dict[str, Callable[..., Any]]) -> Any:
+    """A layer, or an Input, from one item of a model's config."""
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("config"), (Mapping, list)):
+        raise ValueError(f"expected a dict with class_name and config; received {entry!r}")
+    kind, config = str(entry.get("class_name")), entry["config"]
+    if kind == "InputLayer":
+        shape = config.get("batch_shape") or config.get("batch_input_shape")
+        return inputs.Input(batch_shape=shape, dtype=config.get("dtype"), name=config.get("name"))
+    found = custom.get(kind) or _LAYERS.get(kind)
+    if found is None:
+        known = ", ".join(["InputLayer", *_LAYERS, *custom])
+        raise ValueError(
+            f"class_name: expected one of {known}, or custom_objects; received {kind!r}"
+        )
+    if found is DepthwiseConv2D:
+        generation = configs.generation(config) if "module" in entry else 2
+        return DepthwiseConv2D.from_config(config, generation=generation)
+    if found is Sequential:
+        return Sequential.from_config(config, custom)
+    make = getattr(found, "from_config", found)
+    return make(config)
+
+
+def layer_depthwise_conv_2d(
+    object: Any,  # noqa: A002 (R's name)
+    kernel_size: Any,
+    strides: Any = (1, 1),
+    padding: str | None = "valid",
+    depth_multiplier: Any = 1,
+    data_format: str | None = None,
+    activation: Any = None,
+    use_bias: Any = True,
+    depthwise_initializer: Any = "glorot_uniform",
+    bias_initializer: Any = "zeros",
+    depthwise_regularizer: Any = None,
+    bias_regularizer: Any = None,
+    activity_regularizer: Any = None,
+    depthwise_constraint: Any = None,
+    bias_constraint: Any = None,
+    input_shape: Any = None,
+    batch_input_shape: Any = None,
+    batch_size: Any = None,
+    dtype: Any = None,
+    name: str | None = None,
+    trainable: Any = None,
+    weights: Any = None,
+    *,
+    dilation_rate: Any = (1, 1),
+) -> Any:
+    """R's function of that name: makes a `DepthwiseConv2D` and composes it with `object`.
+
+    object: None gives the layer itself; a `Sequential` is returned with the layer added to it;
+    another layer gives a new `Sequential` of both; an input, an array or `Input(...)`, gives the
+    layer's output for it. The other arguments are those of `DepthwiseConv2D`, but in the order of
+    the R document, and None, R's NULL, stands for each default. Raises what these raise.
+    """
+    arguments = {key: value for key, value in locals().items() if value is not None}
+    arguments.pop("object", None)
+    layer = DepthwiseConv2D(**arguments)
+    if object is None:
+        return layer
+    if isinstance(object, Sequential):
+        object.add(layer)
+        return object
+    if is_layer(object):
+        return Sequential([object, layer])
+    return layer(object)
