@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from support import Case, assert_same_bits, lanes
+from support import Case, assert_same_bits, lanes, tile_cases
 
 import dwconv
 
@@ -89,14 +89,18 @@ class Room:
 
 
 def cases(isa: str, dtype: str) -> Iterator[Case]:
-    """Each shape with every tail: 1 to two vectors and one channels."""
+    """Each shape with every tail: 1 to two vectors and one channels; tiles begin at one vector."""
+    vector = lanes(isa, dtype)
     for shape in SHAPES:
-        for channels in range(1, 2 * lanes(isa, dtype) + 2):
+        for channels in range(1, 2 * vector + 2):
+            yield replace(shape, channels=channels, dtype=dtype, seed=channels)
+    for shape in tile_cases():
+        for channels in (vector, vector + 1, 2 * vector - 1, 2 * vector + 1):
             yield replace(shape, channels=channels, dtype=dtype, seed=channels)
 
 
 def check(isa: str, dtype: str) -> None:
-    rooms = [Room(pages) for pages in (8, 8, 1, 8)]
+    rooms = [Room(pages) for pages in (32, 16, 1, 8)]
     for case in cases(isa, dtype):
         x, kernel, bias = case.arrays()
         expected = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())

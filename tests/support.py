@@ -7,6 +7,7 @@ height/width.
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -72,6 +73,38 @@ class Case:
             "data_format": self.data_format,
             "activation": self.activation,
         }
+
+
+def tiles(isa: str | None = None) -> list[tuple[int, ...]]:
+    """(kh, kw, stride, tile_h, tile_w) of the kernels with compile-time sizes, of `isa` or of all.
+
+    Read from the lists in csrc/, so that a new kernel is a tested kernel.
+    """
+    lists = (ROOT / "csrc" / "kernels.h").read_text(encoding="utf-8")
+    names = re.findall(r"#define (DW_TILES_\w+)", lists)
+    if isa is not None:
+        source = (ROOT / "csrc" / "isa" / f"{isa}.c").read_text(encoding="utf-8")
+        names = re.findall(r"#define DW_TILES (DW_TILES_\w+)", source)
+    found: dict[tuple[int, ...], None] = {}
+    for name in names:
+        body = re.split(r"\n\n", lists.split(f"#define {name}(X)")[1])[0]
+        for numbers in re.findall(r"X\(([\d, ]+)\)", body):
+            found[tuple(int(number) for number in numbers.split(","))[:5]] = None
+    return list(found)
+
+
+def tile_cases() -> list[Case]:
+    """For every tile of every instruction set: one; several and a remainder; SAME and VALID."""
+    cases: dict[Case, None] = {}
+    for kernel_h, kernel_w, stride, tile_h, tile_w in tiles():
+        kernel_size, strides = (kernel_h, kernel_w), (stride, stride)
+        for out_h, out_w in ((tile_h, tile_w), (tile_h + 1, 2 * tile_w + 1)):
+            # At stride 2 an even size, for which the tiles' edges are made.
+            same = (out_h * stride, out_w * stride)
+            cases[Case(same, 3, kernel_size, strides=strides, padding="same")] = None
+        valid = ((out_h - 1) * stride + kernel_h, (out_w - 1) * stride + kernel_w)
+        cases[Case(valid, 3, kernel_size, strides=strides)] = None
+    return list(cases)
 
 
 def tolerance(

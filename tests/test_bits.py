@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+from dataclasses import replace
 from typing import Any
 
 import exact
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import Case, assert_same_bits, lanes
+from support import Case, assert_same_bits, lanes, tile_cases, tiles
 
 import dwconv
-from dwconv import shapes
+from dwconv import isa as isas
+from dwconv import ops, shapes
 
 Array = NDArray[Any]
 
@@ -84,9 +86,7 @@ def test_the_documented_order(
     case: Case, activation: str | None, kind: str, dtype: str, isa: str
 ) -> None:
     channels = lanes(isa, dtype) + 1  # one full vector and a tail
-    case = Case(
-        **{**vars(case), "dtype": dtype, "activation": activation, "channels": channels, "seed": 3}
-    )
+    case = replace(case, dtype=dtype, activation=activation, channels=channels, seed=3)
     x, kernel, bias = case.arrays()
     assert bias is not None
     if kind == "special":
@@ -101,10 +101,59 @@ def test_order_matters_in_these_cases() -> None:
     case = CASES[0]
     x, kernel, bias = case.arrays()
     rows_first = emulate(case, x, kernel, bias)
-    turned = Case(**{**vars(case), "size": case.size[::-1]})
+    turned = replace(case, size=case.size[::-1])
     swap = (0, 2, 1, 3)
     columns_first = emulate(turned, x.transpose(swap), kernel.transpose(1, 0, 2, 3), bias)
     assert (rows_first != columns_first.transpose(swap)).any()
+
+
+# ---- every kernel with compile-time sizes --------------------------------------------------------
+
+TILED_ISAS = [isa for isa in isas.available() if tiles(isa)]
+
+
+def test_the_lists_are_read() -> None:
+    """Else there would be nothing to test below."""
+    assert (3, 3, 1, 2, 4) in tiles("avx2")
+    assert (3, 3, 1, 4, 2) in tiles("avx512")
+    assert tiles("portable") == []
+
+
+@pytest.mark.parametrize("isa", TILED_ISAS)
+def test_every_tile_is_reached(isa: str, dtype: str) -> None:
+    """By the cases of the two tests below, and of the guard pages."""
+    chosen = set()
+    for case in tile_cases():
+        shape = (1, *case.size, 2 * lanes(isa, dtype))
+        kernel = np.ones((*case.kernel_size, shape[3], 1), dtype)
+        plan = ops.plan(shape, kernel, None, case.strides, case.padding, 1, "linear", isa)
+        chosen.add(plan.kernel_name)
+    assert {f"k{kh}x{kw}s{s}_t{th}x{tw}_{isa}" for kh, kw, s, th, tw in tiles(isa)} <= chosen
+
+
+@pytest.mark.parametrize("isa", TILED_ISAS)
+@pytest.mark.parametrize("case", tile_cases(), ids=repr)
+def test_tiles_and_the_general_kernel(case: Case, dtype: str, isa: str) -> None:
+    """A multiplier of 2 has no tiles: with each kernel twice, each result twice, to the bit."""
+    for channels in (lanes(isa, dtype), 2 * lanes(isa, dtype) + 1):
+        case = replace(case, channels=channels, dtype=dtype, batch=2)
+        x, kernel, bias = case.arrays()
+        assert bias is not None
+        y = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
+        twice, biases = np.repeat(kernel, 2, axis=3), np.repeat(bias, 2)
+        both = dwconv.depthwise_conv2d(x, twice, biases, isa=isa, **case.options())
+        assert_same_bits(both[..., 0::2], y, (case, isa))
+        assert_same_bits(both[..., 1::2], y, (case, isa))
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in tile_cases() if case.padding == "same"], ids=repr
+)
+def test_tiles_have_the_documented_order(case: Case, isa: str) -> None:
+    case = replace(case, channels=lanes(isa, np.float32))
+    x, kernel, bias = case.arrays()
+    y = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
+    assert_same_bits(y, emulate(case, x, kernel, bias), (case, isa))
 
 
 # ---- all instruction sets, all lengths -----------------------------------------------------------
@@ -125,7 +174,7 @@ def test_order_matters_in_these_cases() -> None:
 def test_isas_agree(case: Case, kind: str, dtype: str, isa: str) -> None:
     """With portable, for every number of channels up to two vectors and one."""
     for channels in range(1, 2 * lanes(isa, dtype) + 2):
-        case = Case(**{**vars(case), "dtype": dtype, "channels": channels, "seed": channels})
+        case = replace(case, dtype=dtype, channels=channels, seed=channels)
         x, kernel, bias = case.arrays()
         assert bias is not None
         if kind == "special":
@@ -166,7 +215,7 @@ def test_crops(whole: Case, stride: int, isa: str) -> None:
 
 def test_halves_with_their_own_padding(whole: Case, isa: str) -> None:
     """SAME at stride 1, once whole and once in two halves of the height and of the width."""
-    case = Case(**{**vars(whole), "strides": (1, 1), "padding": "same"})
+    case = replace(whole, strides=(1, 1), padding="same")
     x, kernel, bias = case.arrays()
     y = dwconv.depthwise_conv2d(x, kernel, bias, padding="same", isa=isa)
     for at in (1, 8, 15):
@@ -188,7 +237,7 @@ def test_halves_with_their_own_padding(whole: Case, isa: str) -> None:
 
 def test_batch_and_channels(whole: Case, isa: str) -> None:
     """Image by image, and some of the channels alone: other blocks, other tails."""
-    case = Case(**{**vars(whole), "padding": "same"})
+    case = replace(whole, padding="same")
     x, kernel, bias = case.arrays()
     assert bias is not None
     options = {**case.options(), "isa": isa}
@@ -203,7 +252,7 @@ def test_batch_and_channels(whole: Case, isa: str) -> None:
 
 
 def test_multiplier_is_convolutions_side_by_side(whole: Case, isa: str) -> None:
-    case = Case(**{**vars(whole), "padding": "same", "multiplier": 3})
+    case = replace(whole, padding="same", multiplier=3)
     x, kernel, bias = case.arrays()
     assert bias is not None
     options = {**case.options(), "isa": isa}
@@ -214,7 +263,7 @@ def test_multiplier_is_convolutions_side_by_side(whole: Case, isa: str) -> None:
 
 
 def test_layouts(whole: Case, isa: str) -> None:
-    case = Case(**{**vars(whole), "padding": "same", "multiplier": 2})
+    case = replace(whole, padding="same", multiplier=2)
     x, kernel, bias = case.arrays()
     options = {**case.options(), "isa": isa}
     last = dwconv.depthwise_conv2d(x, kernel, bias, **options)

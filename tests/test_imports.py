@@ -23,8 +23,9 @@ ORDER = [
     *("_version", "_core", "registry", "shapes", "dtypes", "config", "isa", "reference"),
     *("activations", "initializers", "regularizers", "constraints"),
     "ops",
+    *("formats", "files"),
     *("policy", "naming", "configs", "weights", "base", "inputs", "layer", "model"),
-    *("formats", "files", "saving"),
+    "saving",
     "__init__",
     *("cli", "__main__"),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=repr)
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
 def test_against_the_reference(case: Case, data_format: str, dtype: str, isa: str) -> None:
-    case = Case(**{**vars(case), "dtype": dtype, "data_format": data_format})
+    case = replace(case, dtype=dtype, data_format=data_format)
     x, kernel, bias = case.arrays()
     y = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
     expected = dwconv.reference.depthwise_conv2d(x, kernel, bias, **case.options())
