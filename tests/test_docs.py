@@ -1,0 +1,56 @@
+"""What the documents say is so: the README's example, the files and commands that they name."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "bench/README.md"]
+
+
+def test_readme_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # the example saves a file
+    failed, tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
+    assert tried >= 5
+    assert failed == 0
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_make_targets_exist(document: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / document).read_text(encoding="utf-8")))
+    assert named
+    assert named <= targets
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_lead_somewhere(document: str) -> None:
+    path = ROOT / document
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", path.read_text(encoding="utf-8")):
+        assert (path.parent / target).exists(), target
+
+
+def test_the_map_names_files_that_exist_and_every_module() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`.*?`) \|", text, re.MULTILINE)
+    assert len(rows) > 10
+    named = set()
+    for row in rows:
+        names = re.findall(r"`([^`]+)`", row)
+        if names[0].startswith(("make ", ".ci/")):
+            continue
+        folder = names[0].partition("/")[0]
+        for name in names:
+            path = ROOT / name if name.startswith(f"{folder}/") else ROOT / folder / name
+            assert path.exists(), f"the map names {name}"
+            named.add(path)
+    for module in (ROOT / "dwconv").glob("*.py"):
+        if module.name == "_version.py":
+            continue
+        beside = f"`{module.name}`" in text or f"`dwconv/{module.name}`" in text
+        assert beside, f"the map does not name {module.name}"
