@@ -48,10 +48,12 @@ typedef void dw_strip_fn(const dw_strip *);
 /* Which columns of a tile's window lie in the padding: none, the first pad_left, the last pad_right, both. */
 enum { DW_INNER, DW_LEFT, DW_RIGHT, DW_BOTH, DW_EDGES };
 
-/* A kernel with compile-time sizes: M = 1, channels >= lanes, tiles of tile_h x tile_w outputs. */
+/* A kernel with compile-time sizes: C * M >= lanes, tiles of tile_h x tile_w outputs. */
 typedef struct dw_tile {
     const char *name;
-    int kernel_h, kernel_w, stride, tile_h, tile_w, pad_left, pad_right;
+    int kernel_h, kernel_w, stride, tile_h, tile_w;
+    int spread; /* 0: for M = 1; 1: for M > 1 */
+    int pad_left, pad_right;
     dw_strip_fn *strip[DW_EDGES];
 } dw_tile;
 
@@ -107,6 +109,29 @@ typedef struct dw_kernels {
     X(5, 5, 2, 2, 7, 1, 2)       \
     X(5, 5, 2, 4, 4, 1, 2)       \
     X(7, 7, 1, 2, 7, 3, 3)       \
+    X(7, 7, 1, 1, 7, 3, 3)
+
+/* The same for M > 1, where a map and a mask or a count take registers, too. */
+#define DW_SPREAD_TILES_16_REGISTERS(X) \
+    X(3, 3, 1, 2, 4, 1, 1)              \
+    X(3, 3, 1, 1, 4, 1, 1)              \
+    X(3, 3, 1, 1, 1, 1, 1)              \
+    X(3, 3, 2, 2, 2, 0, 1)              \
+    X(3, 3, 2, 1, 4, 0, 1)              \
+    X(5, 5, 1, 2, 4, 2, 2)              \
+    X(5, 5, 2, 1, 4, 1, 2)              \
+    X(7, 7, 1, 1, 4, 3, 3)              \
+    X(7, 7, 1, 1, 7, 3, 3)
+
+#define DW_SPREAD_TILES_32_REGISTERS(X) \
+    X(3, 3, 1, 4, 2, 1, 1)              \
+    X(3, 3, 1, 2, 4, 1, 1)              \
+    X(3, 3, 1, 1, 1, 1, 1)              \
+    X(3, 3, 2, 2, 2, 0, 1)              \
+    X(3, 3, 2, 1, 4, 0, 1)              \
+    X(5, 5, 1, 2, 7, 2, 2)              \
+    X(5, 5, 2, 2, 4, 1, 2)              \
+    X(7, 7, 1, 2, 7, 3, 3)              \
     X(7, 7, 1, 1, 7, 3, 3)
 
 enum { DW_MAX_TILE_ROWS = 32 }; /* input rows that a tile may read: (tile_h - 1) * stride + kh */

@@ -19,6 +19,7 @@ static int tile_fits(const dw_tile *tile, const dw_plan *plan) {
     const dw_desc *d = &plan->desc;
     if (tile->kernel_h != d->kernel_h || tile->kernel_w != d->kernel_w) return 0;
     if (tile->stride != d->stride_h || tile->stride != d->stride_w) return 0;
+    if (tile->spread != (d->multiplier > 1)) return 0;
     /* A dilated kernel is dense within a phase only if outputs next to each other in the phase are one
      * dilation apart: at stride 1. */
     if (tile->stride != 1 && (d->dilation_h != 1 || d->dilation_w != 1)) return 0;
@@ -39,7 +40,7 @@ static double tile_cost(const dw_tile *tile, const dw_plan *plan) {
 
 static const dw_tile *choose_tile(const dw_plan *plan) {
     const dw_tile *best = NULL;
-    if (plan->desc.multiplier != 1 || plan->out_channels < plan->kernels->lanes) return NULL;
+    if (plan->out_channels < plan->kernels->lanes) return NULL;
     for (const dw_tile *tile = plan->kernels->tiles; tile->name; tile++)
         if (tile_fits(tile, plan) && (!best || tile_cost(tile, plan) < tile_cost(best, plan))) best = tile;
     return best;
@@ -146,8 +147,11 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     if (isa == DW_ISA_AUTO) isa = dw_isa_best();
     if (!dw_isa_available(isa)) return DW_ERR_ISA;
     plan->isa = isa;
-    plan->kernels = dw_kernels_of(isa, d->dtype);
     plan->out_channels = d->channels * d->multiplier;
+    plan->kernels = dw_kernels_of(isa, d->dtype);
+    /* Channels that fill no AVX-512 vector may fill one of AVX2: the same bits, without partial vectors. */
+    if (isa == DW_ISA_AVX512 && plan->out_channels < plan->kernels->lanes)
+        plan->kernels = dw_kernels_of(DW_ISA_AVX2, d->dtype);
     plan->item = dw_item_size(d->dtype);
     plan->low = d->activation != DW_LINEAR ? 0 : d->dtype == DW_I32 ? INT32_MIN : -INFINITY;
     plan->high = d->activation == DW_RELU6 ? 6 : d->dtype == DW_I32 ? INT32_MAX : INFINITY;

@@ -75,16 +75,18 @@ class Case:
         }
 
 
-def tiles(isa: str | None = None) -> list[tuple[int, ...]]:
-    """(kh, kw, stride, tile_h, tile_w) of the kernels with compile-time sizes, of `isa` or of all.
+def tiles(isa: str | None = None, spread: bool = False) -> list[tuple[int, ...]]:
+    """(kh, kw, stride, tile_h, tile_w) of the kernels with compile-time sizes, of `isa` or of all:
+    those for M = 1 or, `spread`, those for M > 1.
 
     Read from the lists in csrc/, so that a new kernel is a tested kernel.
     """
+    word = "DW_SPREAD_TILES" if spread else "DW_TILES"
     lists = (ROOT / "csrc" / "kernels.h").read_text(encoding="utf-8")
-    names = re.findall(r"#define (DW_TILES_\w+)", lists)
+    names = re.findall(rf"#define ({word}_\w+)", lists)
     if isa is not None:
         source = (ROOT / "csrc" / "isa" / f"{isa}.c").read_text(encoding="utf-8")
-        names = re.findall(r"#define DW_TILES (DW_TILES_\w+)", source)
+        names = re.findall(rf"#define {word} ({word}_\w+)", source)
     found: dict[tuple[int, ...], None] = {}
     for name in names:
         body = re.split(r"\n\n", lists.split(f"#define {name}(X)")[1])[0]
@@ -96,14 +98,17 @@ def tiles(isa: str | None = None) -> list[tuple[int, ...]]:
 def tile_cases() -> list[Case]:
     """For every tile of every instruction set: one; several and a remainder; SAME and VALID."""
     cases: dict[Case, None] = {}
-    for kernel_h, kernel_w, stride, tile_h, tile_w in tiles():
-        kernel_size, strides = (kernel_h, kernel_w), (stride, stride)
-        for out_h, out_w in ((tile_h, tile_w), (tile_h + 1, 2 * tile_w + 1)):
-            # At stride 2 an even size, for which the tiles' edges are made.
-            same = (out_h * stride, out_w * stride)
-            cases[Case(same, 3, kernel_size, strides=strides, padding="same")] = None
-        valid = ((out_h - 1) * stride + kernel_h, (out_w - 1) * stride + kernel_w)
-        cases[Case(valid, 3, kernel_size, strides=strides)] = None
+    for spread in (False, True):
+        multiplier = 3 if spread else 1  # 3: channels lie across the ends of vectors
+        for kernel_h, kernel_w, stride, tile_h, tile_w in tiles(spread=spread):
+            kernel_size, strides = (kernel_h, kernel_w), (stride, stride)
+            for out_h, out_w in ((tile_h, tile_w), (tile_h + 1, 2 * tile_w + 1)):
+                # At stride 2 an even size, for which the tiles' edges are made.
+                same = (out_h * stride, out_w * stride)
+                case = Case(same, 3, kernel_size, multiplier, strides=strides, padding="same")
+                cases[case] = None
+            valid = ((out_h - 1) * stride + kernel_h, (out_w - 1) * stride + kernel_w)
+            cases[Case(valid, 3, kernel_size, multiplier, strides=strides)] = None
     return list(cases)
 
 

@@ -4,6 +4,7 @@
 
 #define DW_ISA neon
 #define DW_TILES DW_TILES_32_REGISTERS
+#define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
 
 #define DW_KIND f
 #define DW_BITS 32
@@ -17,11 +18,13 @@
 #undef DW_BITS
 #undef DW_KIND
 #undef DW_TILES
+#undef DW_SPREAD_TILES
 
 #define DW_KIND i
 #define DW_INTEGER 1
 #define DW_BITS 32
 #define DW_TILES(X) /* integers are rare: the general kernel does */
+#define DW_SPREAD_TILES(X)
 #include "vec_neon.h"
 #include "../kernels.inc"
 #else

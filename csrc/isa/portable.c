@@ -4,6 +4,7 @@
 #define DW_ISA portable
 /* No tiles: where fmaf is a call into libm, nothing is won by unrolling around it. */
 #define DW_TILES(X)
+#define DW_SPREAD_TILES(X)
 
 #define DW_KIND f
 #define DW_BITS 32
@@ -17,10 +18,12 @@
 #undef DW_BITS
 #undef DW_KIND
 #undef DW_TILES
+#undef DW_SPREAD_TILES
 
 #define DW_KIND i
 #define DW_INTEGER 1
 #define DW_BITS 32
 #define DW_TILES(X) /* integers are rare: the general kernel does */
+#define DW_SPREAD_TILES(X)
 #include "vec_portable.h"
 #include "../kernels.inc"
