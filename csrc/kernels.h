@@ -24,13 +24,15 @@ typedef struct dw_block {
 /* One kernel call: `cols` output columns, beginning at column `col`, of the channel blocks
  * [block, block_end), for the output rows of one tile (the general kernel: one row).
  * Steps and offsets count elements. Column q of x lies at row + x_first + q * x_col and is valid for
- * 0 <= q < width; the taps of output column o are the columns o * stride - pad + j * dilation, 0 <= j < kw. */
+ * 0 <= q < width; the taps of output column o are the columns o * stride - pad + j * dilation, 0 <= j < kw.
+ * To a tile kernel, `x_step` is what one output column is ahead of the one before: stride * x_col, or more
+ * where several pixels of few channels count as one column of many. */
 typedef struct dw_strip {
     const void *const *rows; /* tile: input rows; NULL for one that lies in the padding */
     const void *row;         /* general: the first valid input row, ... */
     ptrdiff_t row_step;      /* ... the step to that of the next kernel row, ... */
     int64_t ki_begin, ki_end; /* ... and the kernel rows that are valid */
-    ptrdiff_t x_first, x_col;
+    ptrdiff_t x_first, x_col, x_step;
     int64_t width, pad;
     void *y;                 /* output column 0, channel 0 of the first output row */
     ptrdiff_t y_row, y_col;
@@ -87,11 +89,13 @@ typedef struct dw_kernels {
     X(5, 5, 1, 2, 4, 2, 2)       \
     X(5, 5, 1, 1, 7, 2, 2)       \
     X(5, 5, 1, 4, 2, 2, 2)       \
+    X(5, 5, 1, 4, 1, 2, 2)       \
     X(5, 5, 2, 2, 4, 1, 2)       \
     X(5, 5, 2, 1, 7, 1, 2)       \
     X(5, 5, 2, 4, 2, 1, 2)       \
     X(7, 7, 1, 1, 7, 3, 3)       \
-    X(7, 7, 1, 2, 4, 3, 3)
+    X(7, 7, 1, 2, 4, 3, 3)       \
+    X(7, 7, 1, 4, 1, 3, 3)
 
 #define DW_TILES_32_REGISTERS(X) \
     X(3, 3, 1, 4, 2, 1, 1)       \
@@ -106,10 +110,12 @@ typedef struct dw_kernels {
     X(3, 3, 2, 1, 1, 0, 1)       \
     X(5, 5, 1, 2, 7, 2, 2)       \
     X(5, 5, 1, 4, 4, 2, 2)       \
+    X(5, 5, 1, 4, 1, 2, 2)       \
     X(5, 5, 2, 2, 7, 1, 2)       \
     X(5, 5, 2, 4, 4, 1, 2)       \
     X(7, 7, 1, 2, 7, 3, 3)       \
-    X(7, 7, 1, 1, 7, 3, 3)
+    X(7, 7, 1, 1, 7, 3, 3)       \
+    X(7, 7, 1, 4, 1, 3, 3)
 
 /* The same for M > 1, where a map and a mask or a count take registers, too. */
 #define DW_SPREAD_TILES_16_REGISTERS(X) \

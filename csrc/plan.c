@@ -38,12 +38,63 @@ static double tile_cost(const dw_tile *tile, const dw_plan *plan) {
     return tiles * (sums * taps + inputs + taps + 3 * sums);
 }
 
+static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
+
+/* Outputs [*first, *end) of a row have no tap in the padding; none if *first == *end. */
+static void inner_columns(const dw_desc *d, int64_t out_w, int64_t *first, int64_t *end) {
+    const int64_t reach = (d->kernel_w - 1) * d->dilation_w, room = d->width + d->pad_left - reach;
+    *first = d->pad_left > 0 ? div_up(d->pad_left, d->stride_w) : 0;
+    *end = room > 0 ? (room - 1) / d->stride_w + 1 : 0;
+    if (*end > out_w) *end = out_w;
+    if (*first > *end) *first = *end;
+}
+
+/* How many pixels to merge into one column so that their channels fill whole vectors: where that leaves few
+ * lanes idle, and few columns aside. */
+static int64_t pixels_to_merge(const dw_plan *plan) {
+    enum { MOST_LANES = 1024 };
+    const dw_desc *d = &plan->desc;
+    const int64_t lanes = plan->kernels->lanes, channels = d->channels;
+    if (d->stride_h != 1 || d->stride_w != 1 || d->multiplier != 1 || channels % lanes == 0) return 1;
+    const int64_t pixels = lanes / gcd(channels, lanes);
+    if (channels > MOST_LANES / pixels) return 1;
+    int64_t first, end;
+    inner_columns(d, plan->out_w, &first, &end);
+    if (end - first < 2 * pixels) return 1;
+    /* Vectors per pixel: one by one, and merged. */
+    const double single = (double)div_up(channels, lanes), merged = (double)channels / (double)lanes;
+    return merged < 0.9 * single ? pixels : 1;
+}
+
+/* Merged columns: one tile wide, any dilation in width, since only the step between taps knows of it. */
+static const dw_tile *choose_merged_tile(const dw_plan *plan) {
+    const dw_desc *d = &plan->desc;
+    const dw_tile *best = NULL;
+    for (const dw_tile *tile = plan->kernels->tiles; tile->name; tile++) {
+        if (tile->kernel_h != d->kernel_h || tile->kernel_w != d->kernel_w || tile->stride != 1) continue;
+        if (tile->tile_w != 1 || tile->spread || tile->tile_h > plan->out_h / d->dilation_h) continue;
+        if (!best || tile->tile_h > best->tile_h) best = tile;
+    }
+    return best;
+}
+
 static const dw_tile *choose_tile(const dw_plan *plan) {
     const dw_tile *best = NULL;
     if (plan->out_channels < plan->kernels->lanes) return NULL;
     for (const dw_tile *tile = plan->kernels->tiles; tile->name; tile++)
         if (tile_fits(tile, plan) && (!best || tile_cost(tile, plan) < tile_cost(best, plan))) best = tile;
     return best;
+}
+
+static void choose_kernel(dw_plan *plan) {
+    plan->merged = pixels_to_merge(plan);
+    plan->tile = plan->merged > 1 ? choose_merged_tile(plan) : NULL;
+    if (plan->tile) return;
+    plan->merged = 1;
+    /* Channels that fill no AVX-512 vector may fill one of AVX2: the same bits, without partial vectors. */
+    if (plan->isa == DW_ISA_AVX512 && plan->out_channels < plan->kernels->lanes)
+        plan->kernels = dw_kernels_of(DW_ISA_AVX2, plan->desc.dtype);
+    plan->tile = choose_tile(plan);
 }
 
 /* ---- columns --------------------------------------------------------------------------------------- */
@@ -106,11 +157,28 @@ static void divide_columns(dw_plan *plan, int64_t index) {
     else add_segment(plan, index, NULL, begin, end);
 }
 
-static dw_status make_columns(dw_plan *plan) {
-    enum { SEGMENTS_PER_PHASE = 6 };
+/* Merged pixels: the columns in the padding for the general kernel, and between them columns of `merged`
+ * pixels each, the last of which overlaps its neighbour. */
+static void divide_merged_columns(dw_plan *plan) {
     const dw_desc *d = &plan->desc;
-    const int64_t step = plan->tile ? d->dilation_w : 1;
-    const int64_t count = step < plan->out_w ? step : plan->out_w;
+    int64_t first, end;
+    inner_columns(d, plan->out_w, &first, &end);
+    const int64_t whole = (end - first) / plan->merged;
+    plan->phases[0] = (dw_phase){0, d->width, d->pad_left, 0, plan->out_w};
+    add_segment(plan, 0, NULL, 0, first);
+    plan->phases[1] = (dw_phase){first - d->pad_left, d->width, 0, first, whole};
+    add_segment(plan, 1, plan->tile->strip[DW_INNER], 0, whole);
+    const int64_t last = end - plan->merged;
+    plan->phases[2] = (dw_phase){last - d->pad_left, d->width, 0, last, 1};
+    if (whole * plan->merged < end - first) add_segment(plan, 2, plan->tile->strip[DW_INNER], 0, 1);
+    add_segment(plan, 0, NULL, end, plan->out_w);
+}
+
+static dw_status make_columns(dw_plan *plan) {
+    enum { SEGMENTS_PER_PHASE = 6, PHASES_IF_MERGED = 3 };
+    const dw_desc *d = &plan->desc;
+    const int64_t step = plan->tile && plan->merged == 1 ? d->dilation_w : 1;
+    const int64_t count = plan->merged > 1 ? PHASES_IF_MERGED : step < plan->out_w ? step : plan->out_w;
     const int64_t sizes[] = {count, SEGMENTS_PER_PHASE};
     int64_t bytes;
     if (!dw_bytes(sizeof(dw_phase) + sizeof(dw_segment), sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
@@ -119,6 +187,10 @@ static dw_status make_columns(dw_plan *plan) {
     if (!plan->phases || !plan->segments) return DW_ERR_NOMEM;
     plan->phase_step = step;
     plan->phase_count = count;
+    if (plan->merged > 1) {
+        divide_merged_columns(plan);
+        return DW_OK;
+    }
     for (int64_t p = 0; p < count; p++) {
         dw_phase *phase = plan->phases + p;
         if (step == 1) {
@@ -149,13 +221,10 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     plan->isa = isa;
     plan->out_channels = d->channels * d->multiplier;
     plan->kernels = dw_kernels_of(isa, d->dtype);
-    /* Channels that fill no AVX-512 vector may fill one of AVX2: the same bits, without partial vectors. */
-    if (isa == DW_ISA_AVX512 && plan->out_channels < plan->kernels->lanes)
-        plan->kernels = dw_kernels_of(DW_ISA_AVX2, d->dtype);
     plan->item = dw_item_size(d->dtype);
     plan->low = d->activation != DW_LINEAR ? 0 : d->dtype == DW_I32 ? INT32_MIN : -INFINITY;
     plan->high = d->activation == DW_RELU6 ? 6 : d->dtype == DW_I32 ? INT32_MAX : INFINITY;
-    plan->tile = choose_tile(plan);
+    choose_kernel(plan);
     plan->chunk = CHUNK_BYTES / (plan->kernels->lanes * plan->item);
     status = make_columns(plan);
     return status == DW_OK ? dw_pack(plan, kernel, bias) : status;
@@ -179,7 +248,8 @@ dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, co
 
 void dw_plan_destroy(dw_plan *plan) {
     if (!plan) return;
-    free(plan->blocks);
+    free(plan->blocks.at);
+    free(plan->general_blocks.at);
     free(plan->weights_memory);
     free(plan->phases);
     free(plan->segments);

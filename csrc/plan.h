@@ -20,6 +20,12 @@ typedef struct dw_segment {
     int64_t col, cols;
 } dw_segment;
 
+/* Channel blocks, and how many. */
+typedef struct dw_blocks {
+    dw_block *at;
+    int64_t count;
+} dw_blocks;
+
 struct dw_plan {
     dw_desc desc;
     dw_isa isa;
@@ -29,8 +35,11 @@ struct dw_plan {
     int64_t item; /* bytes of an element */
     double low, high;
 
-    dw_block *blocks;
-    int64_t block_count;
+    /* At stride 1 `merged` pixels are one column to the tile kernels, with merged * C channels whose weights
+     * repeat: C = 3 or 24 fills no whole number of vectors, 8 or 2 pixels do. 1: off. */
+    int64_t merged;
+    dw_blocks blocks;         /* of the merged channels */
+    dw_blocks general_blocks; /* of one pixel, for the general kernel: the same ones if nothing is merged */
     int64_t chunk; /* blocks worked on before the next ones, so that the rows of a tile stay in L1 */
     void *weights, *weights_memory; /* 64-byte aligned, and what to free */
 
@@ -39,7 +48,7 @@ struct dw_plan {
     int64_t phase_count, segment_count, phase_step; /* phase_step: columns from one of a phase to the next */
 };
 
-/* Fills plan->blocks and plan->weights. */
+/* Fills plan->blocks, plan->general_blocks and plan->weights. */
 dw_status dw_pack(dw_plan *plan, const void *kernel, const void *bias);
 
 #endif

@@ -2,6 +2,13 @@
  * That order keeps the few input rows of a group in L1 while all of their channels and columns are done. */
 #include "plan.h"
 
+/* Blocks [block, block + most) of those that there are. */
+static void use_blocks(dw_strip *strip, const dw_blocks *blocks, int64_t block, int64_t most) {
+    strip->blocks = blocks->at;
+    strip->block = block;
+    strip->block_end = blocks->count - block > most ? block + most : blocks->count;
+}
+
 /* Output rows row, row + dilation_h, ... of one image, as many as a tile is high; x and y: the image. */
 static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
     const dw_desc *d = &plan->desc;
@@ -19,23 +26,18 @@ static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
             rows[i] = at >= 0 && at < d->height ? x + at * x_row * plan->item : NULL;
         }
     }
+    const int64_t pixels = plan->merged; /* of a column of the tile kernels */
     dw_strip strip = {.rows = rows,
-                      .x_col = (ptrdiff_t)(plan->phase_step * d->channels),
                       /* Of use in tiles only; without one, the dilation may be too large to multiply. */
                       .y_row = tile ? (ptrdiff_t)(d->dilation_h * y_row) : 0,
-                      .y_col = (ptrdiff_t)(plan->phase_step * plan->out_channels),
-                      .blocks = plan->blocks,
                       .weights = plan->weights,
                       .kernel_h = d->kernel_h,
                       .kernel_w = d->kernel_w,
                       .stride = d->stride_w,
-                      .dilation = tile ? 1 : d->dilation_w,
                       .multiplier = d->multiplier,
                       .low = plan->low,
                       .high = plan->high};
-    for (strip.block = 0; strip.block < plan->block_count; strip.block = strip.block_end) {
-        strip.block_end = plan->block_count - strip.block > plan->chunk ? strip.block + plan->chunk
-                                                                        : plan->block_count;
+    for (int64_t block = 0; block < plan->blocks.count; block += plan->chunk) {
         for (int64_t s = 0; s < plan->segment_count; s++) {
             const dw_segment *segment = plan->segments + s;
             const dw_phase *phase = plan->phases + segment->phase;
@@ -46,9 +48,19 @@ static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
             strip.col = segment->col;
             strip.cols = segment->cols;
             if (segment->tile) {
+                use_blocks(&strip, &plan->blocks, block, plan->chunk);
+                strip.x_col = (ptrdiff_t)((pixels > 1 ? d->dilation_w : plan->phase_step) * d->channels);
+                strip.x_step = pixels > 1 ? (ptrdiff_t)(pixels * d->channels) : tile->stride * strip.x_col;
+                strip.y_col = (ptrdiff_t)(pixels * plan->phase_step * plan->out_channels);
                 segment->tile(&strip);
                 continue;
             }
+            const dw_blocks *blocks = pixels > 1 ? &plan->general_blocks : &plan->blocks;
+            if (block >= blocks->count) continue;
+            use_blocks(&strip, blocks, block, plan->chunk);
+            strip.x_col = (ptrdiff_t)(plan->phase_step * d->channels);
+            strip.y_col = (ptrdiff_t)(plan->phase_step * plan->out_channels);
+            strip.dilation = tile && pixels == 1 ? 1 : d->dilation_w;
             for (int64_t r = 0; r < tile_h; r++) {
                 /* Kernel rows ki with 0 <= begin + ki * dilation_h < height. */
                 const int64_t begin = first + r * d->dilation_h * d->stride_h;

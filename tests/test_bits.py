@@ -184,6 +184,30 @@ def test_isas_agree(case: Case, kind: str, dtype: str, isa: str) -> None:
         assert_same_bits(y, expected, (case, kind, isa))
 
 
+@pytest.mark.parametrize("kernel_size", [(3, 3), (5, 5), (7, 7)], ids=repr)
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": "same"},
+        {"padding": "valid"},
+        {"padding": ((0, 1), (3, 0))},
+        {"padding": "same", "dilation_rate": (1, 2)},
+        {"padding": "same", "dilation_rate": (2, 3)},
+    ],
+    ids=repr,
+)
+def test_merged_pixels(
+    options: dict[str, Any], kernel_size: tuple[int, int], dtype: str, isa: str
+) -> None:
+    """Few channels in wide rows: several pixels share a vector, in every phase of its lanes."""
+    for channels in sorted({1, 2, 3, 4, 5, 6, 12, 24, lanes(isa, dtype) + 2}):
+        case = Case((15, 43), channels, kernel_size, dtype=dtype, seed=channels, **options)
+        x, kernel, bias = case.arrays()
+        y = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
+        expected = dwconv.depthwise_conv2d(x, kernel, bias, isa="portable", **case.options())
+        assert_same_bits(y, expected, (case, isa))
+
+
 # ---- the whole and its pieces --------------------------------------------------------------------
 
 
