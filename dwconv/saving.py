@@ -14,6 +14,16 @@ from .layer import DepthwiseConv2D
 #: class_name in a file -> class.
 LAYERS: dict[str, type[DepthwiseConv2D]] = {"DepthwiseConv2D": DepthwiseConv2D}
 
+# What can come of values that no config has; ArithmeticError: an integer beyond all floats.
+_CONFIG_ERRORS = (
+    ValueError,
+    TypeError,
+    ArithmeticError,
+    LookupError,
+    AttributeError,
+    RecursionError,
+)
+
 
 def load(path: files.PathLike) -> DepthwiseConv2D:
     """The layer that `DepthwiseConv2D.save` wrote: its config, name included, and its weights to
@@ -43,7 +53,7 @@ def _layer(document: Document, arrays: Arrays) -> DepthwiseConv2D:
         _restore(layer, document.get("build_config"), arrays)
     except FormatError:
         raise
-    except (ValueError, TypeError, RecursionError) as error:
+    except _CONFIG_ERRORS as error:
         raise FormatError(f"layer: {error}") from error
     return layer
 

@@ -24,7 +24,7 @@ ORDER = [
     *("activations", "initializers", "regularizers", "constraints"),
     "ops",
     *("formats", "files"),
-    *("policy", "naming", "configs", "weights", "base", "inputs", "layer", "model"),
+    *("policy", "naming", "configs", "weights", "base", "inputs", "table", "layer", "model"),
     "saving",
     "__init__",
     *("cli", "__main__"),

@@ -340,6 +340,10 @@ def test_damaged_headers(path: Path, change: Callable[[dict[str, Any]], Any], me
         (put("config", "activation", "os.system"), "activation"),
         (put("config", "activation", {"class_name": "__lambda__", "config": "x"}), "lambda"),
         (put("config", "activation", {"module": "os", "class_name": "system"}), "system"),
+        (
+            put("config", "bias_regularizer", {"class_name": "L2", "config": {"l2": 10**400}}),
+            "layer: ",
+        ),
         (put("config", "weights", [[1]]), "unexpected keyword argument 'weights'"),
         (put("config", "colour", 1), "unexpected keyword argument 'colour'"),
         (put("config", "groups", 2), "groups"),
