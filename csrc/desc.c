@@ -10,7 +10,7 @@ static int add_product(int64_t a, int64_t b, int64_t c, int64_t *total) {
     return 1;
 }
 
-int64_t dw_item_size(dw_dtype dtype) { return dtype == DW_F32 ? 4 : 8; }
+int64_t dw_item_size(dw_dtype dtype) { return dtype == DW_F64 ? 8 : 4; }
 
 int dw_bytes(int64_t item, const int64_t *sizes, int count, int64_t *bytes) {
     *bytes = item;
@@ -32,7 +32,7 @@ static dw_status output_length(int64_t in, int64_t before, int64_t after, int64_
 
 dw_status dw_output_size(const dw_desc *d, int64_t *oh, int64_t *ow) {
     if (!d || !oh || !ow) return DW_ERR_NULL;
-    if (d->dtype != DW_F32 && d->dtype != DW_F64) return DW_ERR_DTYPE;
+    if (d->dtype < DW_F32 || d->dtype >= DW_DTYPE_COUNT) return DW_ERR_DTYPE;
     if (d->activation < DW_LINEAR || d->activation > DW_RELU6) return DW_ERR_ACTIVATION;
     if (d->batch < 0 || d->height < 1 || d->width < 1 || d->channels < 1 || d->multiplier < 1)
         return DW_ERR_SHAPE;
@@ -62,7 +62,7 @@ const char *dw_status_text(dw_status status) {
     switch (status) {
     case DW_OK: return "ok";
     case DW_ERR_NULL: return "a required pointer is NULL";
-    case DW_ERR_DTYPE: return "the dtype is neither float32 nor float64";
+    case DW_ERR_DTYPE: return "the dtype is not float32, float64 or int32";
     case DW_ERR_ACTIVATION: return "the activation is not one that is fused";
     case DW_ERR_ISA: return "the instruction set is not available on this CPU or in this build";
     case DW_ERR_SHAPE: return "height, width, channels and multiplier must be at least 1, batch at least 0";

@@ -40,7 +40,12 @@ typedef enum dw_status {
     DW_ERR_NOMEM       /* the plan could not be allocated */
 } dw_status;
 
-typedef enum dw_dtype { DW_F32 = 0, DW_F64 = 1 } dw_dtype;
+typedef enum dw_dtype {
+    DW_F32 = 0,
+    DW_F64 = 1,
+    DW_I32 = 2, /* exact: sums and products modulo 2**32, as NumPy has them */
+    DW_DTYPE_COUNT = 3
+} dw_dtype;
 
 typedef enum dw_activation {
     DW_LINEAR = 0,

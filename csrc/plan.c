@@ -149,8 +149,8 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     plan->kernels = dw_kernels_of(isa, d->dtype);
     plan->out_channels = d->channels * d->multiplier;
     plan->item = dw_item_size(d->dtype);
-    plan->low = d->activation == DW_LINEAR ? -INFINITY : 0;
-    plan->high = d->activation == DW_RELU6 ? 6 : INFINITY;
+    plan->low = d->activation != DW_LINEAR ? 0 : d->dtype == DW_I32 ? INT32_MIN : -INFINITY;
+    plan->high = d->activation == DW_RELU6 ? 6 : d->dtype == DW_I32 ? INT32_MAX : INFINITY;
     plan->tile = choose_tile(plan);
     plan->chunk = CHUNK_BYTES / (plan->kernels->lanes * plan->item);
     status = make_columns(plan);

@@ -21,7 +21,8 @@ static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
     }
     dw_strip strip = {.rows = rows,
                       .x_col = (ptrdiff_t)(plan->phase_step * d->channels),
-                      .y_row = (ptrdiff_t)(d->dilation_h * y_row),
+                      /* Of use in tiles only; without one, the dilation may be too large to multiply. */
+                      .y_row = tile ? (ptrdiff_t)(d->dilation_h * y_row) : 0,
                       .y_col = (ptrdiff_t)(plan->phase_step * plan->out_channels),
                       .blocks = plan->blocks,
                       .weights = plan->weights,

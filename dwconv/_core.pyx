@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The binding to csrc/: memoryview -> pointer, GIL released, status -> exception. No policy lives here."""
 
-from libc.stdint cimport int64_t
+from libc.stdint cimport int32_t, int64_t
 
 
 cdef extern from "dwconv.h" nogil:
@@ -12,6 +12,7 @@ cdef extern from "dwconv.h" nogil:
     ctypedef enum dw_dtype:
         DW_F32
         DW_F64
+        DW_I32
     ctypedef enum dw_activation:
         DW_LINEAR
         DW_RELU
@@ -93,10 +94,45 @@ def compiler():
     return dw_compiler().decode()
 
 
+# The element types that a plan takes, by NumPy's character for them.
+cdef dict DTYPES = {"f": DW_F32, "d": DW_F64, "i": DW_I32}
+
+
+# Addresses of arrays that the caller keeps alive, read through memoryviews of the plan's dtype: a TypeError or
+# ValueError for another dtype, rank, layout or writability. An empty array has no element to take the address of.
+
+cdef const void *read_at(array, dw_dtype dtype) except? NULL:
+    cdef const float[:, :, :, ::1] f32
+    cdef const double[:, :, :, ::1] f64
+    cdef const int32_t[:, :, :, ::1] i32
+    if dtype == DW_F32:
+        f32 = array
+        return <const void *>&f32[0, 0, 0, 0] if f32.size else NULL
+    if dtype == DW_F64:
+        f64 = array
+        return <const void *>&f64[0, 0, 0, 0] if f64.size else NULL
+    i32 = array
+    return <const void *>&i32[0, 0, 0, 0] if i32.size else NULL
+
+
+cdef void *write_at(array, dw_dtype dtype) except? NULL:
+    cdef float[:, :, :, ::1] f32
+    cdef double[:, :, :, ::1] f64
+    cdef int32_t[:, :, :, ::1] i32
+    if dtype == DW_F32:
+        f32 = array
+        return <void *>&f32[0, 0, 0, 0] if f32.size else NULL
+    if dtype == DW_F64:
+        f64 = array
+        return <void *>&f64[0, 0, 0, 0] if f64.size else NULL
+    i32 = array
+    return <void *>&i32[0, 0, 0, 0] if i32.size else NULL
+
+
 cdef class Plan:
     """An immutable plan for one shape: kernel chosen, weights packed. Any thread may call it at any time.
 
-    kernel: (kh, kw, C, M) float32 or float64, C-contiguous; bias: (C*M,) of the same dtype, or None.
+    kernel: (kh, kw, C, M) float32, float64 or int32, C-contiguous; bias: (C*M,) of the same dtype, or None.
     x_shape: (N, H, W, C); padding: ((top, bottom), (left, right)); activation: one of FUSED_ACTIVATIONS;
     isa: one of available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for
     sizes that cannot be allocated.
@@ -113,10 +149,6 @@ cdef class Plan:
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
         cdef const void *bias_at = NULL
-        cdef const float[:, :, :, ::1] kernel32
-        cdef const double[:, :, :, ::1] kernel64
-        cdef const float[::1] bias32
-        cdef const double[::1] bias64
         cdef int isa_index = ISA_NAMES.index(isa)
         cdef dw_status status
 
@@ -124,35 +156,24 @@ cdef class Plan:
         desc.kernel_h, desc.kernel_w, channels, desc.multiplier = kernel.shape
         if channels != desc.channels:
             raise ValueError(f"expected a kernel for {desc.channels} channels; received {channels}")
-        if bias is not None and bias.shape != (desc.channels * desc.multiplier,):
-            raise ValueError(
-                f"expected a bias of shape ({desc.channels * desc.multiplier},); received {bias.shape}"
-            )
+        outputs = desc.channels * desc.multiplier
+        if bias is not None and bias.shape != (outputs,):
+            raise ValueError(f"expected a bias of shape ({outputs},); received {bias.shape}")
         desc.stride_h, desc.stride_w = strides
         desc.dilation_h, desc.dilation_w = dilation_rate
         (desc.pad_top, desc.pad_bottom), (desc.pad_left, desc.pad_right) = padding
         desc.activation = FUSED[activation]
-        # An empty memoryview has no element to take the address of; dw_output_size refuses it first.
-        desc.dtype = self.dtype = DW_F64 if kernel.dtype.char == "d" else DW_F32
-        check(dw_output_size(&desc, &oh, &ow))
-        if self.dtype == DW_F64:
-            kernel64 = kernel
-            kernel_at = &kernel64[0, 0, 0, 0]
-            if bias is not None:
-                bias64 = bias
-                bias_at = &bias64[0]
-        else:
-            kernel32 = kernel
-            kernel_at = &kernel32[0, 0, 0, 0]
-            if bias is not None:
-                bias32 = bias
-                bias_at = &bias32[0]
+        desc.dtype = self.dtype = DTYPES[kernel.dtype.char]
+        check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
+        kernel_at = read_at(kernel, self.dtype)
+        if bias is not None:
+            bias_at = read_at(bias.reshape(1, 1, 1, outputs), self.dtype)
         with nogil:
             status = dw_plan_create(&desc, <dw_isa>isa_index, kernel_at, bias_at, &self.plan)
         check(status)
         self.isa = isa
         self.x_shape = (desc.batch, desc.height, desc.width, desc.channels)
-        self.y_shape = (desc.batch, oh, ow, desc.channels * desc.multiplier)
+        self.y_shape = (desc.batch, oh, ow, outputs)
 
     def __dealloc__(self):
         dw_plan_destroy(self.plan)
@@ -164,33 +185,13 @@ cdef class Plan:
 
     def __call__(self, x, out):
         """Computes x (N, H, W, C) -> out (N, OH, OW, C*M). Both C-contiguous, of the plan's dtype, disjoint."""
-        cdef const float[:, :, :, ::1] x32
-        cdef const double[:, :, :, ::1] x64
-        cdef float[:, :, :, ::1] y32
-        cdef double[:, :, :, ::1] y64
-        cdef const void *from_at = NULL
-        cdef void *to_at = NULL
-        if self.dtype == DW_F64:
-            x64, y64 = x, out
-            shapes_fit = self.fits(x64.shape, y64.shape)
-            if shapes_fit and self.x_shape[0] > 0:
-                from_at, to_at = &x64[0, 0, 0, 0], &y64[0, 0, 0, 0]
-        else:
-            x32, y32 = x, out
-            shapes_fit = self.fits(x32.shape, y32.shape)
-            if shapes_fit and self.x_shape[0] > 0:
-                from_at, to_at = &x32[0, 0, 0, 0], &y32[0, 0, 0, 0]
-        if not shapes_fit:
+        if x.shape != self.x_shape or out.shape != self.y_shape:
             raise ValueError(
                 f"expected x of shape {self.x_shape} and out of shape {self.y_shape}; "
                 f"received {x.shape} and {out.shape}"
             )
+        cdef const void *x_at = read_at(x, self.dtype)
+        cdef void *y_at = write_at(out, self.dtype)
         with nogil:
-            dw_plan_run(self.plan, from_at, to_at)
+            dw_plan_run(self.plan, x_at, y_at)
         return out
-
-    cdef bint fits(self, const Py_ssize_t *x_shape, const Py_ssize_t *y_shape):
-        return (
-            (x_shape[0], x_shape[1], x_shape[2], x_shape[3]) == self.x_shape
-            and (y_shape[0], y_shape[1], y_shape[2], y_shape[3]) == self.y_shape
-        )

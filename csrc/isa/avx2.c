@@ -11,12 +11,23 @@
 #define DW_ISA avx2
 #define DW_TILES DW_TILES_16_REGISTERS
 
+#define DW_KIND f
 #define DW_BITS 32
 #include "vec_avx2.h"
 #include "../kernels.inc"
 #undef DW_BITS
 
 #define DW_BITS 64
+#include "vec_avx2.h"
+#include "../kernels.inc"
+#undef DW_BITS
+#undef DW_KIND
+#undef DW_TILES
+
+#define DW_KIND i
+#define DW_INTEGER 1
+#define DW_BITS 32
+#define DW_TILES(X) /* integers are rare: the general kernel does */
 #include "vec_avx2.h"
 #include "../kernels.inc"
 

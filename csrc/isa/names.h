@@ -1,12 +1,13 @@
 /* names.h - lets a vector header and kernels.inc be plain C that is included once per dtype.
  *
- * With DW_BITS defined as 32 (or 64), `vec_load` reads vec_load_f32_avx2 to the compiler, and so on. */
+ * With DW_KIND f, DW_BITS 32 and DW_ISA avx2 the compiler reads `vec_load` as vec_load_f32_avx2, and so on.
+ * DW_KIND is f, or i for integers, where DW_INTEGER is defined as 1, too: #if cannot compare names. */
 #ifndef DW_NAMES_H
 #define DW_NAMES_H
 
-#define DW_PASTE_(name, bits, isa) name##_f##bits##_##isa
-#define DW_PASTE(name, bits, isa) DW_PASTE_(name, bits, isa)
-#define DW_NAME(name) DW_PASTE(name, DW_BITS, DW_ISA)
+#define DW_PASTE_(name, kind, bits, isa) name##_##kind##bits##_##isa
+#define DW_PASTE(name, kind, bits, isa) DW_PASTE_(name, kind, bits, isa)
+#define DW_NAME(name) DW_PASTE(name, DW_KIND, DW_BITS, DW_ISA)
 
 #define DW_STRING_(x) #x
 #define DW_STRING(x) DW_STRING_(x)

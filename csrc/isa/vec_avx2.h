@@ -1,4 +1,4 @@
-/* vec_avx2.h - AVX2 and FMA: 8 floats or 4 doubles. The meaning of each word: vec_portable.h. */
+/* vec_avx2.h - AVX2 and FMA: 8 floats or integers, or 4 doubles. The meaning of each word: vec_portable.h. */
 #include <immintrin.h>
 #include <stdint.h>
 
@@ -10,7 +10,50 @@
 static const int32_t dw_avx2_masks[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0};
 #endif
 
-#if DW_BITS == 32
+#if DW_INTEGER
+
+typedef int32_t real;
+typedef __m256i vec;
+typedef __m256i vec_map;
+enum { LANES = 8 };
+
+DW_INLINE vec vec_set1(real x) { return _mm256_set1_epi32(x); }
+DW_INLINE vec vec_load(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
+DW_INLINE void vec_store(real *p, vec v) { _mm256_storeu_si256((__m256i *)p, v); }
+DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_add_epi32(_mm256_mullo_epi32(a, b), c); }
+
+DW_INLINE vec vec_load_part(const real *p, int n) {
+    return _mm256_maskload_epi32(p, _mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - n)));
+}
+
+/* In pieces of 4, 2 and 1: a masked store takes 42 micro-operations on Zen 3. */
+DW_INLINE void vec_store_part(real *p, vec v, int n) {
+    if (n >= LANES) {
+        vec_store(p, v);
+        return;
+    }
+    __m128i piece = _mm256_castsi256_si128(v);
+    if (n & 4) {
+        _mm_storeu_si128((__m128i *)p, piece);
+        piece = _mm256_extracti128_si256(v, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_epi64((__m128i *)p, piece);
+        piece = _mm_unpackhi_epi64(piece, piece);
+        p += 2;
+    }
+    if (n & 1) *p = _mm_cvtsi128_si32(piece);
+}
+
+DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
+    return _mm256_min_epi32(high, _mm256_max_epi32(low, x));
+}
+
+DW_INLINE vec_map vec_map_load(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
+DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm256_permutevar8x32_epi32(x, map); }
+
+#elif DW_BITS == 32
 
 typedef float real;
 typedef __m256 vec;

@@ -1,10 +1,38 @@
-/* vec_avx512.h - AVX-512 F/VL/BW/DQ: 16 floats or 8 doubles. The meaning of each word: vec_portable.h. */
+/* vec_avx512.h - AVX-512 F/VL/BW/DQ: 16 floats or integers, or 8 doubles. The meaning of
+ * each word: vec_portable.h. */
 #include <immintrin.h>
 #include <stdint.h>
 
 #include "names.h"
 
-#if DW_BITS == 32
+#if DW_INTEGER
+
+typedef int32_t real;
+typedef __m512i vec;
+typedef __m512i vec_map;
+enum { LANES = 16 };
+
+DW_INLINE vec vec_set1(real x) { return _mm512_set1_epi32(x); }
+DW_INLINE vec vec_load(const real *p) { return _mm512_loadu_si512(p); }
+DW_INLINE void vec_store(real *p, vec v) { _mm512_storeu_si512(p, v); }
+DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_add_epi32(_mm512_mullo_epi32(a, b), c); }
+
+DW_INLINE vec vec_load_part(const real *p, int n) {
+    return _mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), p);
+}
+
+DW_INLINE void vec_store_part(real *p, vec v, int n) {
+    _mm512_mask_storeu_epi32(p, (__mmask16)((1u << n) - 1), v);
+}
+
+DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
+    return _mm512_min_epi32(high, _mm512_max_epi32(low, x));
+}
+
+DW_INLINE vec_map vec_map_load(const real *p) { return _mm512_loadu_si512(p); }
+DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm512_permutexvar_epi32(map, x); }
+
+#elif DW_BITS == 32
 
 typedef float real;
 typedef __m512 vec;

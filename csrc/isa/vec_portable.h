@@ -1,19 +1,23 @@
 /* vec_portable.h - the vector vocabulary in plain C: what every other vec_*.h must do, to the bit.
  *
- * Included once per dtype, with DW_BITS 32 or 64 and DW_ISA defined. Every word below is all that
- * kernels.inc may use; none reads or writes a byte beyond the lanes it names. */
+ * Included once per dtype, see names.h. The words below are all that kernels.inc may use; none reads or
+ * writes a byte beyond the lanes it names. */
 #include <math.h>
 #include <stdint.h>
 
 #include "names.h"
 
 /* Four lanes, so that the tails, overlaps and maps of the other instruction sets exist here, too. */
-#if DW_BITS == 32
+#if DW_INTEGER
+typedef int32_t real;
+/* Unsigned, which wraps; signed overflow would be undefined. */
+#define DW_PORTABLE_FMA(a, b, c) (int32_t)((uint32_t)(a) * (uint32_t)(b) + (uint32_t)(c))
+#elif DW_BITS == 32
 typedef float real;
-#define DW_PORTABLE_FMA fmaf
+#define DW_PORTABLE_FMA(a, b, c) fmaf(a, b, c)
 #else
 typedef double real;
-#define DW_PORTABLE_FMA fma
+#define DW_PORTABLE_FMA(a, b, c) fma(a, b, c)
 #endif
 enum { LANES = 4 };
 
@@ -54,7 +58,7 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
     for (int i = 0; i < n; i++) p[i] = v.lane[i];
 }
 
-/* a * b + c, rounded once. */
+/* a * b + c: floats rounded once, integers modulo 2**32. */
 DW_INLINE vec vec_fma(vec a, vec b, vec c) {
     for (int i = 0; i < LANES; i++) c.lane[i] = DW_PORTABLE_FMA(a.lane[i], b.lane[i], c.lane[i]);
     return c;

@@ -56,7 +56,7 @@ static void test_statuses(void) {
         change;                  \
         expect(&d, status);      \
     } while (0)
-    REFUSED(d.dtype = (dw_dtype)2, DW_ERR_DTYPE);
+    REFUSED(d.dtype = DW_DTYPE_COUNT, DW_ERR_DTYPE);
     REFUSED(d.activation = (dw_activation)3, DW_ERR_ACTIVATION);
     REFUSED(d.batch = -1, DW_ERR_SHAPE);
     REFUSED(d.height = 0, DW_ERR_SHAPE);

@@ -133,6 +133,7 @@ static NOINLINE float define_fma_f32(float a, float b, float c) {
 }
 static NOINLINE double define_fma_f64(double a, double b, double c) { return fma(a, b, c); }
 
+#define DW_KIND f
 #define DW_ISA portable
 #define DW_BITS 32
 #include "isa/vec_portable.h"
