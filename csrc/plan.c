@@ -6,8 +6,6 @@
 
 #include "desc.h"
 
-enum { CHUNK_BYTES = 512 }; /* 128 floats: between 64 and 256 it hardly matters, without chunks it does */
-
 /* Vertical phases need no table: their rows are row pointers. */
 static int64_t phase_cols(int64_t total, int64_t step, int64_t phase) { return (total - phase - 1) / step + 1; }
 
@@ -225,7 +223,6 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     plan->low = d->activation != DW_LINEAR ? 0 : d->dtype == DW_I32 ? INT32_MIN : -INFINITY;
     plan->high = d->activation == DW_RELU6 ? 6 : d->dtype == DW_I32 ? INT32_MAX : INFINITY;
     choose_kernel(plan);
-    plan->chunk = CHUNK_BYTES / (plan->kernels->lanes * plan->item);
     status = make_columns(plan);
     return status == DW_OK ? dw_pack(plan, kernel, bias) : status;
 }

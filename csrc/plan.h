@@ -40,7 +40,6 @@ struct dw_plan {
     int64_t merged;
     dw_blocks blocks;         /* of the merged channels */
     dw_blocks general_blocks; /* of one pixel, for the general kernel: the same ones if nothing is merged */
-    int64_t chunk; /* blocks worked on before the next ones, so that the rows of a tile stay in L1 */
     void *weights, *weights_memory; /* 64-byte aligned, and what to free */
 
     dw_phase *phases;

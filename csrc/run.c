@@ -37,7 +37,7 @@ static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
                       .multiplier = d->multiplier,
                       .low = plan->low,
                       .high = plan->high};
-    for (int64_t block = 0; block < plan->blocks.count; block += plan->chunk) {
+    for (int64_t block = 0; block < plan->blocks.count; block += plan->kernels->chunk) {
         for (int64_t s = 0; s < plan->segment_count; s++) {
             const dw_segment *segment = plan->segments + s;
             const dw_phase *phase = plan->phases + segment->phase;
@@ -48,7 +48,7 @@ static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
             strip.col = segment->col;
             strip.cols = segment->cols;
             if (segment->tile) {
-                use_blocks(&strip, &plan->blocks, block, plan->chunk);
+                use_blocks(&strip, &plan->blocks, block, plan->kernels->chunk);
                 strip.x_col = (ptrdiff_t)((pixels > 1 ? d->dilation_w : plan->phase_step) * d->channels);
                 strip.x_step = pixels > 1 ? (ptrdiff_t)(pixels * d->channels) : tile->stride * strip.x_col;
                 strip.y_col = (ptrdiff_t)(pixels * plan->phase_step * plan->out_channels);
@@ -57,7 +57,7 @@ static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
             }
             const dw_blocks *blocks = pixels > 1 ? &plan->general_blocks : &plan->blocks;
             if (block >= blocks->count) continue;
-            use_blocks(&strip, blocks, block, plan->chunk);
+            use_blocks(&strip, blocks, block, plan->kernels->chunk);
             strip.x_col = (ptrdiff_t)(plan->phase_step * d->channels);
             strip.y_col = (ptrdiff_t)(plan->phase_step * plan->out_channels);
             strip.dilation = tile && pixels == 1 ? 1 : d->dilation_w;

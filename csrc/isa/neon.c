@@ -3,6 +3,7 @@
 #include "../kernels.h"
 
 #define DW_ISA neon
+#define DW_CHUNK_BYTES 512
 #define DW_TILES DW_TILES_32_REGISTERS
 #define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
 

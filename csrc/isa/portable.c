@@ -2,6 +2,7 @@
 #include "../kernels.h"
 
 #define DW_ISA portable
+#define DW_CHUNK_BYTES 512
 /* No tiles: where fmaf is a call into libm, nothing is won by unrolling around it. */
 #define DW_TILES(X)
 #define DW_SPREAD_TILES(X)
