@@ -183,7 +183,11 @@ def _read_array_config(config: Mapping[str, Any]) -> Array:
             f"value: expected a number, an array or an array's config, received {dict(config)!r}"
         )
     dtype = content.get("dtype")
-    return np.array(content.get("value"), dtype=None if dtype is None else _read_dtype(dtype))
+    values = content.get("value")
+    try:
+        return np.array(values, dtype=None if dtype is None else _read_dtype(dtype))
+    except (OverflowError, TypeError, ValueError) as error:
+        raise ValueError(f"value: expected an array's config, received one of {error}") from error
 
 
 class Zeros(Initializer):

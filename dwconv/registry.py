@@ -11,6 +11,7 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar, cast
@@ -45,7 +46,8 @@ def read_number(argument: str, value: Any, minimum: float = -math.inf) -> int | 
     """A finite int or float, at least `minimum`; ValueError otherwise."""
     number = unwrap(value)
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if not is_number or not math.isfinite(number) or number < minimum:
+    # Compared, not converted: an int may be beyond any float.
+    if not is_number or not abs(number) <= sys.float_info.max or number < minimum:
         bound = "" if minimum == -math.inf else f" of at least {minimum:g}"
         raise ValueError(f"{argument}: expected a finite number{bound}, received {value!r}")
     return cast("int | float", number)

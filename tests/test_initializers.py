@@ -492,3 +492,11 @@ def test_bad_arguments(make: Any, message: str) -> None:
 def test_the_base_class_does_nothing() -> None:
     with pytest.raises(NotImplementedError, match="Initializer does not define __call__"):
         Initializer()((2,))
+
+
+@pytest.mark.parametrize("values", [[10**400], [[1], [1, 2]], ["one"], {"a": 1}], ids=repr)
+def test_an_array_that_is_none(values: Any) -> None:
+    content = {"value": values, "dtype": "float64"}
+    config = {"value": {"class_name": "__numpy__", "config": content}}
+    with pytest.raises(ValueError, match=r"^value: expected"):
+        initializers.get({"class_name": "Constant", "config": config})

@@ -176,3 +176,9 @@ def test_the_base_class_does_nothing() -> None:
         Regularizer()(np.ones(3))
     with pytest.raises(NotImplementedError, match="does not define a gradient"):
         Regularizer().gradient(np.ones(3))
+
+
+def test_an_integer_beyond_any_float() -> None:
+    """As JSON may hold."""
+    with pytest.raises(ValueError, match="expected a finite number"):
+        regularizers.get({"class_name": "L2", "config": {"l2": 10**400}})
