@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import functools
 import inspect
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -28,7 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dwconv.registry import (
+from . import formulas
+from .registry import (
     OWN_PACKAGE,
     Config,
     Registry,
@@ -169,11 +169,11 @@ class Activation:
         return self._output_shape(shape, self.parameters)
 
     def _output_shape(self, shape: tuple[Any, ...], chosen: Mapping[str, Any]) -> tuple[Any, ...]:
-        if self.function is not _glu:
+        if self.function is not formulas.glu:
             return shape
         axis = chosen.get("axis", -1)
         sizes = list(shape)
-        sizes[axis] = None if sizes[axis] is None else _half(shape, axis)
+        sizes[axis] = None if sizes[axis] is None else formulas.half(shape, axis)
         return tuple(sizes)
 
     def with_parameters(self, **parameters: Any) -> Activation:
@@ -263,500 +263,6 @@ def _whole(name: str, parameters: Config) -> Config:
         if value is not None and value != int(value):
             raise TypeError(f"{name}: expected a whole {key} for integers, received {value!r}")
     return {key: None if value is None else int(value) for key, value in parameters.items()}
-
-
-def _half(shape: tuple[int, ...], axis: int) -> int:
-    if shape[axis] % 2:
-        raise ValueError(f"glu: expected an even size of axis {axis}, received shape {shape}")
-    return shape[axis] // 2
-
-
-# -- the error function ----------------------------------------------------------------------------
-#
-# NumPy has none.  Below 1/2 erf is its Taylor series: 13 terms leave less than 2^-56, and every
-# term is smaller than the one before.  From 1/2 on erfc(z) is the trapezoid rule with step h = 1/2
-# for
-#     erfc(z) = z/pi exp(-z^2) * integral of exp(-t^2) / (z^2 + t^2) over all t,
-# less 2 / (exp(2 pi z / h) - 1) for the pole at iz while z < pi / h (Chiarella and Reichl 1968,
-# Math. Comp. 22).  The rule's own error is exp(-pi^2 / h^2) = 7e-18, relative; its terms are
-# positive, so that nothing cancels; those after the 12th are below 1e-18.  No table of fitted
-# coefficients is needed, and the tail keeps its relative accuracy.
-
-_SPLIT = 0.5
-_STEP = 0.5
-_NODES = [(_STEP * n) ** 2 for n in range(1, 13)]
-_TAYLOR = [
-    2 / math.sqrt(math.pi) * (-1) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(13)
-]
-
-
-def _erf_near_zero(z: Array) -> Array:
-    """erf for |z| <= 1/2; larger |z| are taken as 1/2."""
-    z = np.clip(z, -_SPLIT, _SPLIT)
-    square = z * z
-    total = np.full_like(square, _TAYLOR[-1])
-    for coefficient in reversed(_TAYLOR[:-1]):
-        total *= square
-        total += coefficient
-    return total * z
-
-
-def _exp_minus_square(x: Array, factor: float) -> Array:
-    """exp(-factor x^2) without the error of rounding x^2; factor is a power of two.
-
-    x = high + low, high having 24 bits, so that high^2 is exact.
-    """
-    x = np.clip(x, -64.0, 64.0)  # exp is 0 there; and float32 would overflow far beyond
-    high = x.astype(np.float32).astype(np.float64)
-    return np.exp(-factor * high * high) * np.exp(-factor * (x - high) * (x + high))
-
-
-def _erfc_tail(z: Array, gauss: Array) -> Array:
-    """erfc(z) for z >= 1/2, given exp(-z^2); smaller z are taken as 1/2."""
-    z = np.maximum(z, _SPLIT)
-    square = z * z
-    total = 1 / square
-    for node in _NODES:
-        total += 2 * math.exp(-node) / (square + node)
-    # The pole's part is below 1e-17 of the result long before pi / h = 6.28; beyond, it does not
-    # belong there.
-    pole = np.where(z < 6, 2 / (np.exp(2 * math.pi / _STEP * z) - 1), 0.0)
-    return np.where(np.isinf(z), 0.0, _STEP / math.pi * z * gauss * total - pole)
-
-
-def erf(x: ArrayLike) -> Array:
-    """The error function 2/sqrt(pi) * integral of exp(-t^2) from 0 to x, in float64, within 4 ulp.
-
-    x is an array of any shape and any real dtype; the result is a float64 array.
-    """
-    z = np.asarray(x).astype(np.float64)
-    with np.errstate(all="ignore"):
-        size = np.abs(z)
-        far = 1 - _erfc_tail(size, _exp_minus_square(size, 1.0))
-        return np.asarray(np.where(size <= _SPLIT, _erf_near_zero(z), np.copysign(far, z)))
-
-
-def _normal_cdf(x: Array) -> Array:
-    """Phi(x) = erfc(-x / sqrt 2) / 2, with relative accuracy in the lower tail, in float64."""
-    z = np.abs(x) * math.sqrt(0.5)
-    tail = 0.5 * _erfc_tail(z, _exp_minus_square(x, 0.5))
-    far = np.where(x < 0, tail, 1 - tail)
-    return np.where(z <= _SPLIT, 0.5 + 0.5 * _erf_near_zero(x * math.sqrt(0.5)), far)
-
-
-# -- the functions ---------------------------------------------------------------------------------
-
-
-def _lowest(x: Array) -> Any:
-    """The lowest finite number, to stand for -infinity in a product with 0."""
-    return np.finfo(x.dtype).min
-
-
-def _finite(x: Array) -> Array:
-    """x with the infinities replaced by the largest finite numbers."""
-    limits = np.finfo(x.dtype)
-    return np.clip(x, limits.min, limits.max)
-
-
-def _linear(x: Array) -> Array:
-    """x"""
-    return x
-
-
-def _linear_derivative(x: Array) -> Array:
-    return np.ones_like(x)
-
-
-def _relu(
-    x: Array, *, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
-) -> Array:
-    """min(x, max_value) for x > threshold, else negative_slope * (x - threshold).
-
-    Nair and Hinton 2010, 'Rectified linear units improve restricted Boltzmann machines'.
-    At x = threshold it is 0, as Keras computes it (its text says x).
-    """
-    above = np.maximum(x, 0) if threshold == 0 else np.where(x <= threshold, 0, x)
-    if max_value is not None:
-        above = np.minimum(above, max_value)
-    if negative_slope == 0:
-        return np.asarray(above)
-    return np.where(x > threshold, above, negative_slope * (x - threshold))
-
-
-def _relu_derivative(
-    x: Array, *, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0
-) -> Array:
-    inside = np.ones_like(x) if max_value is None else np.where(x < max_value, 1.0, 0.0)
-    return np.where(x > threshold, inside, negative_slope)
-
-
-def _relu6(x: Array) -> Array:
-    """min(max(x, 0), 6); Krizhevsky 2010, 'Convolutional deep belief networks on CIFAR-10'."""
-    return np.clip(x, 0, 6)
-
-
-def _relu6_derivative(x: Array) -> Array:
-    return np.where((x > 0) & (x < 6), 1.0, 0.0)
-
-
-def _leaky_relu(x: Array, *, negative_slope: float = 0.2) -> Array:
-    """x for x > 0, else negative_slope * x; Maas et al. 2013."""
-    return _relu(x, negative_slope=negative_slope)
-
-
-def _leaky_relu_derivative(x: Array, *, negative_slope: float = 0.2) -> Array:
-    return _relu_derivative(x, negative_slope=negative_slope)
-
-
-def _elu(x: Array, *, alpha: float = 1.0) -> Array:
-    """x for x > 0, else alpha * (exp(x) - 1); Clevert et al. 2015, arXiv 1511.07289."""
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
-
-
-def _elu_derivative(x: Array, *, alpha: float = 1.0) -> Array:
-    return np.where(x >= 0, 1.0, alpha * np.exp(np.minimum(x, 0)))
-
-
-_SELU_ALPHA = 1.6732632423543772848170429916717
-_SELU_SCALE = 1.0507009873554804934193349852946
-
-
-def _selu(x: Array) -> Array:
-    """1.0507... * elu(x, alpha=1.6732...); Klambauer et al. 2017, arXiv 1706.02515."""
-    return _SELU_SCALE * _elu(x, alpha=_SELU_ALPHA)
-
-
-def _selu_derivative(x: Array) -> Array:
-    return _SELU_SCALE * _elu_derivative(x, alpha=_SELU_ALPHA)
-
-
-def _celu(x: Array, *, alpha: float = 1.0) -> Array:
-    """max(x, 0) + min(alpha (exp(x / alpha) - 1), 0), alpha > 0; Barron 2017, arXiv 1704.07483."""
-    _check_positive("celu", "alpha", alpha)
-    return np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0) / alpha))
-
-
-def _celu_derivative(x: Array, *, alpha: float = 1.0) -> Array:
-    _check_positive("celu", "alpha", alpha)
-    return np.exp(np.minimum(x, 0) / alpha)
-
-
-def _check_positive(name: str, parameter: str, value: float) -> None:
-    if value <= 0:
-        raise ValueError(f"{name}: expected a positive {parameter}, received {value!r}")
-
-
-def _exponential(x: Array) -> Array:
-    """exp(x)"""
-    return np.exp(x)
-
-
-def _sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)); computed from exp(-|x|), which never overflows."""
-    small = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1.0, small) / (1 + small)
-
-
-def _sigmoid_derivative(x: Array) -> Array:
-    small = np.exp(-np.abs(x))
-    return small / np.square(1 + small)
-
-
-def _log_sigmoid(x: Array) -> Array:
-    """log(1 / (1 + exp(-x))) = -softplus(-x)"""
-    return -_softplus(-x)
-
-
-def _log_sigmoid_derivative(x: Array) -> Array:
-    return _sigmoid(-x)
-
-
-def _silu(x: Array) -> Array:
-    """x * sigmoid(x), also called swish; Ramachandran et al. 2017, arXiv 1710.05941."""
-    return np.maximum(x, _lowest(x)) * _sigmoid(x)
-
-
-def _silu_derivative(x: Array) -> Array:
-    sigmoid = _sigmoid(x)
-    return sigmoid + _finite(x) * _sigmoid_derivative(x)
-
-
-def _gelu(x: Array, *, approximate: bool = False) -> Array:
-    """x * Phi(x), Phi the normal distribution; Hendrycks and Gimpel 2016, arXiv 1606.08415.
-
-    approximate: x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3))).
-    """
-    lower = np.maximum(x, _lowest(x))
-    if approximate:
-        return lower * _sigmoid(_gelu_argument(x))
-    return lower * _normal_cdf(x)
-
-
-def _gelu_argument(x: Array) -> Array:
-    # 1 + tanh(u) = 2 sigmoid(2u): no cancellation for negative u.
-    return math.sqrt(8 / math.pi) * x * (1 + 0.044715 * x * x)
-
-
-def _gelu_derivative(x: Array, *, approximate: bool = False) -> Array:
-    near = np.clip(x, -1e3, 1e3)  # the factors of x are 0 far before, and must not become 0 * inf
-    if approximate:
-        u = _gelu_argument(near)
-        slope = math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * near * near)
-        return _sigmoid(u) + near * _sigmoid_derivative(u) * slope
-    density = _exp_minus_square(near, 0.5) / math.sqrt(2 * math.pi)
-    return _normal_cdf(x) + near * density
-
-
-def _mish(x: Array) -> Array:
-    """x * tanh(softplus(x)); Misra 2019, arXiv 1908.08681."""
-    return np.maximum(x, _lowest(x)) * _mish_parts(x)[0]
-
-
-def _mish_parts(x: Array) -> tuple[Array, Array]:
-    """t = tanh(softplus(x)) and 1 - t^2, from s = exp(-|x|) without overflow or cancellation."""
-    small = np.exp(-np.abs(x))
-    # With e = exp(x): t = (e^2 + 2e) / (e^2 + 2e + 2); for x > 0 both times s^2.
-    numerator = np.where(x > 0, 1 + 2 * small, small * (small + 2))
-    rest = np.where(x > 0, 2 * small * small, 2.0)
-    tanh = numerator / (numerator + rest)
-    return tanh, rest / (numerator + rest) * (1 + tanh)
-
-
-def _mish_derivative(x: Array) -> Array:
-    tanh, complement = _mish_parts(x)
-    return tanh + _finite(x) * complement * _sigmoid(x)
-
-
-def _softplus(x: Array) -> Array:
-    """log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)); Glorot et al. 2011."""
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x)))
-
-
-def _softsign(x: Array) -> Array:
-    """x / (1 + |x|); Bergstra et al. 2009."""
-    finite = _finite(x)
-    return finite / (1 + np.abs(finite))
-
-
-def _softsign_derivative(x: Array) -> Array:
-    return np.square(1 / (1 + np.abs(x)))
-
-
-def _squareplus(x: Array, *, b: float = 4) -> Array:
-    """(x + sqrt(x^2 + b)) / 2, b >= 0; Barron 2021, arXiv 2112.11687."""
-    return _squareplus_parts(x, b)[0]
-
-
-def _squareplus_parts(x: Array, b: float) -> tuple[Array, Array]:
-    """y and sqrt(x^2 + b); for x < 0 as b / 2 / (sqrt(x^2 + b) - x), which does not cancel."""
-    if b < 0:
-        raise ValueError(f"squareplus: expected b of at least 0, received {b!r}")
-    root = np.hypot(x, np.asarray(math.sqrt(b), dtype=x.dtype))
-    # Halves are added: the sum itself can overflow.
-    above, below = 0.5 * root + 0.5 * x, 0.5 * root - 0.5 * x
-    return np.where(x < 0, 0.25 * b / below, above), root
-
-
-def _squareplus_derivative(x: Array, *, b: float = 4) -> Array:
-    near = _finite(x)
-    value, root = _squareplus_parts(near, b)
-    # At 0 with b = 0, where it is relu, 0 / 0 becomes relu'(0).
-    return np.where(
-        np.isinf(root), np.where(near > 0, 1.0, 0.0), value / np.where(root > 0, root, 1.0)
-    )
-
-
-def _tanh(x: Array) -> Array:
-    """(exp(x) - exp(-x)) / (exp(x) + exp(-x))"""
-    return np.tanh(x)
-
-
-def _tanh_derivative(x: Array) -> Array:
-    small = np.exp(-np.abs(x))
-    return np.square(2 * small / (1 + small * small))
-
-
-def _tanh_shrink(x: Array) -> Array:
-    """x - tanh(x)
-
-    Near 0 by Lambert's continued fraction tanh(x) = x / (1 + c), c = x^2 / (3 + x^2 / (5 + ...)),
-    since there x and tanh(x) cancel: x c / (1 + c).
-    """
-    near = np.clip(x, -1.0, 1.0)
-    square = near * near
-    fraction = np.zeros_like(square)
-    for odd in range(19, 1, -2):  # at 1 the part left out is below 1e-19
-        fraction = square / (odd + fraction)
-    return np.where(np.abs(x) <= 1, near * fraction / (1 + fraction), x - np.tanh(x))
-
-
-def _tanh_shrink_derivative(x: Array) -> Array:
-    return np.square(np.tanh(x))
-
-
-def _hard_sigmoid(x: Array) -> Array:
-    """min(max(x + 3, 0), 6) / 6, the Keras 3 one."""
-    return np.clip(x + 3, 0, 6) / 6
-
-
-def _hard_sigmoid_derivative(x: Array) -> Array:
-    return np.where(np.abs(x) < 3, 1 / 6, 0.0)
-
-
-def _hard_sigmoid_k2(x: Array) -> Array:
-    """min(max(0.2 x + 0.5, 0), 1), the one of Keras 1 and 2."""
-    return np.clip(0.2 * x + 0.5, 0, 1)
-
-
-def _hard_sigmoid_k2_derivative(x: Array) -> Array:
-    return np.where(np.abs(x) < 2.5, 0.2, 0.0)
-
-
-def _hard_silu(x: Array) -> Array:
-    """x min(max(x + 3, 0), 6) / 6, also hard_swish; Howard et al. 2019, arXiv 1905.02244."""
-    return np.maximum(x, -3) * _hard_sigmoid(x)
-
-
-def _hard_silu_derivative(x: Array) -> Array:
-    near = np.clip(x, -3, 3)
-    return np.where(x <= -3, 0.0, np.where(x >= 3, 1.0, (2 * near + 3) / 6))
-
-
-def _hard_tanh(x: Array) -> Array:
-    """min(max(x, -1), 1)"""
-    return np.clip(x, -1, 1)
-
-
-def _hard_tanh_derivative(x: Array) -> Array:
-    return np.where(np.abs(x) <= 1, 1.0, 0.0)
-
-
-def _hard_shrink(x: Array, *, threshold: float = 0.5) -> Array:
-    """x for |x| > threshold, else 0."""
-    return np.where(np.abs(x) <= threshold, 0.0, x)
-
-
-def _hard_shrink_derivative(x: Array, *, threshold: float = 0.5) -> Array:
-    return np.where(np.abs(x) > threshold, 1.0, 0.0)
-
-
-def _soft_shrink(x: Array, *, threshold: float = 0.5) -> Array:
-    """x - threshold for x > threshold, x + threshold for x < -threshold, else 0."""
-    return x - np.clip(x, -threshold, threshold)
-
-
-def _threshold(x: Array, *, threshold: float, default_value: float) -> Array:
-    """x for x > threshold, else default_value.  Both must be given, as in Keras."""
-    return np.where(x <= threshold, default_value, x)
-
-
-def _threshold_derivative(x: Array, *, threshold: float, default_value: float) -> Array:
-    return np.where(x > threshold, 1.0, 0.0)
-
-
-def _sparse_plus(x: Array) -> Array:
-    """0 for x <= -1, (x + 1)^2 / 4 between, x for x >= 1; the integral of sparse_sigmoid."""
-    near = np.clip(x, -1, 1)
-    return np.where(x >= 1, x, np.square((near + 1) / 2))
-
-
-def _sparse_plus_derivative(x: Array) -> Array:
-    return _sparse_sigmoid(x)
-
-
-def _sparse_sigmoid(x: Array) -> Array:
-    """min(max((x + 1) / 2, 0), 1)"""
-    return (np.clip(x, -1, 1) + 1) / 2
-
-
-def _sparse_sigmoid_derivative(x: Array) -> Array:
-    return np.where(np.abs(x) < 1, 0.5, 0.0)
-
-
-# -- functions of a whole axis ---------------------------------------------------------------------
-
-
-def _below_maximum(name: str, x: Array, axis: int) -> Array:
-    """x less its maximum along the axis, 0 at the maximum also when that is infinite."""
-    if x.ndim == 0:
-        raise ValueError(f"{name}: expected an array with an axis, received a scalar")
-    if x.size == 0:
-        return x
-    maximum = np.max(x, axis=axis, keepdims=True)
-    return np.where(x == maximum, 0.0, x - maximum)
-
-
-def _softmax(x: Array, *, axis: int = -1) -> Array:
-    """exp(x_i) / sum of exp(x_j) along the axis.  Infinite maxima share the 1 equally."""
-    powers = np.exp(_below_maximum("softmax", x, axis))
-    return powers / np.sum(powers, axis=axis, keepdims=True)
-
-
-def _softmax_backward(x: Array, upstream: Array, *, axis: int = -1) -> Array:
-    y = _softmax(x, axis=axis)
-    return y * (upstream - np.sum(upstream * y, axis=axis, keepdims=True))
-
-
-def _log_softmax(x: Array, *, axis: int = -1) -> Array:
-    """x_i - log(sum of exp(x_j)) along the axis."""
-    below = _below_maximum("log_softmax", x, axis)
-    if x.size == 0:
-        return below
-    # log1p of the sum without one maximum, whose part is 1: the maximum's own result keeps its
-    # digits.
-    others = np.exp(below)
-    np.put_along_axis(others, np.expand_dims(np.argmax(below, axis=axis), axis), 0.0, axis)
-    return below - np.log1p(np.sum(others, axis=axis, keepdims=True))
-
-
-def _log_softmax_backward(x: Array, upstream: Array, *, axis: int = -1) -> Array:
-    total = np.sum(upstream, axis=axis, keepdims=True)
-    return upstream - _softmax(x, axis=axis) * total
-
-
-def _sparsemax(x: Array, *, axis: int = -1) -> Array:
-    """max(x - tau, 0), tau such that the sum along the axis is 1.
-
-    The nearest point of the probability simplex.  (Keras 3.15 gets tau wrong as soon as two values
-    stay positive: its rows do not sum to 1.)
-    Martins and Astudillo 2016, arXiv 1602.02068.
-    """
-    # Only values less than 1 below the maximum can count, so that -1 may stand for -infinity.
-    below = np.maximum(_below_maximum("sparsemax", x, axis), -1)
-    if x.size == 0:
-        return below
-    falling = -np.sort(-below, axis=axis)
-    excess = np.cumsum(falling, axis=axis) - 1
-    shape = [1] * x.ndim
-    shape[axis] = -1
-    counts = np.arange(1, x.shape[axis] + 1, dtype=x.dtype).reshape(shape)
-    support = np.sum(falling * counts > excess, axis=axis, keepdims=True)
-    last = np.maximum(support, 1) - 1
-    tau = np.take_along_axis(excess, last, axis) / (last + 1)
-    return np.maximum(below - tau, 0)
-
-
-def _sparsemax_backward(x: Array, upstream: Array, *, axis: int = -1) -> Array:
-    y = _sparsemax(x, axis=axis)
-    inside = np.where(y > 0, 1.0, 0.0)
-    count = np.maximum(np.sum(inside, axis=axis, keepdims=True), 1)
-    mean = np.sum(np.where(y > 0, upstream, 0.0), axis=axis, keepdims=True) / count
-    return np.where(np.isnan(y), np.nan, np.where(y > 0, upstream - mean, 0.0))
-
-
-def _glu(x: Array, *, axis: int = -1) -> Array:
-    """a sigmoid(b), a and b the halves of the axis; Dauphin et al. 2016, arXiv 1612.08083."""
-    if x.ndim == 0:
-        raise ValueError("glu: expected an array with an axis, received a scalar")
-    half = _half(x.shape, axis)
-    a, b = np.split(x, [half], axis=axis)
-    return a * _sigmoid(b)
-
-
-def _glu_backward(x: Array, upstream: Array, *, axis: int = -1) -> Array:
-    a, b = np.split(x, [_half(x.shape, axis)], axis=axis)
-    parts = upstream * _sigmoid(b), upstream * a * _sigmoid_derivative(b)
-    return np.concatenate(parts, axis=axis)
 
 
 # -- the table -------------------------------------------------------------------------------------
@@ -850,39 +356,47 @@ def _define(
     return activation
 
 
-celu = _define("celu", _celu, _celu_derivative)
-elu = _define("elu", _elu, _elu_derivative)
-exponential = _define("exponential", _exponential, _exponential)
-gelu = _define("gelu", _gelu, _gelu_derivative, wide=True)
-glu = _define("glu", _glu, backward=_glu_backward)
-hard_shrink = _define("hard_shrink", _hard_shrink, _hard_shrink_derivative)
-hard_sigmoid = _define("hard_sigmoid", _hard_sigmoid, _hard_sigmoid_derivative)
-hard_sigmoid_k2 = _define("hard_sigmoid_k2", _hard_sigmoid_k2, _hard_sigmoid_k2_derivative)
-hard_silu = hard_swish = _define(
-    "hard_silu", _hard_silu, _hard_silu_derivative, aliases=("hard_swish",)
+celu = _define("celu", formulas.celu, formulas.celu_derivative)
+elu = _define("elu", formulas.elu, formulas.elu_derivative)
+exponential = _define("exponential", formulas.exponential, formulas.exponential)
+gelu = _define("gelu", formulas.gelu, formulas.gelu_derivative, wide=True)
+glu = _define("glu", formulas.glu, backward=formulas.glu_backward)
+hard_shrink = _define("hard_shrink", formulas.hard_shrink, formulas.hard_shrink_derivative)
+hard_sigmoid = _define("hard_sigmoid", formulas.hard_sigmoid, formulas.hard_sigmoid_derivative)
+hard_sigmoid_k2 = _define(
+    "hard_sigmoid_k2", formulas.hard_sigmoid_k2, formulas.hard_sigmoid_k2_derivative
 )
-hard_tanh = _define("hard_tanh", _hard_tanh, _hard_tanh_derivative)
-leaky_relu = _define("leaky_relu", _leaky_relu, _leaky_relu_derivative)
-linear = _define("linear", _linear, _linear_derivative, integers=True)
-log_sigmoid = _define("log_sigmoid", _log_sigmoid, _log_sigmoid_derivative)
-log_softmax = _define("log_softmax", _log_softmax, backward=_log_softmax_backward, wide=True)
-mish = _define("mish", _mish, _mish_derivative)
-relu = _define("relu", _relu, _relu_derivative, integers=True)
-relu6 = _define("relu6", _relu6, _relu6_derivative, integers=True)
-selu = _define("selu", _selu, _selu_derivative)
-sigmoid = _define("sigmoid", _sigmoid, _sigmoid_derivative)
-silu = swish = _define("silu", _silu, _silu_derivative, aliases=("swish",))
-soft_shrink = _define("soft_shrink", _soft_shrink, _hard_shrink_derivative)
-softmax = _define("softmax", _softmax, backward=_softmax_backward, wide=True)
-softplus = _define("softplus", _softplus, _sigmoid)
-softsign = _define("softsign", _softsign, _softsign_derivative)
-sparse_plus = _define("sparse_plus", _sparse_plus, _sparse_plus_derivative)
-sparse_sigmoid = _define("sparse_sigmoid", _sparse_sigmoid, _sparse_sigmoid_derivative)
-sparsemax = _define("sparsemax", _sparsemax, backward=_sparsemax_backward, wide=True)
-squareplus = _define("squareplus", _squareplus, _squareplus_derivative)
-tanh = _define("tanh", _tanh, _tanh_derivative)
-tanh_shrink = _define("tanh_shrink", _tanh_shrink, _tanh_shrink_derivative)
-threshold = _define("threshold", _threshold, _threshold_derivative)
+hard_silu = hard_swish = _define(
+    "hard_silu", formulas.hard_silu, formulas.hard_silu_derivative, aliases=("hard_swish",)
+)
+hard_tanh = _define("hard_tanh", formulas.hard_tanh, formulas.hard_tanh_derivative)
+leaky_relu = _define("leaky_relu", formulas.leaky_relu, formulas.leaky_relu_derivative)
+linear = _define("linear", formulas.linear, formulas.linear_derivative, integers=True)
+log_sigmoid = _define("log_sigmoid", formulas.log_sigmoid, formulas.log_sigmoid_derivative)
+log_softmax = _define(
+    "log_softmax", formulas.log_softmax, backward=formulas.log_softmax_backward, wide=True
+)
+mish = _define("mish", formulas.mish, formulas.mish_derivative)
+relu = _define("relu", formulas.relu, formulas.relu_derivative, integers=True)
+relu6 = _define("relu6", formulas.relu6, formulas.relu6_derivative, integers=True)
+selu = _define("selu", formulas.selu, formulas.selu_derivative)
+sigmoid = _define("sigmoid", formulas.sigmoid, formulas.sigmoid_derivative)
+silu = swish = _define("silu", formulas.silu, formulas.silu_derivative, aliases=("swish",))
+soft_shrink = _define("soft_shrink", formulas.soft_shrink, formulas.hard_shrink_derivative)
+softmax = _define("softmax", formulas.softmax, backward=formulas.softmax_backward, wide=True)
+softplus = _define("softplus", formulas.softplus, formulas.sigmoid)
+softsign = _define("softsign", formulas.softsign, formulas.softsign_derivative)
+sparse_plus = _define("sparse_plus", formulas.sparse_plus, formulas.sparse_plus_derivative)
+sparse_sigmoid = _define(
+    "sparse_sigmoid", formulas.sparse_sigmoid, formulas.sparse_sigmoid_derivative
+)
+sparsemax = _define(
+    "sparsemax", formulas.sparsemax, backward=formulas.sparsemax_backward, wide=True
+)
+squareplus = _define("squareplus", formulas.squareplus, formulas.squareplus_derivative)
+tanh = _define("tanh", formulas.tanh, formulas.tanh_derivative)
+tanh_shrink = _define("tanh_shrink", formulas.tanh_shrink, formulas.tanh_shrink_derivative)
+threshold = _define("threshold", formulas.threshold, formulas.threshold_derivative)
 
 # Keras' activation layers, as they appear in configs in the place of an activation: our activation,
 # the layer's own defaults, other names of the arguments (Keras 2's), and whether Keras 3 has the

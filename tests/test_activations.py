@@ -21,7 +21,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dwconv import activations
-from dwconv.activations import Activation, erf
+from dwconv.activations import Activation
+from dwconv.erf import erf
 
 INF, NAN = math.inf, math.nan
 mp.mp.dps = 60

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "dwconv"
 #: A new one: its place here.
 ORDER = [
     *("_version", "_core", "registry", "shapes", "dtypes", "config", "isa", "reference"),
-    *("activations", "initializers", "regularizers", "constraints"),
+    *("erf", "formulas", "activations", "initializers", "regularizers", "constraints"),
     "ops",
     *("formats", "files"),
     *("policy", "naming", "configs", "weights", "base", "inputs", "table", "layer", "model"),

@@ -9,31 +9,11 @@
 #endif
 
 #define DW_ISA avx512
+#define DW_HEADER "vec_avx512.h"
 #define DW_CHUNK_BYTES 512
 #define DW_TILES DW_TILES_32_REGISTERS
 #define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
-
-#define DW_KIND f
-#define DW_BITS 32
-#include "vec_avx512.h"
-#include "../kernels.inc"
-#undef DW_BITS
-
-#define DW_BITS 64
-#include "vec_avx512.h"
-#include "../kernels.inc"
-#undef DW_BITS
-#undef DW_KIND
-#undef DW_TILES
-#undef DW_SPREAD_TILES
-
-#define DW_KIND i
-#define DW_INTEGER 1
-#define DW_BITS 32
-#define DW_TILES(X) /* integers are rare: the general kernel does */
-#define DW_SPREAD_TILES(X)
-#include "vec_avx512.h"
-#include "../kernels.inc"
+#include "every_dtype.inc"
 
 #if defined(__clang__)
 #pragma clang attribute pop
