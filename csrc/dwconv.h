@@ -87,9 +87,20 @@ void dw_plan_destroy(dw_plan *plan); /* NULL is fine */
 /* x (N, H, W, C) -> y (N, OH, OW, OC). The arrays must not overlap. */
 void dw_plan_run(const dw_plan *plan, const void *x, void *y);
 
-dw_isa dw_plan_isa(const dw_plan *plan);
-/* The kernel that does most of the work, like "k3x3s1_t4x2_avx512"; lives as long as the library. */
-const char *dw_plan_kernel(const dw_plan *plan);
+/* What a plan has decided, for people who wonder why a shape is fast or slow. */
+typedef struct dw_plan_info {
+    dw_isa isa;
+    const char *kernel;      /* does most of the work, like "k3x3s1_t4x2_avx512"; "general_..." for any size */
+    int lanes;               /* elements of a vector */
+    int tile_h, tile_w;      /* outputs that share their inputs; 1 x 1 for the general kernel */
+    int64_t merged_pixels;   /* pixels that share vectors because one has too few channels; 1: none do */
+    int64_t blocks;          /* vectors that the channels (of the merged pixels) fill */
+    int64_t weight_bytes;    /* of the packed weights */
+    double multiply_adds;    /* of one run, valid taps only */
+    int64_t x_bytes, y_bytes;
+} dw_plan_info;
+
+void dw_plan_describe(const dw_plan *plan, dw_plan_info *info);
 
 /* A short text in English for a status; never NULL. */
 const char *dw_status_text(dw_status status);

@@ -252,9 +252,3 @@ void dw_plan_destroy(dw_plan *plan) {
     free(plan->segments);
     free(plan);
 }
-
-dw_isa dw_plan_isa(const dw_plan *plan) { return plan->isa; }
-
-const char *dw_plan_kernel(const dw_plan *plan) {
-    return plan->tile ? plan->tile->name : plan->kernels->general_name;
-}

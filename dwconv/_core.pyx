@@ -32,7 +32,12 @@ cdef extern from "dwconv.h" nogil:
                              dw_plan **plan)
     void dw_plan_destroy(dw_plan *plan)
     void dw_plan_run(const dw_plan *plan, const void *x, void *y)
-    const char *dw_plan_kernel(const dw_plan *plan)
+    ctypedef struct dw_plan_info:
+        const char *kernel
+        int lanes, tile_h, tile_w
+        int64_t merged_pixels, blocks, weight_bytes, x_bytes, y_bytes
+        double multiply_adds
+    void dw_plan_describe(const dw_plan *plan, dw_plan_info *info)
     const char *dw_status_text(dw_status status)
     const char *dw_isa_name(dw_isa isa)
     int dw_isa_compiled(dw_isa isa)
@@ -178,10 +183,27 @@ cdef class Plan:
     def __dealloc__(self):
         dw_plan_destroy(self.plan)
 
+    def info(self):
+        """What the plan has decided: the fields of dw_plan_info in csrc/dwconv.h, `isa` apart, as a dict."""
+        cdef dw_plan_info info
+        dw_plan_describe(self.plan, &info)
+        return {
+            "kernel": info.kernel.decode(),
+            "lanes": info.lanes,
+            "tile_h": info.tile_h,
+            "tile_w": info.tile_w,
+            "merged_pixels": info.merged_pixels,
+            "blocks": info.blocks,
+            "weight_bytes": info.weight_bytes,
+            "multiply_adds": int(info.multiply_adds),
+            "x_bytes": info.x_bytes,
+            "y_bytes": info.y_bytes,
+        }
+
     @property
     def kernel_name(self):
         """The kernel that does most of the work, such as 'k3x3s1_t2x4_avx2'."""
-        return dw_plan_kernel(self.plan).decode()
+        return self.info()["kernel"]
 
     def __call__(self, x, out):
         """Computes x (N, H, W, C) -> out (N, OH, OW, C*M). Both C-contiguous, of the plan's dtype, disjoint."""

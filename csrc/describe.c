@@ -1,0 +1,37 @@
+/* describe.c - what a plan has decided. */
+#include "plan.h"
+
+/* Taps of one dimension that do not lie in the padding, over all outputs: for each tap the outputs for which
+ * 0 <= o * stride - before + k * dilation < in. As a double: a plan may be for a batch that no machine holds. */
+static double valid_taps(int64_t out, int64_t in, int64_t before, int64_t kernel, int64_t stride, int64_t dilation) {
+    double taps = 0;
+    for (int64_t k = 0; k < kernel; k++) {
+        const int64_t left = before - k * dilation; /* columns that the tap needs to the left of the input */
+        const int64_t begin = left > 0 ? (left - 1) / stride + 1 : 0;
+        const int64_t last = in - 1 + left;
+        int64_t end = last >= 0 ? last / stride + 1 : 0;
+        if (end > out) end = out;
+        if (begin < end) taps += (double)(end - begin);
+    }
+    return taps;
+}
+
+void dw_plan_describe(const dw_plan *plan, dw_plan_info *info) {
+    const dw_desc *d = &plan->desc;
+    const dw_tile *tile = plan->tile;
+    const int64_t mapped = d->multiplier > 1;
+    const double rows = valid_taps(plan->out_h, d->height, d->pad_top, d->kernel_h, d->stride_h, d->dilation_h);
+    const double cols = valid_taps(plan->out_w, d->width, d->pad_left, d->kernel_w, d->stride_w, d->dilation_w);
+    const int64_t vectors = plan->blocks.count * (mapped + 1 + d->kernel_h * d->kernel_w);
+    *info = (dw_plan_info){.isa = plan->isa,
+                           .kernel = tile ? tile->name : plan->kernels->general_name,
+                           .lanes = plan->kernels->lanes,
+                           .tile_h = tile ? tile->tile_h : 1,
+                           .tile_w = tile ? tile->tile_w : 1,
+                           .merged_pixels = plan->merged,
+                           .blocks = plan->blocks.count,
+                           .weight_bytes = vectors * plan->kernels->lanes * plan->item,
+                           .multiply_adds = rows * cols * (double)d->batch * (double)plan->out_channels,
+                           .x_bytes = d->batch * d->height * d->width * d->channels * plan->item,
+                           .y_bytes = d->batch * plan->out_h * plan->out_w * plan->out_channels * plan->item};
+}
