@@ -88,7 +88,8 @@ void dw_plan_destroy(dw_plan *plan); /* NULL is fine */
 void dw_plan_run(const dw_plan *plan, const void *x, void *y);
 
 dw_isa dw_plan_isa(const dw_plan *plan);
-/* The kernel that does most of the work, like "k3x3s1_t4x2_avx512"; lives as long as the library. */
+/* The kernel that does most of the work, like "k3x3s1_t4x2_avx512"; lives as long as the library. Where the
+ * channels fill no vector of the plan's instruction set it may be one of a narrower set: "general_avx2". */
 const char *dw_plan_kernel(const dw_plan *plan);
 
 /* A short text in English for a status; never NULL. */
