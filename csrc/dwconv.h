@@ -90,7 +90,8 @@ void dw_plan_run(const dw_plan *plan, const void *x, void *y);
 /* What a plan has decided, for people who wonder why a shape is fast or slow. */
 typedef struct dw_plan_info {
     dw_isa isa;
-    const char *kernel;      /* does most of the work, like "k3x3s1_t4x2_avx512"; "general_..." for any size */
+    const char *kernel;      /* does most of the work, like "k3x3s1_t4x2_avx512"; "general_..." for any size.
+                                Of a narrower instruction set where the channels fill no vector of `isa` */
     int lanes;               /* elements of a vector */
     int tile_h, tile_w;      /* outputs that share their inputs; 1 x 1 for the general kernel */
     int64_t merged_pixels;   /* pixels that share vectors because one has too few channels; 1: none do */

@@ -141,7 +141,7 @@ def _print_latency(layer: DepthwiseConv2D, x: Array) -> None:
     )
     for name, other in (("NumPy", filters.with_numpy), ("SciPy", filters.with_scipy)):
         theirs = _milliseconds(lambda other=other: other(x, kernel))  # type: ignore[misc]
-        print(f"            {name:<8}{theirs:>9.2f} ms   {theirs / ours:.0f} times as long")
+        print(f"            {name:<8}{theirs:>9.2f} ms   {theirs / ours:.2g} times as long")
 
 
 def _milliseconds(call: Callable[[], object]) -> float:

@@ -38,15 +38,15 @@
 /* ---- what is running, for the report of a failure -------------------------------------------------- */
 
 static struct {
-    const char *word;
-    int bits, count; /* count: the partial count, or -1 */
+    const char *word, *dtype;
+    int count; /* the partial count, or -1 */
     const char *side;
-} at = {"", 0, -1, ""};
+} at = {"", "", -1, ""};
 static uint64_t seed = 1;
 static long checks, failures;
 
 static void describe(char *text, size_t size) {
-    int n = snprintf(text, size, "%s, isa " TEXT(TEST_ISA) ", float%d, seed %" PRIu64, at.word, at.bits, seed);
+    int n = snprintf(text, size, "%s, isa " TEXT(TEST_ISA) ", %s, seed %" PRIu64, at.word, at.dtype, seed);
     if (at.count >= 0) snprintf(text + n, size - (size_t)n, ", count %d, array %s", at.count, at.side);
 }
 
@@ -132,9 +132,16 @@ static NOINLINE float define_fma_f32(float a, float b, float c) {
     return (float)sum;
 }
 static NOINLINE double define_fma_f64(double a, double b, double c) { return fma(a, b, c); }
+/* The exact result, which 64 bits hold, and its last 32 bits. */
+static NOINLINE int32_t define_fma_i32(int32_t a, int32_t b, int32_t c) {
+    const uint32_t last = (uint32_t)((int64_t)a * b + c);
+    int32_t result;
+    memcpy(&result, &last, sizeof result);
+    return result;
+}
 
-#define DW_KIND f
 #define DW_ISA portable
+#define DW_KIND f
 #define DW_BITS 32
 #include "isa/vec_portable.h"
 static NOINLINE float portable_fma_f32(float a, float b, float c) {
@@ -153,6 +160,20 @@ static NOINLINE double portable_clamp_f64(double x, double low, double high) {
     return vec_clamp(vec_set1(x), vec_set1(low), vec_set1(high)).lane[0];
 }
 #undef DW_BITS
+#undef DW_KIND
+#define DW_KIND i
+#define DW_INTEGER 1
+#define DW_BITS 32
+#include "isa/vec_portable.h"
+static NOINLINE int32_t portable_fma_i32(int32_t a, int32_t b, int32_t c) {
+    return vec_fma(vec_set1(a), vec_set1(b), vec_set1(c)).lane[0];
+}
+static NOINLINE int32_t portable_clamp_i32(int32_t x, int32_t low, int32_t high) {
+    return vec_clamp(vec_set1(x), vec_set1(low), vec_set1(high)).lane[0];
+}
+#undef DW_BITS
+#undef DW_INTEGER
+#undef DW_KIND
 #undef DW_ISA
 
 /* ---- the header under test ------------------------------------------------------------------------- */
@@ -196,29 +217,33 @@ PUSH_TARGET(TARGET)
 
 #define DW_ISA TEST_ISA
 
+#define DW_KIND f
 #define DW_BITS 32
+#define uint_bits uint32_t
 #if TEST_ID != ID_portable
 #include HEADER
 #endif
-#define uint_bits uint32_t
-#define define_fma define_fma_f32
-#define portable_fma portable_fma_f32
-#define portable_clamp portable_clamp_f32
 #include "vec_cases.inc"
-#undef uint_bits
-#undef define_fma
-#undef portable_fma
-#undef portable_clamp
 #undef DW_BITS
+#undef uint_bits
 
 #define DW_BITS 64
+#define uint_bits uint64_t
 #if TEST_ID != ID_portable
 #include HEADER
 #endif
-#define uint_bits uint64_t
-#define define_fma define_fma_f64
-#define portable_fma portable_fma_f64
-#define portable_clamp portable_clamp_f64
+#include "vec_cases.inc"
+#undef DW_BITS
+#undef DW_KIND
+#undef uint_bits
+
+#define DW_KIND i
+#define DW_INTEGER 1
+#define DW_BITS 32
+#define uint_bits uint32_t
+#if TEST_ID != ID_portable
+#include HEADER
+#endif
 #include "vec_cases.inc"
 
 #ifdef TARGET
@@ -245,6 +270,7 @@ int main(int argc, char **argv) {
     signal(SIGILL, on_fault);
     test_all_f32();
     test_all_f64();
+    test_all_i32();
     if (failures) {
         fprintf(stderr, TEXT(TEST_ISA) ": %ld of %ld checks failed (seed %" PRIu64 ")\n", failures, checks, seed);
         return 1;
