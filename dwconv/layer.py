@@ -197,21 +197,8 @@ class DepthwiseConv2D(WeightedLayer):
             x = x.astype(self.compute_dtype, copy=False)
             y = ops.run(plan, x, dtype=self._wide, data_format=self.data_format)
             if self._finish is not None:
-                y = self._finished(self._finish, y)
+                y = ops.finished(self._finish, y, self.name)
             return y.astype(self.compute_dtype, order="C", copy=False)
-
-    def _finished(self, finish: ops.Activation, y: Array) -> Array:
-        """What an activation that the plan does not fuse makes of y, in the dtype that y is
-        computed in.
-        """
-        shape = self._activated_shape(y.shape)
-        result = np.asarray(finish(y))
-        if result.shape != shape or not np.can_cast(result.dtype, y.dtype, "same_kind"):
-            raise ValueError(
-                f"{self.name}: expected an activation that returns shape {shape} and a dtype like "
-                f"{y.dtype}; received shape {result.shape} and dtype {result.dtype} from {finish!r}"
-            )
-        return result
 
     @property
     def _wide(self) -> dtypes.DType:
@@ -237,14 +224,6 @@ class DepthwiseConv2D(WeightedLayer):
         if name in _FIXED and name in self.__dict__:
             raise AttributeError(f"{name}: expected a new layer for another value; it is fixed")
         super().__setattr__(name, value)
-
-    def _activated_shape(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
-        """What the activation makes of an output's shape: the same, but for one that says otherwise
-        (glu).
-        """
-        if isinstance(self.activation, activations.Activation):
-            return self.activation.output_shape(shape)
-        return shape
 
     def _built_for(self, x: Array) -> Weights:
         # The errors come before weights are made.
@@ -295,7 +274,7 @@ class DepthwiseConv2D(WeightedLayer):
             )
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
-        return self._activated_shape(shape)
+        return ops.activated_shape(self.activation, shape)
 
     def _check_shape(self, input_shape: Any) -> inputs.WholeShape:
         return inputs.check(self.name, input_shape, self.data_format, self._known_channels())

@@ -72,7 +72,8 @@ def depthwise_conv2d(
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
 
     Returns:
-        `out`, or a new C-contiguous array: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first.
+        `out`, or a new C-contiguous array: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first,
+        the last size halved by glu.
         Its dtype is the float dtype of x or kernel, the wider if both are floats (`dwconv.dtypes`
         has the rule).
 
@@ -96,9 +97,8 @@ def depthwise_conv2d(
         shape, kernel.astype(compute, copy=False), bias, strides, padding, dilation_rate, fused, isa
     )
     if out is not None:
-        _check_out(
-            out, _in_layout(made.y_shape, layout), dtype, {"x": x, "kernel": kernel, "bias": bias}
-        )
+        y_shape = activated_shape(finish, _in_layout(made.y_shape, layout))
+        _check_out(out, y_shape, dtype, {"x": x, "kernel": kernel, "bias": bias})
     return run(made, x, dtype=dtype, data_format=layout, finish=finish, out=out)
 
 
@@ -210,7 +210,7 @@ def run(
         if first:
             y = np.ascontiguousarray(y.transpose(0, 3, 1, 2))
         if finish is not None:
-            y = _finished(finish, y)
+            y = finished(finish, y)
         y = y.astype(dtype, order="C", copy=False)
     if out is None:
         return y
@@ -228,13 +228,26 @@ def _in_layout(shape: tuple[int, ...], data_format: shapes.DataFormat) -> tuple[
     return (batch, channels, height, width) if data_format == "channels_first" else shape
 
 
-def _finished(finish: Activation, y: Array) -> Array:
-    """What an activation makes of y, in its shape."""
-    shape, dtype = y.shape, y.dtype
+def activated_shape(activation: Any, shape: tuple[Any, ...]) -> tuple[Any, ...]:
+    """What an activation makes of a shape, in which a size may be None: the same, but for one that
+    says otherwise (glu).
+    """
+    if isinstance(activation, activations.Activation):
+        return activation.output_shape(shape)
+    return shape
+
+
+def finished(finish: Activation, y: Array, name: str = "activation") -> Array:
+    """What an activation that the plan does not fuse makes of y.
+
+    ValueError, which begins with `name`, for another shape than `activated_shape` says or a dtype
+    that y's cannot hold.
+    """
+    shape, dtype = activated_shape(finish, y.shape), y.dtype
     result = np.asarray(finish(y))
     if result.shape != shape or not np.can_cast(result.dtype, dtype, "same_kind"):
         raise ValueError(
-            f"activation: expected a function that returns shape {shape} and a dtype like {dtype}; "
+            f"{name}: expected a function that returns shape {shape} and a dtype like {dtype}; "
             f"received shape {result.shape} and dtype {result.dtype} from {finish!r}"
         )
     return result

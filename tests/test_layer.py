@@ -177,7 +177,7 @@ def test_setting_the_activation_takes_effect_after_a_call() -> None:
 @pytest.mark.parametrize("bad", [lambda y: y[..., :1], lambda y: y.astype(complex), lambda y: None])
 def test_a_bad_activation_is_an_error(bad: Any) -> None:
     layer = built(activation=bad)
-    with pytest.raises(ValueError, match=r"depthwise_conv2d: expected an activation that returns"):
+    with pytest.raises(ValueError, match=r"depthwise_conv2d: expected a function that returns"):
         layer(draw(1, 5, 5, 3))
 
 

@@ -354,3 +354,23 @@ def test_import_is_light() -> None:
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
     heavy = {"scipy", "matplotlib", "skimage", "PIL", "h5py", "keras", "tensorflow", "torch"}
     assert not loaded & heavy
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_an_activation_that_halves_the_last_axis(data_format: str) -> None:
+    """glu: the first half of the last axis times the sigmoid of the second; the axis is the width
+    in channels_first.
+    """
+    shape = (1, 3, 4, 6) if data_format == "channels_last" else (1, 6, 3, 4)
+    x = np.random.default_rng(0).standard_normal(shape)
+    kernel = np.ones((1, 1, 6, 1))
+    y = dwconv.depthwise_conv2d(x, kernel, data_format=data_format, activation="glu")
+    first, second = np.split(x, 2, axis=-1)
+    # exp, a sum, a quotient and a product, here and there: eight roundings of half an eps or so.
+    np.testing.assert_allclose(y, first / (1 + np.exp(-second)), rtol=8 * np.finfo(float).eps)
+    out = np.empty_like(y)
+    assert (
+        dwconv.depthwise_conv2d(x, kernel, data_format=data_format, activation="glu", out=out)
+        is out
+    )
+    np.testing.assert_array_equal(out, y)
