@@ -1,4 +1,4 @@
-"""The documented sum, to the bit, on a fused multiply-add that trusts neither CPU nor C library."""
+"""The documented sum, to the bit, on multiply-adds that trust neither CPU nor C library."""
 
 from __future__ import annotations
 
@@ -75,6 +75,20 @@ def fma64(a: Array, b: Array, c: Array) -> Array:
     return np.array([fma(*triple, dtype) for triple in triples], dtype).reshape(a.shape)
 
 
+def multiply_add_i32(a: Array, b: Array, c: Array) -> Array:
+    """a * b + c for int32 arrays modulo 2**32: 64 bits hold the exact one, of which 32 are kept."""
+    total = a.astype(np.int64) * b.astype(np.int64) + c.astype(np.int64)
+    result: Array = (total & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+    return result
+
+
+_MULTIPLY_ADD = {
+    np.dtype(np.float32): fma32,
+    np.dtype(np.float64): fma64,
+    np.dtype(np.int32): multiply_add_i32,
+}
+
+
 def depthwise_conv2d(
     x: Array,
     kernel: Array,
@@ -85,12 +99,13 @@ def depthwise_conv2d(
     dilation_rate: tuple[int, int],
     activation: str | None = None,
 ) -> Array:
-    """The documented order: bias, then the valid taps row by row, left to right, one fma each.
+    """The documented order: bias, then the valid taps row by row, left to right, one multiply-add
+    each.
 
-    x (N, H, W, C), kernel (kh, kw, C, M) and bias (C*M,), all float32 or all float64
+    x (N, H, W, C), kernel (kh, kw, C, M) and bias (C*M,), all float32, all float64 or all int32
     -> (N, OH, OW, C*M) of that dtype.
     """
-    multiply_add = fma32 if x.dtype == np.float32 else fma64
+    multiply_add = _MULTIPLY_ADD[x.dtype]
     count, height, width, channels = x.shape
     kernel_h, kernel_w, _, multiplier = kernel.shape
     (top, bottom), (left, right) = padding

@@ -1,0 +1,273 @@
+/* golden.c - the whole C core against hashes of exact results: what proves an instruction set where nothing but a
+ * C compiler and the processor, or an emulator of it, is at hand.
+ *
+ *   cc -std=c11 -O2 -ffp-contract=off -Icsrc tests/c/golden.c $(find csrc -name '*.c') -lm -o golden
+ *   ./golden [auto | portable | neon | avx2 | avx512]
+ *
+ * golden.txt holds the problems, each with the hash of its result; make_golden.py made it, in Python and without
+ * this library. Runs each of them through dwconv.h and prints a line for it: the problem, the kernel that did it,
+ * the hash. Every tile of the instruction set has to be among those kernels. Exit status: 0 all as expected, 1 not,
+ * 2 wrong usage, 77 this CPU or build lacks the instruction set. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dwconv.h"
+#include "plan.h" /* only to see which kernels a plan uses */
+
+typedef enum kind { NUMBERS, TINY, INFINITE } kind;
+
+typedef struct problem {
+    dw_dtype dtype;
+    kind kind;
+    dw_activation activation;
+    int with_bias;
+    int batch, height, width, channels, multiplier;
+    int kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
+    int pad_top, pad_bottom, pad_left, pad_right;
+    uint64_t expected;
+} problem;
+
+static const problem problems[] = {
+#include "golden.txt"
+};
+enum { PROBLEMS = sizeof problems / sizeof *problems };
+
+static const char *const dtype_names[] = {"float32", "float64", "int32"};
+static const char *const kind_names[] = {"numbers", "tiny", "infinite"};
+static const char *const activation_names[] = {"linear", "relu", "relu6"};
+
+/* ---- inputs: integer hashes, no arithmetic on floats ------------------------------------------------ */
+
+/* The last steps of SplitMix64: Steele, Lea and Flood, 'Fast splittable pseudorandom number generators', 2014. */
+static uint64_t mix(uint64_t z) {
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+    return z ^ z >> 31;
+}
+
+/* Of what makes a problem; its place in the list does not count. */
+static uint64_t seed_of(const problem *p) {
+    const int fields[] = {p->dtype, p->kind, p->activation, p->with_bias, p->batch, p->height, p->width,
+                          p->channels, p->multiplier, p->kernel_h, p->kernel_w, p->stride_h, p->stride_w,
+                          p->dilation_h, p->dilation_w, p->pad_top, p->pad_bottom, p->pad_left, p->pad_right};
+    uint64_t seed = 0;
+    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) seed = mix(seed + (uint64_t)fields[i] + 1);
+    return seed;
+}
+
+enum { X, KERNEL, BIAS }; /* the arrays of a problem */
+
+/* The bits of a hash: 63 sign, 55 .. 62 choice, 52 .. 54 exponent, from 0 up mantissa. */
+static uint64_t float_bits(const problem *p, int array, uint64_t hash, int channel) {
+    const int mantissa_bits = p->dtype == DW_F32 ? 23 : 52, exponent_bits = p->dtype == DW_F32 ? 8 : 11;
+    const uint64_t one = (UINT64_C(1) << (exponent_bits - 1)) - 1; /* the exponent field of 1 */
+    const uint64_t all = (UINT64_C(1) << exponent_bits) - 1;       /* that of infinity */
+    const uint64_t sign_bit = UINT64_C(1) << (mantissa_bits + exponent_bits);
+    const uint64_t sign = hash >> 63 ? sign_bit : 0, choice = hash >> 55 & 255, exponent = hash >> 52 & 7;
+    const uint64_t mantissa = hash & ((UINT64_C(1) << mantissa_bits) - 1);
+    const uint64_t number = (one - 4 + exponent) << mantissa_bits | mantissa; /* in [1/16, 16) */
+    if (p->kind == TINY) {
+        if (array == KERNEL) return choice % 8 == 0 ? sign : sign | number;
+        switch (choice % 8) {
+        case 0: return sign;                                        /* zero */
+        case 1: return sign | 1;                                    /* the least denormal */
+        case 2: return sign | UINT64_C(1) << mantissa_bits;         /* the least normal number */
+        case 3: return sign | (1 + exponent) << mantissa_bits | mantissa;
+        default: return sign | mantissa;                            /* any denormal */
+        }
+    }
+    if (p->kind == INFINITE) {
+        /* Infinities of one sign in a channel and positive weights: no sum meets the other infinity, no infinity
+         * a zero, so there are no NaNs, whose payloads may differ. */
+        const uint64_t own_sign = channel % 2 ? sign_bit : 0;
+        if (array == KERNEL) return number;
+        if (choice % 16 == 0) return own_sign | all << mantissa_bits;
+        if (array == BIAS && choice % 4 == 1) return sign;
+        if (array == X && choice % 16 == 1) return own_sign | ((all << mantissa_bits) - 1); /* the largest number */
+        if (array == X && choice % 16 == 2) return sign;
+    }
+    return sign | number;
+}
+
+static uint64_t int_bits(const problem *p, uint64_t hash) {
+    if (p->kind == NUMBERS) return hash >> 32; /* any: products and sums wrap */
+    const uint64_t choice = hash >> 55 & 255;
+    const int32_t value = choice % 8 == 0 ? INT32_MIN : choice % 8 == 1 ? INT32_MAX : (int32_t)(hash & 31) - 16;
+    return (uint32_t)value;
+}
+
+static size_t item_size(dw_dtype dtype) { return dtype == DW_F64 ? 8 : 4; }
+
+static uint64_t get(const void *array, size_t item, int64_t at) {
+    uint32_t narrow;
+    uint64_t wide;
+    memcpy(item == 4 ? (void *)&narrow : (void *)&wide, (const char *)array + at * (int64_t)item, item);
+    return item == 4 ? narrow : wide;
+}
+
+static void put(void *array, size_t item, int64_t at, uint64_t bits) {
+    const uint32_t narrow = (uint32_t)bits;
+    memcpy((char *)array + at * (int64_t)item, item == 4 ? (const void *)&narrow : (const void *)&bits, item);
+}
+
+static void *allocate(size_t bytes) {
+    void *memory = malloc(bytes);
+    if (!memory) {
+        fprintf(stderr, "out of memory\n");
+        exit(1);
+    }
+    return memory;
+}
+
+/* `count` elements; element i belongs to channel i / per_channel % channels. */
+static void *make_array(const problem *p, int array, int64_t count, int per_channel) {
+    const uint64_t seed = mix(seed_of(p) + (uint64_t)array + 1);
+    const size_t item = item_size(p->dtype);
+    void *values = allocate((size_t)count * item);
+    for (int64_t i = 0; i < count; i++) {
+        const uint64_t hash = mix(seed + (uint64_t)(i + 1) * UINT64_C(0x9e3779b97f4a7c15));
+        const int channel = (int)(i / per_channel % p->channels);
+        put(values, item, i, p->dtype == DW_I32 ? int_bits(p, hash) : float_bits(p, array, hash, channel));
+    }
+    return values;
+}
+
+/* ---- FNV-1a, 64 bits, of little-endian bytes -------------------------------------------------------- */
+
+static const uint64_t FNV_BASIS = UINT64_C(0xcbf29ce484222325);
+
+static uint64_t fnv1a(uint64_t hash, uint64_t bits, size_t bytes) {
+    for (size_t i = 0; i < bytes; i++) hash = (hash ^ (bits >> 8 * i & 255)) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+static int is_nan(dw_dtype dtype, uint64_t bits) {
+    if (dtype == DW_F32) return (bits & 0x7fffffff) > 0x7f800000;
+    return dtype == DW_F64 && (bits & UINT64_C(0x7fffffffffffffff)) > UINT64_C(0x7ff0000000000000);
+}
+
+/* ---- which kernels were used ------------------------------------------------------------------------ */
+
+enum { MOST_TILES = 64 };
+static unsigned char chosen[DW_DTYPE_COUNT][MOST_TILES], ran[DW_DTYPE_COUNT][MOST_TILES][DW_EDGES];
+
+static void note_kernels(const dw_plan *plan, dw_isa isa) {
+    const dw_dtype dtype = plan->desc.dtype;
+    const dw_tile *tiles = dw_kernels_of(isa, dtype)->tiles;
+    for (int t = 0; t < MOST_TILES && tiles[t].name; t++) {
+        if (plan->tile == tiles + t) chosen[dtype][t] = 1;
+        for (int edge = 0; edge < DW_EDGES; edge++)
+            for (int64_t s = 0; s < plan->segment_count; s++)
+                if (plan->segments[s].tile == tiles[t].strip[edge]) ran[dtype][t][edge] = 1;
+    }
+}
+
+/* Names the tiles that no problem was given to; returns how many. */
+static int report_kernels(dw_isa isa) {
+    int tiles = 0, missing = 0, strips = 0;
+    for (int dtype = 0; dtype < DW_DTYPE_COUNT; dtype++) {
+        const dw_tile *tile = dw_kernels_of(isa, (dw_dtype)dtype)->tiles;
+        for (int t = 0; t < MOST_TILES && tile[t].name; t++) {
+            tiles++;
+            for (int edge = 0; edge < DW_EDGES; edge++) strips += ran[dtype][t][edge];
+            if (chosen[dtype][t]) continue;
+            missing++;
+            printf("MISSING a problem for %s %s\n", dtype_names[dtype], tile[t].name);
+        }
+    }
+    printf("tiles: %d of %d, in %d variants of the padding\n", tiles - missing, tiles, strips);
+    return missing;
+}
+
+/* ---- one problem ------------------------------------------------------------------------------------ */
+
+enum { MARGIN = 64, POISON = 0xa5 };
+
+static int margins_are_poison(const unsigned char *memory, size_t bytes) {
+    for (size_t i = 0; i < MARGIN; i++)
+        if (memory[i] != POISON || memory[MARGIN + bytes + i] != POISON) return 0;
+    return 1;
+}
+
+static dw_desc describe(const problem *p) {
+    return (dw_desc){.batch = p->batch, .height = p->height, .width = p->width, .channels = p->channels,
+                     .multiplier = p->multiplier, .kernel_h = p->kernel_h, .kernel_w = p->kernel_w,
+                     .stride_h = p->stride_h, .stride_w = p->stride_w,
+                     .dilation_h = p->dilation_h, .dilation_w = p->dilation_w,
+                     .pad_top = p->pad_top, .pad_bottom = p->pad_bottom,
+                     .pad_left = p->pad_left, .pad_right = p->pad_right,
+                     .dtype = p->dtype, .activation = p->activation};
+}
+
+/* Runs it, prints its line and adds its hash to *total; returns whether all is well. */
+static int run(int index, dw_isa isa, uint64_t *total) {
+    const problem *p = problems + index;
+    const dw_desc desc = describe(p);
+    const size_t item = item_size(p->dtype);
+    const int out_channels = p->channels * p->multiplier;
+    void *x = make_array(p, X, (int64_t)p->batch * p->height * p->width * p->channels, 1);
+    void *kernel = make_array(p, KERNEL, (int64_t)p->kernel_h * p->kernel_w * out_channels, p->multiplier);
+    void *bias = p->with_bias ? make_array(p, BIAS, out_channels, p->multiplier) : NULL;
+    int64_t oh = 0, ow = 0;
+    dw_plan *plan = NULL;
+    dw_status status = dw_output_size(&desc, &oh, &ow);
+    if (status == DW_OK) status = dw_plan_create(&desc, isa, kernel, bias, &plan);
+    if (status != DW_OK) {
+        printf("%3d FAILED: %s\n", index, dw_status_text(status));
+        free(x), free(kernel), free(bias);
+        return 0;
+    }
+    const int64_t count = p->batch * oh * ow * out_channels;
+    const size_t bytes = (size_t)count * item;
+    unsigned char *y = allocate(MARGIN + bytes + MARGIN);
+    memset(y, POISON, MARGIN + bytes + MARGIN);
+    dw_plan_run(plan, x, y + MARGIN);
+    note_kernels(plan, isa);
+
+    uint64_t hash = FNV_BASIS;
+    int nans = 0;
+    for (int64_t i = 0; i < count; i++) {
+        const uint64_t bits = get(y + MARGIN, item, i);
+        nans += is_nan(p->dtype, bits);
+        hash = fnv1a(hash, bits, item);
+    }
+    *total = fnv1a(*total, hash, 8);
+    const char *verdict = hash != p->expected ? "  DIFFERS" : nans ? "  NAN" : "";
+    if (!margins_are_poison(y, bytes)) verdict = "  WROTE OUTSIDE";
+    printf("%3d %-7s %-8s %-6s %s  %dx%dx%dx%d m%d k%dx%d s%dx%d d%dx%d p%d,%d,%d,%d  %-22s %016" PRIx64 "%s\n",
+           index, dtype_names[p->dtype], kind_names[p->kind], activation_names[p->activation],
+           p->with_bias ? "bias" : "    ", p->batch, p->height, p->width, p->channels, p->multiplier,
+           p->kernel_h, p->kernel_w, p->stride_h, p->stride_w, p->dilation_h, p->dilation_w,
+           p->pad_top, p->pad_bottom, p->pad_left, p->pad_right, dw_plan_kernel(plan), hash, verdict);
+    dw_plan_destroy(plan);
+    free(x), free(kernel), free(bias), free(y);
+    return !*verdict;
+}
+
+static dw_isa find_isa(const char *name) {
+    if (strcmp(name, "auto") == 0) return dw_isa_best();
+    for (int isa = 0; isa < DW_ISA_COUNT; isa++)
+        if (strcmp(name, dw_isa_name((dw_isa)isa)) == 0) return (dw_isa)isa;
+    fprintf(stderr, "expected auto, portable, neon, avx2 or avx512; received %s\n", name);
+    exit(2);
+}
+
+int main(int argc, char **argv) {
+    const dw_isa isa = find_isa(argc > 1 ? argv[1] : "auto");
+    if (!dw_isa_available(isa)) {
+        printf("skipped: this CPU or build lacks %s\n", dw_isa_name(isa));
+        return 77;
+    }
+    uint64_t total = FNV_BASIS, expected = FNV_BASIS;
+    int failed = 0;
+    for (int i = 0; i < PROBLEMS; i++) {
+        failed += !run(i, isa, &total);
+        expected = fnv1a(expected, problems[i].expected, 8);
+    }
+    const int missing = report_kernels(isa);
+    printf("%s, %s: %d of %d problems as expected, total %016" PRIx64 ", expected %016" PRIx64 "\n",
+           dw_isa_name(isa), dw_compiler(), PROBLEMS - failed, PROBLEMS, total, expected);
+    return failed || missing;
+}

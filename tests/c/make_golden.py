@@ -1,0 +1,300 @@
+"""Writes golden.txt: the problems that golden.c runs, with the hashes of their exact results.
+
+    python tests/c/make_golden.py          write it, some minutes
+    python tests/c/make_golden.py --check  compare it with what would be written
+
+The results are those of tests/exact.py, which emulates the documented order of accumulation in
+rational arithmetic; nothing of the C core runs. The lists of kernels in csrc/kernels.h decide only
+which sizes there are problems of. The inputs are defined twice, here and in golden.c.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, replace
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+import exact  # noqa: E402  # of tests/
+import support  # noqa: E402
+
+Array = NDArray[Any]
+
+FILE = HERE / "golden.txt"
+
+DTYPES = ("F32", "F64", "I32")
+KINDS = ("NUMBERS", "TINY", "INFINITE")
+ACTIVATIONS = ("LINEAR", "RELU", "RELU6")
+
+#: Tails in each vector of 4, 8 or 16 float32 and 2, 4 or 8 float64: (C, M).
+PLAIN_CHANNELS = {"F32": (19, 1), "F64": (11, 1), "I32": (19, 1)}
+SPREAD_CHANNELS = {"F32": (7, 3), "F64": (5, 3), "I32": (7, 3)}
+
+HEADER = """\
+/* Problems and the hashes of their exact results, made by make_golden.py, read by golden.c:
+ * dtype, kind, activation, bias?, N, H, W, C, M, kh, kw, strides, dilation, top, bottom, left, right, hash. */
+"""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The fields of `problem` in golden.c, in its order."""
+
+    dtype: str = "F32"
+    kind: str = "NUMBERS"
+    activation: str = "LINEAR"
+    bias: bool = True
+    batch: int = 1
+    height: int = 5
+    width: int = 6
+    channels: int = 3
+    multiplier: int = 1
+    kernel_h: int = 3
+    kernel_w: int = 3
+    stride_h: int = 1
+    stride_w: int = 1
+    dilation_h: int = 1
+    dilation_w: int = 1
+    top: int = 0
+    bottom: int = 0
+    left: int = 0
+    right: int = 0
+
+    def numbers(self) -> list[int]:
+        """The fields as C has them."""
+        kinds = (DTYPES, KINDS, ACTIVATIONS)
+        names = (self.dtype, self.kind, self.activation)
+        enums = [known.index(name) for known, name in zip(kinds, names, strict=True)]
+        return [*enums, *(int(field) for field in astuple(self)[3:])]
+
+
+# ---- which problems ------------------------------------------------------------------------------
+
+
+def same(problem: Problem) -> Problem:
+    """With the padding of SAME."""
+
+    def sides(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+        out = -(-size // stride)
+        total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+        return total // 2, total - total // 2
+
+    p = problem
+    top, bottom = sides(p.height, p.kernel_h, p.stride_h, p.dilation_h)
+    left, right = sides(p.width, p.kernel_w, p.stride_w, p.dilation_w)
+    return replace(p, top=top, bottom=bottom, left=left, right=right)
+
+
+def of_tiles(dtype: str) -> Iterator[Problem]:
+    """For every tile of every instruction set: one with both edges, a few with one each, one with
+    none.
+    """
+    for spread in (False, True):
+        channels, multiplier = (SPREAD_CHANNELS if spread else PLAIN_CHANNELS)[dtype]
+        for kh, kw, stride, tile_h, tile_w in support.tiles(spread=spread):
+            shape = Problem(
+                dtype,
+                channels=channels,
+                multiplier=multiplier,
+                kernel_h=kh,
+                kernel_w=kw,
+                stride_h=stride,
+                stride_w=stride,
+            )
+            for out_h, out_w in ((tile_h, tile_w), (tile_h, 2 * tile_w + 1)):
+                # At stride 2 an even size, for which the tiles' edges are made.
+                yield same(replace(shape, height=out_h * stride, width=out_w * stride))
+            height, width = tile_h * stride + kh, (tile_w - 1) * stride + kw
+            yield replace(shape, height=height, width=width)
+
+
+def of_merged_pixels(dtype: str) -> Iterator[Problem]:
+    """Channels that fill no vector, or not the last one, in rows long enough to merge pixels."""
+    merged = {(kh, kw, th) for kh, kw, s, th, tw in support.tiles() if s == tw == 1}
+    shape = Problem(dtype)
+    for kh, kw, tile_h in sorted(merged):
+        sized = replace(shape, kernel_h=kh, kernel_w=kw, height=tile_h + 1)
+        yield same(replace(sized, channels=3, width=41 if dtype == "F32" else 25))
+        yield same(replace(sized, channels=6, width=31 if dtype == "F32" else 17))
+    for channels in (1, 5, 12, 20):
+        yield same(replace(shape, channels=channels, width=37, height=8))
+    yield same(replace(shape, channels=24, width=15, height=5, batch=2))
+    yield same(replace(shape, channels=3, width=43, height=9, dilation_h=2, dilation_w=3))
+
+
+def of_all_sizes(dtype: str) -> Iterator[Problem]:
+    """The general kernel, dilation, padding, multipliers, batches, chunks of channels."""
+    shape = Problem(dtype)
+    for channels in (1, 2, 4, 7, 8, 15, 16, 17, 33):
+        yield same(replace(shape, channels=channels, kernel_h=2, kernel_w=4))
+    for channels in (3, 9, 18):
+        sized = replace(shape, channels=channels)
+        yield same(replace(sized, height=9, width=11, dilation_h=2, dilation_w=3))
+        yield same(replace(sized, height=8, width=7, stride_h=2, stride_w=1, batch=2))
+        yield replace(sized, height=7, kernel_h=5, kernel_w=2, stride_h=3, top=2, bottom=1, right=2)
+        yield replace(sized, kernel_h=1, kernel_w=1)
+        # Whole windows of padding, and a kernel larger than the input.
+        yield replace(sized, height=2, width=2, top=4, bottom=4, left=5, right=3)
+        yield same(replace(sized, height=2, width=3, kernel_h=7, kernel_w=7))
+        # Padding of no tile's making.
+        yield replace(sized, height=7, width=9, top=0, bottom=2, left=3, right=0)
+        yield same(replace(sized, height=7, width=9, stride_h=2, stride_w=2))
+    for channels, multiplier in ((1, 2), (1, 17), (2, 5), (3, 16), (9, 2), (16, 4), (5, 33)):
+        sized = replace(shape, channels=channels, multiplier=multiplier)
+        yield same(replace(sized, height=4, width=7))
+        yield same(replace(sized, kernel_h=2, kernel_w=3, stride_h=2, height=4))
+    yield same(replace(shape, channels=300, height=4, width=6))
+    yield same(replace(shape, channels=150, multiplier=2, height=4, width=5))
+
+
+def problems() -> list[Problem]:
+    """All of them, with kinds, activations and biases in turn."""
+    found: dict[Problem, None] = {}
+    for dtype in DTYPES:
+        kinds = KINDS[:2] if dtype == "I32" else KINDS
+        # Periods without a common factor: every combination comes up.
+        turns = zip(
+            cycle(("NUMBERS", *kinds)),
+            cycle((*ACTIVATIONS, "LINEAR", "LINEAR")),
+            cycle((True, True, True, True, True, True, False)),
+            strict=False,
+        )
+        shapes = [*of_all_sizes(dtype)]
+        if dtype != "I32":  # which has no tiles
+            shapes += [*of_tiles(dtype), *of_merged_pixels(dtype)]
+        for shape, (kind, activation, bias) in zip(dict.fromkeys(shapes), turns, strict=False):
+            found[replace(shape, kind=kind, activation=activation, bias=bias)] = None
+    return list(found)
+
+
+# ---- inputs, as in golden.c ----------------------------------------------------------------------
+
+U64 = np.uint64
+
+
+def mix(z: Array) -> Array:
+    """The last steps of SplitMix64, modulo 2**64."""
+    z = (z ^ z >> U64(30)) * U64(0xBF58476D1CE4E5B9)
+    z = (z ^ z >> U64(27)) * U64(0x94D049BB133111EB)
+    return np.asarray(z ^ z >> U64(31))
+
+
+def mixed(seed: int) -> int:
+    return int(mix(np.array([seed % 2**64], U64))[0])
+
+
+def seed_of(problem: Problem) -> int:
+    seed = 0
+    for number in problem.numbers():
+        seed = mixed(seed + number + 1)
+    return seed
+
+
+def float_bits(problem: Problem, array: str, hashes: Array, channels: Array) -> Array:
+    """Bits of floats as golden.c makes them; `channels`: the input channel of each element."""
+    mantissa_bits, exponent_bits = (23, 8) if problem.dtype == "F32" else (52, 11)
+    one, infinite = 2 ** (exponent_bits - 1) - 1, (2**exponent_bits - 1) << mantissa_bits
+    sign_bit = U64(1 << (mantissa_bits + exponent_bits))
+    sign = np.where(hashes >> U64(63), sign_bit, U64(0))
+    choice, exponent = hashes >> U64(55) & U64(255), hashes >> U64(52) & U64(7)
+    mantissa = hashes & U64(2**mantissa_bits - 1)
+    number = exponent + U64(one - 4) << U64(mantissa_bits) | mantissa
+    bits = sign | number
+    if problem.kind == "TINY":
+        if array == "kernel":
+            return np.where(choice % 8 == 0, sign, bits)
+        small = sign | exponent + U64(1) << U64(mantissa_bits) | mantissa
+        cases = [sign, sign | U64(1), sign | U64(1 << mantissa_bits), small]
+        return np.select([choice % 8 == i for i in range(4)], cases, sign | mantissa)
+    if problem.kind == "INFINITE":
+        own_sign = np.where(channels % 2, sign_bit, U64(0))
+        if array == "kernel":
+            return number
+        if array == "bias":
+            bits = np.where(choice % 4 == 1, sign, bits)
+        else:
+            bits = np.where(choice % 16 == 1, own_sign | U64(infinite - 1), bits)
+            bits = np.where(choice % 16 == 2, sign, bits)
+        bits = np.where(choice % 16 == 0, own_sign | U64(infinite), bits)
+    return bits
+
+
+def int_bits(problem: Problem, hashes: Array) -> Array:
+    if problem.kind == "NUMBERS":
+        return hashes >> U64(32)
+    choice, small = hashes >> U64(55) & U64(255), (hashes & U64(31)) - U64(16)
+    ends = [U64(0x80000000), U64(0x7FFFFFFF)]
+    return np.select([choice % 8 == i for i in range(2)], ends, small & U64(0xFFFFFFFF))
+
+
+def make_array(problem: Problem, array: str, shape: tuple[int, ...], per_channel: int) -> Array:
+    number = ("x", "kernel", "bias").index(array)
+    index = np.arange(int(np.prod(shape)), dtype=U64)
+    seed = mixed(seed_of(problem) + number + 1)
+    hashes = mix(U64(seed) + (index + U64(1)) * U64(0x9E3779B97F4A7C15))
+    if problem.dtype == "I32":
+        bits = int_bits(problem, hashes)
+    else:
+        channels = index // U64(per_channel) % U64(problem.channels)
+        bits = float_bits(problem, array, hashes, channels)
+    dtype = {"F32": np.float32, "F64": np.float64, "I32": np.int32}[problem.dtype]
+    unsigned = np.dtype(f"u{np.dtype(dtype).itemsize}")
+    return bits.astype(unsigned).view(dtype).reshape(shape)
+
+
+# ---- results -------------------------------------------------------------------------------------
+
+
+def fnv1a(data: bytes) -> int:
+    value = 0xCBF29CE484222325
+    for byte in data:
+        value = (value ^ byte) * 0x100000001B3 % 2**64
+    return value
+
+
+def expected(problem: Problem) -> Array:
+    p = problem
+    x = make_array(p, "x", (p.batch, p.height, p.width, p.channels), 1)
+    kernel_shape = (p.kernel_h, p.kernel_w, p.channels, p.multiplier)
+    kernel = make_array(p, "kernel", kernel_shape, p.multiplier)
+    bias = make_array(p, "bias", (p.channels * p.multiplier,), p.multiplier)
+    y = exact.depthwise_conv2d(
+        x,
+        kernel,
+        bias if p.bias else None,
+        strides=(p.stride_h, p.stride_w),
+        padding=((p.top, p.bottom), (p.left, p.right)),
+        dilation_rate=(p.dilation_h, p.dilation_w),
+        activation=p.activation.lower(),
+    )
+    assert not np.isnan(y).any(), problem
+    return y
+
+
+def line(problem: Problem) -> str:
+    """The problem's line in golden.txt."""
+    y = expected(problem)
+    value = fnv1a(y.astype(y.dtype.newbyteorder("<")).tobytes())
+    words = [f"DW_{problem.dtype}", problem.kind, f"DW_{problem.activation}"]
+    words += [str(number) for number in problem.numbers()[3:]]
+    return f"{{{', '.join(words)}, UINT64_C(0x{value:016x})}},\n"
+
+
+def main() -> int:
+    text = HEADER + "".join(line(problem) for problem in problems())
+    if "--check" in sys.argv[1:]:
+        return int(text != FILE.read_text(encoding="utf-8"))
+    FILE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
