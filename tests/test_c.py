@@ -133,3 +133,27 @@ def test_api(compiler: str, core_objects: list[Path], language: str, tmp_path: P
     source: Arguments = ["-x", language, TESTS / "test_api.c", "-x", "none"]
     build(driver, standard, "-pedantic", *FLAGS, *source, *core_objects, "-lm", "-o", program)
     assert checks_passed(run(str(program))) > 500
+
+
+@pytest.fixture(scope="module")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """tests/c/golden.c with the whole core, built by the first compiler there is."""
+    compilers = find_compilers()
+    if not compilers:
+        pytest.skip("no C compiler")
+    program = tmp_path_factory.mktemp("golden") / "golden"
+    sources = [TESTS / "golden.c", *sorted(CSRC.rglob("*.c"))]
+    command = [*shlex.split(compilers[0]), "-std=c11", *FLAGS, "-o", program, *sources, "-lm"]
+    built = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert built.returncode == 0, built.stderr
+    return program
+
+
+@pytest.mark.parametrize("isa", _core.compiled_isas())
+def test_golden(golden: Path, isa: str) -> None:
+    """Hashes of results computed exactly, in Python, without this library."""
+    done = subprocess.run([golden, isa], capture_output=True, text=True, check=False)
+    if done.returncode == CPU_LACKS_IT:
+        assert isa not in _core.available_isas()
+        pytest.skip(f"this CPU lacks {isa}")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr

@@ -240,7 +240,7 @@ static int run(int index, dw_isa isa, uint64_t *total) {
            index, dtype_names[p->dtype], kind_names[p->kind], activation_names[p->activation],
            p->with_bias ? "bias" : "    ", p->batch, p->height, p->width, p->channels, p->multiplier,
            p->kernel_h, p->kernel_w, p->stride_h, p->stride_w, p->dilation_h, p->dilation_w,
-           p->pad_top, p->pad_bottom, p->pad_left, p->pad_right, dw_plan_kernel(plan), hash, verdict);
+           p->pad_top, p->pad_bottom, p->pad_left, p->pad_right, (plan->tile ? plan->tile->name : plan->kernels->general_name), hash, verdict);
     dw_plan_destroy(plan);
     free(x), free(kernel), free(bias), free(y);
     return !*verdict;

@@ -40,7 +40,8 @@ SPREAD_CHANNELS = {"F32": (7, 3), "F64": (5, 3), "I32": (7, 3)}
 
 HEADER = """\
 /* Problems and the hashes of their exact results, made by make_golden.py, read by golden.c:
- * dtype, kind, activation, bias?, N, H, W, C, M, kh, kw, strides, dilation, top, bottom, left, right, hash. */
+ * dtype, kind, activation, bias?, N, H, W, C, M, kh, kw, strides, dilation,
+ * top, bottom, left, right, hash. */
 """
 
 
