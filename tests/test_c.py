@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
@@ -141,12 +142,23 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     compilers = find_compilers()
     if not compilers:
         pytest.skip("no C compiler")
-    program = tmp_path_factory.mktemp("golden") / "golden"
-    sources = [TESTS / "golden.c", *sorted(CSRC.rglob("*.c"))]
-    command = [*shlex.split(compilers[0]), "-std=c11", *FLAGS, "-o", program, *sources, "-lm"]
-    built = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    return program
+    folder = tmp_path_factory.mktemp("golden")
+    compiler = [*shlex.split(compilers[0]), "-std=c11", *FLAGS]
+
+    def run(*arguments: str | Path) -> None:
+        built = subprocess.run([*compiler, *arguments], capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stderr
+
+    sources = [*sorted(CSRC.rglob("*.c"), key=lambda path: path.parent == CSRC), TESTS / "golden.c"]
+    objects = [folder / f"{number}.o" for number in range(len(sources))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the instruction sets take long: first
+        list(
+            pool.map(
+                lambda pair: run("-c", pair[0], "-o", pair[1]), zip(sources, objects, strict=True)
+            )
+        )
+    run("-o", folder / "golden", *objects, "-lm")
+    return folder / "golden"
 
 
 @pytest.mark.parametrize("isa", _core.compiled_isas())
