@@ -13,6 +13,7 @@
 #define DW_CHUNK_BYTES 1024
 #define DW_TILES DW_TILES_16_REGISTERS
 #define DW_SPREAD_TILES DW_SPREAD_TILES_16_REGISTERS
+#define DW_MERGED_TILES DW_MERGED_TILES_16_REGISTERS
 #include "every_dtype.inc"
 
 #if defined(__clang__)

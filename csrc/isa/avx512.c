@@ -13,6 +13,7 @@
 #define DW_CHUNK_BYTES 512
 #define DW_TILES DW_TILES_32_REGISTERS
 #define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
+#define DW_MERGED_TILES DW_MERGED_TILES_32_REGISTERS
 #include "every_dtype.inc"
 
 #if defined(__clang__)

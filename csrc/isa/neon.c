@@ -7,6 +7,7 @@
 #define DW_CHUNK_BYTES 512
 #define DW_TILES DW_TILES_32_REGISTERS
 #define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
+#define DW_MERGED_TILES DW_MERGED_TILES_32_REGISTERS
 #include "every_dtype.inc"
 #else
 typedef int dw_neon_is_not_for_this_processor; /* C wants a declaration in every file */
