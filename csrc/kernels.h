@@ -65,6 +65,7 @@ typedef struct dw_tile {
 
 typedef struct dw_kernels {
     int lanes;
+    int registers; /* that the sums, the inputs of a row, a weight and a bias may fill before a kernel gets slow */
     int chunk; /* blocks that a strip goes through before the next ones: their inputs should stay in L1 */
     const char *general_name;
     dw_strip_fn *general; /* any size, stride, dilation, multiplier, channels, padding */
@@ -78,26 +79,26 @@ typedef struct dw_kernels {
 
 /* AVX2. */
 #define DW_TILES_16_REGISTERS(X) \
-    X(3, 3, 1, 0, 3, 1, 1)       \
-    X(3, 3, 1, 0, 4, 1, 1)       \
     X(3, 3, 1, 2, 4, 1, 1)       \
+    X(3, 3, 1, 0, 3, 1, 1)       \
     X(3, 3, 1, 1, 7, 1, 1)       \
-    X(3, 3, 1, 1, 1, 1, 1)       \
-    X(3, 3, 2, 0, 4, 0, 1)       \
-    X(3, 3, 2, 0, 3, 0, 1)       \
+    X(3, 3, 1, 0, 1, 1, 1)       \
     X(3, 3, 2, 2, 4, 0, 1)       \
-    X(3, 3, 2, 1, 7, 0, 1)       \
     X(3, 3, 2, 1, 4, 0, 1)       \
+    X(3, 3, 2, 1, 7, 0, 1)       \
     X(3, 3, 2, 2, 2, 0, 1)       \
-    X(3, 3, 2, 1, 1, 0, 1)       \
-    X(5, 5, 1, 0, 2, 2, 2)       \
+    X(3, 3, 2, 0, 1, 0, 1)       \
     X(5, 5, 1, 2, 4, 2, 2)       \
     X(5, 5, 1, 1, 7, 2, 2)       \
-    X(5, 5, 2, 0, 3, 1, 2)       \
+    X(5, 5, 1, 0, 1, 2, 2)       \
     X(5, 5, 2, 2, 4, 1, 2)       \
     X(5, 5, 2, 1, 7, 1, 2)       \
+    X(5, 5, 2, 0, 1, 1, 2)       \
     X(7, 7, 1, 2, 4, 3, 3)       \
-    X(7, 7, 1, 1, 7, 3, 3)
+    X(7, 7, 1, 1, 7, 3, 3)       \
+    X(7, 7, 1, 0, 1, 3, 3)       \
+    X(7, 7, 2, 1, 4, 2, 3)       \
+    X(7, 7, 2, 0, 1, 2, 3)
 
 /* AVX-512 and NEON. */
 #define DW_TILES_32_REGISTERS(X) \
@@ -112,15 +113,14 @@ typedef struct dw_kernels {
     X(3, 3, 2, 0, 2, 0, 1)       \
     X(3, 3, 2, 0, 1, 0, 1)       \
     X(5, 5, 1, 0, 4, 2, 2)       \
-    X(5, 5, 1, 0, 3, 2, 2)       \
     X(5, 5, 1, 0, 1, 2, 2)       \
+    X(5, 5, 2, 0, 7, 1, 2)       \
     X(5, 5, 2, 0, 5, 1, 2)       \
     X(5, 5, 2, 0, 4, 1, 2)       \
-    X(5, 5, 2, 0, 7, 1, 2)       \
     X(5, 5, 2, 0, 2, 1, 2)       \
+    X(5, 5, 2, 0, 1, 1, 2)       \
     X(7, 7, 1, 2, 7, 3, 3)       \
     X(7, 7, 1, 2, 4, 3, 3)       \
-    X(7, 7, 1, 2, 1, 3, 3)       \
     X(7, 7, 1, 0, 3, 3, 3)       \
     X(7, 7, 1, 0, 1, 3, 3)       \
     X(7, 7, 2, 0, 4, 2, 3)       \
@@ -128,30 +128,37 @@ typedef struct dw_kernels {
 
 /* The same for M > 1, where a map and a mask or a count take registers, too. */
 #define DW_SPREAD_TILES_16_REGISTERS(X) \
-    X(3, 3, 1, 0, 3, 1, 1)              \
     X(3, 3, 1, 2, 4, 1, 1)              \
-    X(3, 3, 1, 1, 4, 1, 1)              \
-    X(3, 3, 1, 1, 1, 1, 1)              \
+    X(3, 3, 1, 0, 3, 1, 1)              \
+    X(3, 3, 1, 0, 1, 1, 1)              \
     X(3, 3, 2, 2, 2, 0, 1)              \
     X(3, 3, 2, 1, 4, 0, 1)              \
+    X(3, 3, 2, 0, 1, 0, 1)              \
     X(5, 5, 1, 2, 4, 2, 2)              \
+    X(5, 5, 1, 0, 1, 2, 2)              \
     X(5, 5, 2, 1, 4, 1, 2)              \
+    X(5, 5, 2, 0, 1, 1, 2)              \
+    X(7, 7, 1, 1, 7, 3, 3)              \
     X(7, 7, 1, 1, 4, 3, 3)              \
-    X(7, 7, 1, 1, 7, 3, 3)
+    X(7, 7, 1, 0, 1, 3, 3)
 
 #define DW_SPREAD_TILES_32_REGISTERS(X) \
     X(3, 3, 1, 0, 7, 1, 1)              \
     X(3, 3, 1, 0, 4, 1, 1)              \
     X(3, 3, 1, 0, 1, 1, 1)              \
-    X(3, 3, 2, 0, 4, 0, 1)              \
     X(3, 3, 2, 0, 7, 0, 1)              \
-    X(3, 3, 2, 1, 1, 0, 1)              \
+    X(3, 3, 2, 0, 4, 0, 1)              \
+    X(3, 3, 2, 0, 1, 0, 1)              \
     X(5, 5, 1, 0, 4, 2, 2)              \
+    X(5, 5, 1, 0, 1, 2, 2)              \
     X(5, 5, 2, 0, 4, 1, 2)              \
+    X(5, 5, 2, 0, 1, 1, 2)              \
     X(7, 7, 1, 2, 7, 3, 3)              \
-    X(7, 7, 1, 0, 3, 3, 3)
+    X(7, 7, 1, 0, 3, 3, 3)              \
+    X(7, 7, 1, 0, 1, 3, 3)
 
-/* Columns of several pixels, each for M = 1 and M > 1. Every output has inputs of its own. */
+/* Columns of several pixels, each for M = 1 and M > 1, where every output has inputs of its own. A list has one
+ * column wide what it has of a size. */
 #define DW_MERGED_TILES_16_REGISTERS(X) \
     X(3, 3, 1, 0, 2, 0, 0)              \
     X(3, 3, 1, 0, 1, 0, 0)              \

@@ -31,17 +31,16 @@ static double larger(double a, double b) { return a > b ? a : b; }
 /* What `rows` output rows under one tile, or one column of a rolling kernel, cost, in multiply-adds of vectors: of
  * these, the loads, and the latency of a chain of multiply-adds the largest, since a CPU does as many of each at a time;
  * and what starts or ends a row. Fitted to measurements on Zen 4. */
-static double column_cost(const dw_tile *tile, double rows) {
-    enum { START = 8, PER_ROW = 3, LATENCY = 4, REGISTERS = 31, SPILLS = 8 };
+static double column_cost(const dw_plan *plan, const dw_tile *tile, double rows) {
+    enum { START = 8, PER_ROW = 3, LATENCY = 4, SPILLS = 8 };
     const int w = tile->tile_w, taps = tile->kernel_h * tile->kernel_w;
     const int inputs = tile->flavour & DW_MERGED ? w * tile->kernel_w : (w - 1) * tile->stride + tile->kernel_w;
     const int h = tile->tile_h > 0 ? tile->tile_h : 1;
     const int in_rows = tile->tile_h > 0 ? (h - 1) * tile->stride + tile->kernel_h : tile->stride;
-    const double chained = w < LATENCY ? (w + LATENCY) / 2.0 : w; /* few sums wait for each other */
-    double work = larger(h * chained * taps, in_rows * inputs + h * taps);
-    work += h * PER_ROW;
-    const int live = (tile->kernel_h - 1) / tile->stride + 1;
-    if (tile->tile_h == 0 && live * w + inputs + 2 > REGISTERS) work += SPILLS;
+    const double chained = h * w < LATENCY ? (h * w + LATENCY) / 2.0 : h * w; /* few sums wait for each other */
+    double work = larger(chained * taps, in_rows * inputs + h * taps) + h * PER_ROW;
+    const int sums = tile->tile_h > 0 ? h * w : w * ((tile->kernel_h - 1) / tile->stride + 1);
+    if (sums + inputs + 2 > plan->kernels->registers) work += SPILLS;
     return ceil(rows / h) * work + START;
 }
 
@@ -61,8 +60,8 @@ static const dw_tile *narrower_tile(const dw_plan *plan, const dw_tile *tile, in
 static double tile_cost(const dw_plan *plan, const dw_tile *tile, double rows, int64_t cols) {
     const int64_t w = tile->tile_w, edges = tile->flavour & DW_MERGED ? 0 : cols > w ? 2 : 1;
     const int64_t inner = cols > edges * w ? cols - edges * w : 0, rest = inner % w;
-    double cost = (double)(edges + inner / w) * column_cost(tile, rows);
-    if (rest) cost += column_cost(narrower_tile(plan, tile, rest), rows);
+    double cost = (double)(edges + inner / w) * column_cost(plan, tile, rows);
+    if (rest) cost += column_cost(plan, narrower_tile(plan, tile, rest), rows);
     return cost;
 }
 

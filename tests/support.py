@@ -75,13 +75,14 @@ class Case:
         }
 
 
-def tiles(isa: str | None = None, spread: bool = False) -> list[tuple[int, ...]]:
+def tiles(isa: str | None = None, kind: str = "") -> list[tuple[int, ...]]:
     """(kh, kw, stride, tile_h, tile_w) of the kernels with compile-time sizes, of `isa` or of all:
-    those for M = 1 or, `spread`, those for M > 1.
+    those for M = 1, for M > 1 ('SPREAD_') or for columns of several pixels ('MERGED_'). tile_h is 0
+    where a kernel rolls down any number of rows.
 
     Read from the lists in csrc/, so that a new kernel is a tested kernel.
     """
-    word = "DW_SPREAD_TILES" if spread else "DW_TILES"
+    word = f"DW_{kind}TILES"
     lists = (ROOT / "csrc" / "kernels.h").read_text(encoding="utf-8")
     names = re.findall(rf"#define ({word}_\w+)", lists)
     if isa is not None:
@@ -95,19 +96,24 @@ def tiles(isa: str | None = None, spread: bool = False) -> list[tuple[int, ...]]
     return list(found)
 
 
+#: Output rows for a kernel that rolls: its steps at the top, in the middle and at the bottom.
+ROLLED_ROWS = 5
+
+
 def tile_cases() -> list[Case]:
     """For every tile of every instruction set: one; several and a remainder; SAME and VALID."""
     cases: dict[Case, None] = {}
-    for spread in (False, True):
-        multiplier = 3 if spread else 1  # 3: channels lie across the ends of vectors
-        for kernel_h, kernel_w, stride, tile_h, tile_w in tiles(spread=spread):
+    for kind in ("", "SPREAD_"):
+        multiplier = 3 if kind else 1  # 3: channels lie across the ends of vectors
+        for kernel_h, kernel_w, stride, tile_h, tile_w in tiles(kind=kind):
             kernel_size, strides = (kernel_h, kernel_w), (stride, stride)
-            for out_h, out_w in ((tile_h, tile_w), (tile_h + 1, 2 * tile_w + 1)):
+            rows = tile_h or ROLLED_ROWS
+            for out_h, out_w in ((rows, tile_w), (rows + 1, 2 * tile_w + 1), (1, 4 * tile_w)):
                 # At stride 2 an even size, for which the tiles' edges are made.
                 same = (out_h * stride, out_w * stride)
                 case = Case(same, 3, kernel_size, multiplier, strides=strides, padding="same")
                 cases[case] = None
-            valid = ((out_h - 1) * stride + kernel_h, (out_w - 1) * stride + kernel_w)
+            valid = ((rows - 1) * stride + kernel_h, (tile_w - 1) * stride + kernel_w)
             cases[Case(valid, 3, kernel_size, multiplier, strides=strides)] = None
     return list(cases)
 

@@ -113,24 +113,13 @@ TILED_ISAS = [isa for isa in isas.available() if tiles(isa)]
 
 
 def test_the_lists_are_read() -> None:
-    """Else there would be nothing to test below."""
+    """Else there would be nothing to test below. That every kernel is reached is what
+    tests/c/golden.c looks at.
+    """
     assert (3, 3, 1, 2, 4) in tiles("avx2")
-    assert (3, 3, 1, 4, 2) in tiles("avx512")
+    assert (3, 3, 1, 0, 7) in tiles("avx512")
+    assert (3, 3, 1, 0, 1) in tiles("neon", "MERGED_")
     assert tiles("portable") == []
-
-
-@pytest.mark.parametrize("isa", TILED_ISAS)
-def test_every_tile_is_reached(isa: str, dtype: str) -> None:
-    """By the cases of the two tests below, and of the guard pages."""
-    chosen = set()
-    for case in tile_cases():
-        shape = (1, *case.size, 2 * lanes(isa, dtype))
-        kernel = np.ones((*case.kernel_size, shape[3], case.multiplier), dtype)
-        plan = ops.plan(shape, kernel, None, case.strides, case.padding, 1, "linear", isa)
-        chosen.add(plan.kernel_name)
-    for spread, m in ((False, ""), (True, "m")):
-        lists = tiles(isa, spread)
-        assert {f"k{kh}x{kw}s{s}{m}_t{th}x{tw}_{isa}" for kh, kw, s, th, tw in lists} <= chosen
 
 
 @pytest.mark.parametrize("isa", TILED_ISAS)
@@ -154,6 +143,44 @@ def test_tiles_have_the_documented_order(case: Case, isa: str) -> None:
     x, kernel, bias = case.arrays()
     y = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
     assert_same_bits(y, emulate(case, x, kernel, bias), (case, isa))
+
+
+@pytest.mark.parametrize("isa", TILED_ISAS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        Case((9, 31), padding="same"),
+        Case((4, 20), padding="valid"),
+        Case((7, 7), padding="same"),
+        Case((11, 26), kernel_size=(5, 5), padding="same"),
+        Case((11, 29), kernel_size=(7, 7), padding="same"),
+        Case((12, 24), padding="same", strides=(2, 2)),
+        Case((6, 30), padding="same", dilation_rate=(2, 2)),
+    ],
+    ids=repr,
+)
+def test_wherever_the_arrays_begin(case: Case, dtype: str, isa: str) -> None:
+    """Blocks of channels move to the vectors' boundaries; the numbers stay."""
+    itemsize = np.dtype(dtype).itemsize
+    for channels in (lanes(isa, dtype), 12 * lanes(isa, dtype), 12 * lanes(isa, dtype) + 1):
+        case = replace(case, channels=channels, dtype=dtype, seed=channels)
+        x, kernel, bias = case.arrays()
+        expected = dwconv.depthwise_conv2d(x, kernel, bias, isa="portable", **case.options())
+        for x_at in (0, itemsize, 16, 32, 48):
+            moved = place(x, x_at)
+            for y_at in {x_at, 16}:
+                y = place(np.zeros_like(expected), y_at)
+                y = dwconv.depthwise_conv2d(moved, kernel, bias, isa=isa, out=y, **case.options())
+                assert_same_bits(y, expected, (case, isa, x_at, y_at))
+
+
+def place(array: Any, offset: int) -> Any:
+    """A copy that begins `offset` bytes beyond a multiple of 64."""
+    memory = np.empty(array.nbytes + 128, np.uint8)
+    begin = -memory.ctypes.data % 64 + offset
+    copy = memory[begin : begin + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
 
 
 # ---- all instruction sets, all lengths -----------------------------------------------------------

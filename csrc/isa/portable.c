@@ -4,6 +4,7 @@
 #define DW_ISA portable
 #define DW_HEADER "vec_portable.h"
 #define DW_CHUNK_BYTES 512
+#define DW_REGISTERS 16
 /* No tiles: where fmaf is a call into libm, nothing is won by unrolling around it. */
 #define DW_TILES(X)
 #define DW_SPREAD_TILES(X)

@@ -151,28 +151,29 @@ static int is_nan(dw_dtype dtype, uint64_t bits) {
 /* ---- which kernels were used ------------------------------------------------------------------------ */
 
 enum { MOST_TILES = 64 };
-static unsigned char chosen[DW_DTYPE_COUNT][MOST_TILES], ran[DW_DTYPE_COUNT][MOST_TILES][DW_EDGES];
+static unsigned char ran[DW_DTYPE_COUNT][MOST_TILES][DW_EDGES];
 
 static void note_kernels(const dw_plan *plan, dw_isa isa) {
     const dw_dtype dtype = plan->desc.dtype;
     const dw_tile *tiles = dw_kernels_of(isa, dtype)->tiles;
-    for (int t = 0; t < MOST_TILES && tiles[t].name; t++) {
-        if (plan->tile == tiles + t) chosen[dtype][t] = 1;
+    for (int t = 0; t < MOST_TILES && tiles[t].name; t++)
         for (int edge = 0; edge < DW_EDGES; edge++)
-            for (int64_t s = 0; s < plan->segment_count; s++)
-                if (plan->segments[s].tile == tiles[t].strip[edge]) ran[dtype][t][edge] = 1;
-    }
+            for (int64_t s = 0; s < plan->segments.count; s++)
+                if (plan->segments.at[s].tile && plan->segments.at[s].tile == tiles[t].strip[edge])
+                    ran[dtype][t][edge] = 1;
 }
 
-/* Names the tiles that no problem was given to; returns how many. */
+/* Names the kernels that no problem has run; returns how many. */
 static int report_kernels(dw_isa isa) {
     int tiles = 0, missing = 0, strips = 0;
     for (int dtype = 0; dtype < DW_DTYPE_COUNT; dtype++) {
         const dw_tile *tile = dw_kernels_of(isa, (dw_dtype)dtype)->tiles;
         for (int t = 0; t < MOST_TILES && tile[t].name; t++) {
+            int edges = 0;
+            for (int edge = 0; edge < DW_EDGES; edge++) edges += ran[dtype][t][edge];
             tiles++;
-            for (int edge = 0; edge < DW_EDGES; edge++) strips += ran[dtype][t][edge];
-            if (chosen[dtype][t]) continue;
+            strips += edges;
+            if (edges) continue;
             missing++;
             printf("MISSING a problem for %s %s\n", dtype_names[dtype], tile[t].name);
         }

@@ -98,9 +98,9 @@ def of_tiles(dtype: str) -> Iterator[Problem]:
     """For every tile of every instruction set: one with both edges, a few with one each, one with
     none.
     """
-    for spread in (False, True):
-        channels, multiplier = (SPREAD_CHANNELS if spread else PLAIN_CHANNELS)[dtype]
-        for kh, kw, stride, tile_h, tile_w in support.tiles(spread=spread):
+    for kind in ("", "SPREAD_"):
+        channels, multiplier = (SPREAD_CHANNELS if kind else PLAIN_CHANNELS)[dtype]
+        for kh, kw, stride, tile_h, tile_w in support.tiles(kind=kind):
             shape = Problem(
                 dtype,
                 channels=channels,
@@ -110,21 +110,23 @@ def of_tiles(dtype: str) -> Iterator[Problem]:
                 stride_h=stride,
                 stride_w=stride,
             )
-            for out_h, out_w in ((tile_h, tile_w), (tile_h, 2 * tile_w + 1)):
+            rows = tile_h or 3
+            for out_h, out_w in ((rows, tile_w), (rows, 2 * tile_w + 1)):
                 # At stride 2 an even size, for which the tiles' edges are made.
                 yield same(replace(shape, height=out_h * stride, width=out_w * stride))
-            height, width = tile_h * stride + kh, (tile_w - 1) * stride + kw
+            height, width = rows * stride + kh, (tile_w - 1) * stride + kw
             yield replace(shape, height=height, width=width)
 
 
 def of_merged_pixels(dtype: str) -> Iterator[Problem]:
     """Channels that fill no vector, or not the last one, in rows long enough to merge pixels."""
-    merged = {(kh, kw, th) for kh, kw, s, th, tw in support.tiles() if s == tw == 1}
+    merged = {(kh, kw, th or 3) for kh, kw, _, th, _ in support.tiles(kind="MERGED_")}
     shape = Problem(dtype)
     for kh, kw, tile_h in sorted(merged):
         sized = replace(shape, kernel_h=kh, kernel_w=kw, height=tile_h + 1)
         yield same(replace(sized, channels=3, width=41 if dtype == "F32" else 25))
         yield same(replace(sized, channels=6, width=31 if dtype == "F32" else 17))
+        yield same(replace(sized, channels=3, multiplier=2, width=67))
     for channels in (1, 5, 12, 20):
         yield same(replace(shape, channels=channels, width=37, height=8))
     yield same(replace(shape, channels=24, width=15, height=5, batch=2))
