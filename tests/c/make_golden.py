@@ -127,6 +127,8 @@ def of_merged_pixels(dtype: str) -> Iterator[Problem]:
         yield same(replace(sized, channels=3, width=41 if dtype == "F32" else 25))
         yield same(replace(sized, channels=6, width=31 if dtype == "F32" else 17))
         yield same(replace(sized, channels=3, multiplier=2, width=67))
+        yield same(replace(sized, channels=1, multiplier=3, width=41))
+        yield same(replace(sized, channels=3, multiplier=2, width=19 if dtype == "F32" else 11))
     for channels in (1, 5, 12, 20):
         yield same(replace(shape, channels=channels, width=37, height=8))
     yield same(replace(shape, channels=24, width=15, height=5, batch=2))
