@@ -1,0 +1,124 @@
+"""The layers in a model's config, as any generation of Keras writes it, and where each one is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..naming import snake_case
+from ..registry import KERAS_PACKAGES
+from . import Document, FormatError, short
+
+DEPTHWISE = "DepthwiseConv2D"
+_MAX_DEPTH = 32  # of models within models
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """One layer; equal to itself alone."""
+
+    #: The layer's item in the config: class_name, config, in Keras 3 build_config and others.
+    item: Document
+    class_name: str
+    #: The names of the models around it, but for the outermost, and its own; () for a layer alone.
+    names: tuple[str, ...]
+    #: For the same: class in snake_case, and how many of that class come before it in the model
+    # around it.
+    counts: tuple[tuple[str, int], ...]
+    #: Whether the models around it are trainable.
+    trainable: bool
+
+    @property
+    def path(self) -> str:
+        """The names, as people write them; a layer's own for a layer alone."""
+        return "/".join(self.names) or name_of(self.item)
+
+    @property
+    def config(self) -> Document:
+        """The constructor's arguments."""
+        config: Document = self.item["config"]
+        return config
+
+    @property
+    def is_depthwise(self) -> bool:
+        """Whether it is Keras' layer of that name, not a user's."""
+        module = self.item.get("module")
+        foreign = isinstance(module, str) and module.partition(".")[0] not in KERAS_PACKAGES
+        return self.class_name == DEPTHWISE and not foreign
+
+
+def top(value: Any) -> Document:
+    """The outermost item out of a parsed JSON: an object, or 2.2.4's bare list of layers."""
+    if isinstance(value, list):
+        return {"class_name": "Sequential", "config": value}
+    if not isinstance(value, dict):
+        raise FormatError(f"expected the config of a model; received {type(value).__name__}")
+    return value
+
+
+def items_of(item: Document) -> list[Any] | None:
+    """The items within a model's; None for a layer's."""
+    config = item.get("config")
+    if isinstance(config, list):
+        return config
+    layers = config.get("layers") if isinstance(config, Mapping) else None
+    return layers if isinstance(layers, list) else None
+
+
+def name_of(item: Document) -> str:
+    """The name of a layer or a model; its class's in snake_case where there is none."""
+    config = item.get("config")
+    name = config.get("name") if isinstance(config, Mapping) else None
+    name = item.get("name") if name is None else name
+    if name is None:
+        return snake_case(str(item.get("class_name")))
+    if not isinstance(name, str) or not name:
+        raise FormatError(f"name: expected a non-empty string; received {short(name)}")
+    return name
+
+
+def walk(document: Document) -> Iterator[Place]:
+    """The layers in a document, in order, those of inner models in their place.
+
+    FormatError for what is none, for two layers of one name and for models nested too deep.
+    """
+    if items_of(document) is None:
+        yield Place(document, _class_of(document), (), (), True)
+    else:
+        yield from _within(document, (), (), True)
+
+
+def _within(
+    item: Document, names: tuple[str, ...], counts: tuple[tuple[str, int], ...], trainable: bool
+) -> Iterator[Place]:
+    if len(names) > _MAX_DEPTH:
+        raise FormatError(f"expected models nested {_MAX_DEPTH} deep at most; received more")
+    config = item.get("config")
+    if isinstance(config, Mapping):
+        trainable = trainable and config.get("trainable") is not False
+    number: Counter[str] = Counter()
+    seen: set[str] = set()
+    for inner in items_of(item) or ():
+        kind = _class_of(inner)
+        name = name_of(inner)
+        if name in seen:
+            raise FormatError(f"expected names of layers once; received {short(name)} twice")
+        seen.add(name)
+        key = snake_case(kind)
+        here = ((*names, name), (*counts, (key, number[key])), trainable)
+        number[key] += 1
+        if items_of(inner) is None:
+            yield Place(inner, kind, *here)
+        else:
+            yield from _within(inner, *here)
+
+
+def _class_of(item: Any) -> str:
+    if not isinstance(item, dict) or not isinstance(item.get("config"), (dict, list)):
+        raise FormatError(f"expected an item with class_name and config; received {short(item)}")
+    kind = item.get("class_name")
+    if not isinstance(kind, str):
+        raise FormatError(f"class_name: expected a string; received {short(kind)}")
+    return kind
