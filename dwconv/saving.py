@@ -250,11 +250,11 @@ def _build_shape(layer: DepthwiseConv2D, built: Any, arrays: Arrays, own: bool) 
     """The whole shape that the layer was built for; what an older Keras does not say is open."""
     if own and not isinstance(built, Mapping):
         raise FormatError(f"build_config: expected a dict; received {built!r}")
+    if own:
+        return built.get("input_shape", ())  # not None: a file has to say
     shape = built.get("input_shape") if isinstance(built, Mapping) else None
     if shape is not None:
         return shape
-    if own:
-        return ()  # None is for callers who declared a shape; a file has to say
     sizes: list[int | None] = [None] * 4
     sizes[inputs.channel_axis(normalize_data_format(layer.data_format))] = int(
         arrays["kernel"].shape[2]

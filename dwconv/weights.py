@@ -100,4 +100,4 @@ def read_copy(
     with np.errstate(over="ignore"):
         if copy:
             return np.array(array, dtype, order="C", subok=False)
-        return np.require(array, dtype, "CA").view(np.ndarray)
+        return np.require(array, dtype, ["C", "A"]).view(np.ndarray)

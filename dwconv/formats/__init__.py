@@ -19,12 +19,9 @@ sizes are checked against the file before anything is allocated.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from .places import Place
 
 Document: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[Any]]
@@ -36,10 +33,21 @@ class FormatError(ValueError):
     """
 
 
+@dataclass(frozen=True, eq=False)
+class Where:
+    """Where a layer is in a model; equal to itself alone."""
+
+    #: The names of the models around it, but for the outermost, and its own; () for a layer alone.
+    names: tuple[str, ...]
+    #: For the same: class in snake_case, and how many of that class come before it in the model
+    #: around it.
+    counts: tuple[tuple[str, int], ...]
+
+
 class Weights(Protocol):
     """The weights in a file."""
 
-    def of(self, place: Place) -> Arrays | None:
+    def of(self, place: Where) -> Arrays | None:
         """{'kernel': ..., 'bias': ...} of the layer at a place; None if it has none.
 
         FormatError if the file should have them but has not.
@@ -83,7 +91,7 @@ class Reader(Protocol):
 class NoWeights:
     """The weights in a file that has none."""
 
-    def of(self, place: Place) -> Arrays | None:
+    def of(self, place: Where) -> Arrays | None:
         return None
 
     def unnamed(self) -> dict[str, Arrays]:

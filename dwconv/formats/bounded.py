@@ -82,7 +82,9 @@ class Archive:
             if path.is_absolute() or ".." in path.parts or ":" in path.parts[0:1]:
                 raise FormatError(f"expected names within the archive; received {short(name)}")
             if count > 1:
-                raise FormatError(f"expected each member once; received {short(name)} {count} times")
+                raise FormatError(
+                    f"expected each member once; received {short(name)} {count} times"
+                )
 
     def names(self) -> list[str]:
         """The names of the members."""
@@ -95,7 +97,9 @@ class Archive:
         try:
             info = self._zip.getinfo(name)
         except KeyError:
-            raise FormatError(f"expected a member {name!r}; received {short(self.names())}") from None
+            raise FormatError(
+                f"expected a member {name!r}; received {short(self.names())}"
+            ) from None
         most = self.size
         if info.compress_type != zipfile.ZIP_STORED:
             most = max(_MAX_INFLATED, _MAX_RATIO * self.size)

@@ -266,7 +266,9 @@ class File:
         """(name, type, shape, where the data begin) of an attribute message (IV.A.2.m)."""
         version, _, *sizes = _unpack("<BBHHH", body, 0, what)
         if version not in (1, 2, 3):
-            raise FormatError(f"{what}: expected version 1 to 3 of an attribute; received {version}")
+            raise FormatError(
+                f"{what}: expected version 1 to 3 of an attribute; received {version}"
+            )
         if version > 1 and body[1]:
             raise _newer("a shared type")
         at, parts = 8 + (version == 3), []

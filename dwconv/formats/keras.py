@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import BinaryIO
 
-from . import Contents, FormatError, hdf5, keras_json, keras_weights, keras_zip, short
+from . import Contents, FormatError, Reader, hdf5, keras_json, keras_weights, keras_zip, short
 
-_SIGNATURES = {
+_SIGNATURES: dict[bytes, Reader] = {
     hdf5.SIGNATURE: keras_weights,
     b"PK": keras_zip,
     b"{": keras_json,

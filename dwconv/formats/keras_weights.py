@@ -1,19 +1,22 @@
 """Where the Kerases keep a layer's weights in an HDF5 file.
 
-By name, whole models (below `model_weights`) and weights of Keras 1 and 2 and the whole models of
+By name: whole models (below `model_weights`) and weights of Keras 1 and 2, and the whole models of
 Keras 3 that end in .h5:
 
-    attribute layer_names: the names of the outermost layers, also in pieces layer_names0, ...1
-    <layer>                attribute weight_names, in the order of the layer's weights, also in pieces
-    <layer>/<weight name>  e.g. dw/dw/depthwise_kernel:0; of a model within the model
-                           inner/dw/depthwise_kernel:0, in Keras 3 inner/inner/dw/kernel
+    attribute layer_names   the names of the outermost layers; a long list also comes in pieces,
+                            layer_names0, layer_names1, ...
+    <layer>                 attribute weight_names, in the order of the layer's weights, the same
+    <layer>/<weight name>   dw/dw/depthwise_kernel:0; of a model within the model
+                            inner/dw/depthwise_kernel:0, in Keras 3 inner/inner/dw/kernel
 
-By place, `.weights.h5` and the inside of `.keras`: weights by number, layers by class, counted in
-the model around them:
+By place: `.weights.h5` and the inside of `.keras`. Weights have numbers, layers the name of their
+class and how many of it come before them in the model around them:
 
-    layers/depthwise_conv2d, layers/depthwise_conv2d_1, layers/functional/layers/...   each with vars/0, 1
-    _layer_checkpoint_dependencies/depthwise_conv2d, ..._2, ..._4       TensorFlow 2.12 to 2.15, which
-                           counts layers with weights twice
+    layers/depthwise_conv2d, layers/depthwise_conv2d_1, layers/functional/layers/...
+                            each with vars/0, vars/1
+    _layer_checkpoint_dependencies/depthwise_conv2d, ..._2, ..._4
+                            the same in TensorFlow 2.12 to 2.15, which counts layers with weights
+                            twice
 """
 
 from __future__ import annotations
@@ -25,9 +28,8 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from . import Arrays, Contents, FormatError, NoWeights, Weights, hdf5, places, short
+from . import Arrays, Contents, FormatError, NoWeights, Weights, Where, hdf5, places, short
 from .bounded import parse_json
-from .places import Place
 
 _KERNELS = ("depthwise_kernel", "kernel")
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
@@ -96,7 +98,7 @@ class _ByPlace(NoWeights):
     def __init__(self, root: hdf5.Group) -> None:
         self._root = root
 
-    def of(self, place: Place) -> Arrays | None:
+    def of(self, place: Where) -> Arrays | None:
         here: hdf5.Group | None = self._root
         for key, number in place.counts:
             assert here is not None
@@ -120,7 +122,7 @@ class _ByPlace(NoWeights):
                 child = cast(hdf5.Group, cast(hdf5.Group, inner).get(key))
                 arrays = _variables(child) if re.fullmatch(rf"{_KEY}(_\d+)?", key) else None
                 if arrays is not None:
-                    named = cast(hdf5.Group, child.get("vars")).attribute("name")  # Keras 3.15
+                    named = cast(hdf5.Group, child.get("vars")).attribute("name")  # Keras 3.6
                     last = named if isinstance(named, str) else key
                     yield "/".join((*path, last)), arrays
                 else:
@@ -165,7 +167,7 @@ class _ByName(NoWeights):
     def __init__(self, group: hdf5.Group) -> None:
         self._group = group
 
-    def of(self, place: Place) -> Arrays | None:
+    def of(self, place: Where) -> Arrays | None:
         outermost, name = place.names[0], place.names[-1]
         group = self._group.get(outermost)
         if group is None:
@@ -176,12 +178,16 @@ class _ByName(NoWeights):
         if not paths:
             return None
         if len(paths) > 2:
-            raise FormatError(f"{place.path}: expected a kernel and a bias; received {short(paths)}")
+            raise FormatError(
+                f"{'/'.join(place.names)}: expected a kernel and a bias; received {short(paths)}"
+            )
         arrays: Arrays = {}
         for kind, path in zip(("kernel", "bias"), paths, strict=False):
             dataset = group.get(path)
             if dataset is None:
-                raise FormatError(f"{short(name)}: expected the dataset {short(path)}; it is missing")
+                raise FormatError(
+                    f"{short(name)}: expected the dataset {short(path)}; it is missing"
+                )
             arrays[kind] = dataset.array()
         return arrays
 
@@ -239,7 +245,9 @@ def _of_inner(paths: list[str], names: tuple[str, ...]) -> list[str]:
 
 
 def _texts(group: hdf5.Group, name: str) -> list[str]:
-    """An attribute that is a list of texts, or its pieces, name0, name1, ..., as Keras cuts them."""
+    """An attribute that is a list of texts, whole or in the pieces that Keras makes of a long
+    one.
+    """
     value: Any = group.attribute(name)
     if value is None:
         value, number = [], 0

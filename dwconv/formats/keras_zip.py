@@ -11,7 +11,17 @@ import time
 import zipfile
 from typing import BinaryIO
 
-from . import Arrays, Contents, Document, FormatError, hdf5, keras_json, keras_weights, places, short
+from . import (
+    Arrays,
+    Contents,
+    Document,
+    FormatError,
+    hdf5,
+    keras_json,
+    keras_weights,
+    places,
+    short,
+)
 from .bounded import Archive, parse_json, parse_object
 
 #: The layout that is written; Keras 3.0 began it and every one since reads it.

@@ -8,9 +8,8 @@ import json
 from typing import Any
 
 from .._version import __version__
-from . import Arrays, Contents, Document, FormatError, NoWeights, short
+from . import Arrays, Contents, Document, FormatError, NoWeights, Where, short
 from .bounded import parse_object
-from .places import Place
 
 FORMAT = "dwconv"
 VERSION = 1
@@ -88,7 +87,7 @@ class Tensors(NoWeights):
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
 
-    def of(self, place: Place) -> Arrays | None:
+    def of(self, place: Where) -> Arrays | None:
         prefix = "".join(f"{name}/" for name in place.names)
         found = {name: self.arrays.get(prefix + name) for name in NAMES}
         return {name: array for name, array in found.items() if array is not None} or None

@@ -1,5 +1,5 @@
-"""NumPy's .npz with a document: the arrays by name, and as `__metadata__` what the native format has
-under that name, a JSON object, as bytes. Pickles are neither written nor read.
+"""NumPy's .npz with a document: the arrays by name, and as `__metadata__` what the native format
+has under that name, a JSON object, as bytes. Pickles are neither written nor read.
 
 The headers are read here: NumPy's own reader evaluates them as Python literals.
 """

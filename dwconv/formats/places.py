@@ -9,24 +9,19 @@ from typing import Any
 
 from ..naming import snake_case
 from ..registry import KERAS_PACKAGES
-from . import Document, FormatError, short
+from . import Document, FormatError, Where, short
 
 DEPTHWISE = "DepthwiseConv2D"
 _MAX_DEPTH = 32  # of models within models
 
 
 @dataclass(frozen=True, eq=False)
-class Place:
-    """One layer; equal to itself alone."""
+class Place(Where):
+    """One layer in a document."""
 
     #: The layer's item in the config: class_name, config, in Keras 3 build_config and others.
     item: Document
     class_name: str
-    #: The names of the models around it, but for the outermost, and its own; () for a layer alone.
-    names: tuple[str, ...]
-    #: For the same: class in snake_case, and how many of that class come before it in the model
-    # around it.
-    counts: tuple[tuple[str, int], ...]
     #: Whether the models around it are trainable.
     trainable: bool
 
@@ -62,7 +57,7 @@ def items_of(item: Document) -> list[Any] | None:
     """The items within a model's; None for a layer's."""
     config = item.get("config")
     if isinstance(config, list):
-        return config
+        return None if item.get("class_name") == DEPTHWISE else config
     layers = config.get("layers") if isinstance(config, Mapping) else None
     return layers if isinstance(layers, list) else None
 
@@ -85,7 +80,7 @@ def walk(document: Document) -> Iterator[Place]:
     FormatError for what is none, for two layers of one name and for models nested too deep.
     """
     if items_of(document) is None:
-        yield Place(document, _class_of(document), (), (), True)
+        yield Place((), (), document, _class_of(document), True)
     else:
         yield from _within(document, (), (), True)
 
@@ -107,12 +102,12 @@ def _within(
             raise FormatError(f"expected names of layers once; received {short(name)} twice")
         seen.add(name)
         key = snake_case(kind)
-        here = ((*names, name), (*counts, (key, number[key])), trainable)
+        here = ((*names, name), (*counts, (key, number[key])))
         number[key] += 1
         if items_of(inner) is None:
-            yield Place(inner, kind, *here)
+            yield Place(*here, inner, kind, trainable)
         else:
-            yield from _within(inner, *here)
+            yield from _within(inner, *here, trainable)
 
 
 def _class_of(item: Any) -> str:

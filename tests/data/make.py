@@ -38,7 +38,9 @@ def fill(model):
         if layer.__class__.__name__ == "DepthwiseConv2D":
             number += 1
             start = float(number)
-        layer.set_weights([ramp(w.shape, start - 10 * i) for i, w in enumerate(layer.get_weights())])
+        layer.set_weights(
+            [ramp(w.shape, start - 10 * i) for i, w in enumerate(layer.get_weights())]
+        )
 
 
 def flat(model):
@@ -116,7 +118,10 @@ def main():
         fill(model)
         name = make.__name__
         keep(name + ".json", lambda path: text(path, model.to_json()))
-        keep(name + ".h5", model.save)
+        try:
+            keep(name + ".h5", model.save)
+        except ValueError as error:  # Keras 3.0 and models within models: two datasets of one name
+            print(name + ".h5: not written:", error)
         weights = ".weights.h5" if version >= (2, 12) else "-weights.h5"
         keep(name + weights, model.save_weights)
         if zip_too:
