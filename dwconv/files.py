@@ -53,6 +53,9 @@ READERS: dict[str, Reader] = {
     **dict.fromkeys((".keras", ".h5", ".hdf5", ".hdf", ".json"), keras),
 }
 
+#: Characters of a message, the file's name aside.
+_LONGEST = 500
+
 
 def write(path: PathLike, document: Document, arrays: Arrays) -> None:
     """Writes a file at `path`, in the place of one that is there, all of it or nothing.
@@ -117,11 +120,15 @@ def _only(paths: list[str], name: str) -> str:
 
 @contextmanager
 def naming(path: PathLike) -> Iterator[None]:
-    """Puts the file's name in front of a FormatError from within."""
+    """Puts the file's name in front of a FormatError from within, and cuts what is too long: a
+    message may hold what a damaged file does.
+    """
     try:
         yield
     except FormatError as error:
-        raise FormatError(f"{os.fspath(path)}: {error}") from error
+        reason = str(error)
+        reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."
+        raise FormatError(f"{os.fspath(path)}: {reason}") from error
 
 
 def replace(path: PathLike, content: bytes) -> None:

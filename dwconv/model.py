@@ -50,6 +50,31 @@ class Sequential:
             self.trainable = trainable
         self.name = naming.given_or_unique(name, type(self).__name__)
 
+    @classmethod
+    def _of(
+        cls: type[S],
+        name: str | None,
+        layers: Iterable[Any],
+        start: SymbolicTensor | None,
+        shape: Sequence[Any] | None,
+    ) -> S:
+        """A model out of a file: its layers as they are, built or not, for an input of the whole
+        shape `shape`. ValueError for a shape that they cannot take.
+        """
+        model = cls(name=name)
+        model._layers = list(layers)
+        model._input = start
+        if shape is None:
+            shape = (
+                start.shape
+                if start
+                else getattr(next(iter(model._layers), None), "input_shape", None)
+            )
+        if shape is not None:
+            model.compute_output_shape(shape)
+            model._build_shape = inputs.read_shape("input_shape", shape)
+        return model
+
     # ---- layers ----------------------------------------------------------------------------------
 
     @property

@@ -25,7 +25,6 @@ _CONFIG_ERRORS = (
     LookupError,
     AttributeError,
     RecursionError,
-    MemoryError,  # a kernel_size of a million, say
 )
 
 Names: TypeAlias = tuple[str, ...]
@@ -272,21 +271,28 @@ def _model(item: Document, names: Names, layers: Mapping[Names, DepthwiseConv2D]
             f"class_name: expected Sequential; received {short(item.get('class_name'))}. "
             "`load_layers` reads the layers of other models"
         )
-    name = places.name_of(item).replace("/", "_")
-    model = Sequential(name=None if isinstance(item["config"], list) else name)
-    for inner in places.items_of(item) or ():
-        here = (*names, places.name_of(inner))
-        if places.items_of(inner) is not None:
-            model.add(_model(inner, here, layers))
-        elif here in layers:
-            model.add(layers[here])
-        else:
-            config = inner["config"]
-            shape = config.get("batch_shape") or config.get("batch_input_shape")
-            name, dtype = config.get("name"), config.get("dtype")
-            model.add(inputs.Input(batch_shape=shape, dtype=dtype, name=name))
     config = item["config"]
-    shape = config.get("build_input_shape") if isinstance(config, Mapping) else None
-    if shape is not None and model.layers and model.built:
-        model.build(shape)
-    return model
+    given = isinstance(config, Mapping)
+    inner: list[Any] = []
+    start = None
+    for each in places.items_of(item) or ():
+        here = (*names, places.name_of(each))
+        if places.items_of(each) is not None:
+            inner.append(_model(each, here, layers))
+        elif here in layers:
+            inner.append(layers[here])
+        elif inner or start is not None:
+            raise FormatError(f"expected one input, at the start; received {short(here[-1])}")
+        else:
+            start = _input(each["config"])
+    return Sequential._of(
+        places.name_of(item).replace("/", "_") if given else None,
+        inner,
+        start,
+        config.get("build_input_shape") if given else None,
+    )
+
+
+def _input(config: Mapping[str, Any]) -> inputs.SymbolicTensor:
+    shape = config.get("batch_shape") or config.get("batch_input_shape")
+    return inputs.Input(batch_shape=shape, dtype=config.get("dtype"), name=config.get("name"))

@@ -79,7 +79,7 @@ class Archive:
         names = Counter(info.filename for info in self._zip.infolist())
         for name, count in names.items():
             path = PurePosixPath(name.replace("\\", "/"))
-            if path.is_absolute() or ".." in path.parts or ":" in path.parts[0:1]:
+            if path.is_absolute() or ".." in path.parts or ":" in "".join(path.parts[:1]):
                 raise FormatError(f"expected names within the archive; received {short(name)}")
             if count > 1:
                 raise FormatError(

@@ -15,7 +15,7 @@ class and how many of it come before them in the model around them:
     layers/depthwise_conv2d, layers/depthwise_conv2d_1, layers/functional/layers/...
                             each with vars/0, vars/1
     _layer_checkpoint_dependencies/depthwise_conv2d, ..._2, ..._4
-                            the same in TensorFlow 2.12 to 2.15, which counts layers with weights
+                            the same in TensorFlow 2.12 and 2.13, which count layers with weights
                             twice
 """
 
