@@ -87,6 +87,19 @@ def reading(path: PathLike, mmap: bool = False) -> Iterator[Contents]:
         yield safetensors.load(file, mmap=True) if mmap else reader.load(file)
 
 
+def architecture_beside(path: PathLike) -> Path | None:
+    """The JSON file beside a file of weights that says what the layers are, if there is one."""
+    found = (Path(path).with_name(name) for name in architecture_names(path))
+    return next(filter(Path.exists, found), None)
+
+
+def architecture_names(path: PathLike) -> list[str]:
+    """What it may be called: a.json for a.weights.h5, a.h5 and a_weights.h5."""
+    stem = Path(path).stem
+    ends = (".weights", "_weights", "-weights", "")
+    return [f"{stem.removesuffix(end)}.json" for end in ends if stem.endswith(end)]
+
+
 def depthwise_weights(path: PathLike, name: str) -> Arrays:
     """{'kernel': ..., 'bias': ...} of the only depthwise layer in a file, or of the one `name`.
 

@@ -134,7 +134,14 @@ def _architecture(
     elif isinstance(config, str) and config.lstrip().startswith(("{", "[")):
         document, generation = places.top(parse_json(config, "config")), None
     else:
-        with files.reading(_beside(path, contents) if config is None else config) as beside:
+        if config is None:
+            config = files.architecture_beside(path)
+        if config is None:
+            raise FormatError(
+                f"{contents.kind}: expected the architecture, as `config` of load_layers or beside "
+                f"it, in {files.architecture_names(path)[0]}"
+            )
+        with files.reading(config) as beside:
             if beside.document is None:
                 raise FormatError(f"expected an architecture; received {beside.kind}")
             document, generation = beside.document, beside.generation
@@ -144,19 +151,6 @@ def _architecture(
     if places.items_of(document) is None:  # a layer alone is the only one of its model
         document = {"class_name": "Sequential", "config": {"name": "alone", "layers": [document]}}
     return document, contents.generation or generation
-
-
-def _beside(path: files.PathLike, contents: Contents) -> Path:
-    """The architecture beside a file of weights: a.json for a.weights.h5 and a.h5."""
-    own = Path(path)
-    stem = own.name[: -len(own.suffix)]
-    names = [f"{stem.removesuffix('.weights')}.json", f"{stem.removesuffix('_weights')}.json"]
-    for name in names:
-        if own.with_name(name).exists():
-            return own.with_name(name)
-    raise FormatError(
-        f"{contents.kind}: expected the architecture, as `config` of load_layers or in {names[0]}"
-    )
 
 
 # ---- layers --------------------------------------------------------------------------------------
