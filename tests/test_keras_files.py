@@ -204,6 +204,10 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     config = unpack("keras-3-mixed.json", tmp_path)
     with pytest.raises(FormatError, match=r"keras-3-chain.weights.h5: layer 'frozen': "):
         load_layers(path, config)
+    several = json.loads(unpack("keras-3-chain.json", tmp_path).read_text(encoding="utf-8"))
+    several["config"]["layers"].append(layer_config("third"))
+    with pytest.raises(FormatError, match="weights of layer 'third'; there are none"):
+        load_layers(path, several)
 
 
 WEIGHTED = [name for name in CHAINS if not name.endswith(".json")]

@@ -104,7 +104,11 @@ class _ByPlace(NoWeights):
             assert here is not None
             here = _child(here, key, number)
             if here is None:
-                return None
+                if not any(self._root.get(container) for container in _CONTAINERS):
+                    return None  # nothing in this model was ever built
+                raise FormatError(
+                    f"expected the weights of layer {'/'.join(place.names)!r}; there are none"
+                )
         assert here is not None
         return _variables(here)
 
