@@ -162,7 +162,7 @@ def _layers(
     """For each layer but inputs: ours with its weights, None for one of another class."""
     found: dict[Place, DepthwiseConv2D | None] = {}
     expected: list[str] = []
-    for place in places.walk(document):
+    for place in list(places.walk(document)):  # all of it is checked before any is made
         if not place.is_depthwise:
             if own and places.items_of(document) is None:
                 raise FormatError(

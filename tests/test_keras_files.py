@@ -320,7 +320,7 @@ def test_models_in_models_share_a_group(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_layers(path)["outer/a/dw"].kernel, kernel(3))
     two = {"x/dw/depthwise_kernel:0": kernel(1), "y/dw/depthwise_kernel:0": kernel(2)}
     write_by_name(path, nested("a"), {"outer": two})
-    with pytest.raises(FormatError, match="outer/a/dw: expected one layer of that name"):
+    with pytest.raises(FormatError, match="outer/a/dw': expected one layer of that name"):
         load_layers(path)
 
 

@@ -14,9 +14,9 @@ from typing import Any, BinaryIO
 from . import FormatError, short
 
 #: Bytes and items of JSON that are read. The configs of the largest models that Keras has have a
-# million bytes and 60 thousand items; an item takes up to 200 bytes once it is parsed.
-MAX_JSON = 16 << 20
-MAX_ITEMS = 300_000
+#: million bytes and 60 thousand items; an item takes up to 200 bytes once it is parsed.
+MAX_JSON = 8 << 20
+MAX_ITEMS = 200_000
 
 #: Bytes of a zip archive's table of contents: some ten thousand members.
 _MAX_TABLE = 1 << 20
@@ -30,13 +30,9 @@ def parse_json(raw: bytes | str, what: str) -> Any:
     """The value in `raw`; FormatError for anything but JSON, too much of it, or a key that comes
     twice.
     """
-    text = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
-    items = sum(text.count(mark) for mark in (b",", b"[", b"{"))
-    if len(text) > MAX_JSON or items > MAX_ITEMS:
-        raise FormatError(
-            f"{what}: expected at most {MAX_JSON} bytes and {MAX_ITEMS} items of JSON; "
-            f"received {len(text)} and {items}"
-        )
+    excess = too_much(raw)
+    if excess:
+        raise FormatError(f"{what}: {excess}")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -51,6 +47,20 @@ def parse_json(raw: bytes | str, what: str) -> Any:
         raise
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{what}: expected JSON; {error}") from error
+
+
+def too_much(raw: bytes | str) -> str | None:
+    """Why JSON is too long to be read, if it is; what is written must not be, either."""
+    if isinstance(raw, str):
+        items = raw.count(",") + raw.count("[") + raw.count("{")
+    else:
+        items = raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+    if len(raw) <= MAX_JSON and items <= MAX_ITEMS:
+        return None
+    return (
+        f"expected at most {MAX_JSON} bytes and {MAX_ITEMS} items of JSON; "
+        f"received {len(raw)} and {items}"
+    )
 
 
 def parse_object(raw: bytes | str, what: str) -> dict[str, Any]:

@@ -27,8 +27,8 @@ from . import FormatError, short
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 #: What is read at once of a structure or an attribute.
-MAX_PIECE = 64 << 20
-#: Structures read per file: the largest Keras models have some ten thousand.
+MAX_PIECE = 16 << 20
+#: Structures and links read per file: the largest Keras models have some ten thousand.
 MAX_STEPS = 200_000
 #: Bytes read per file, as a multiple of its size: a sane one has every structure once, a hostile
 #: one may share a large one among many.
@@ -110,14 +110,18 @@ class File:
             raise FormatError(
                 f"{what}: expected {count} bytes at {offset}; received a file of {self.size}"
             )
-        self._bytes += count
-        if self._bytes > MAX_REREAD * self.size + 4096:
-            raise FormatError(f"{what}: expected each part of the file once; received it often")
+        self._count(count, what)
         self._file.seek(offset)
         data = self._file.read(count)
         if len(data) != count:
             raise FormatError(f"{what}: expected {count} bytes at {offset}; received {len(data)}")
         return data
+
+    def _count(self, count: int, what: str) -> None:
+        """Counts bytes that are read, or made out of what was read."""
+        self._bytes += count
+        if self._bytes > MAX_REREAD * self.size + 4096:
+            raise FormatError(f"{what}: expected each part of the file once; received it often")
 
     # ---- object headers (IV.A) -------------------------------------------------------------------
 
@@ -205,6 +209,7 @@ class File:
             if head[:5] != b"SNOD\1":
                 raise FormatError(f"expected a symbol table node at {node}; received {head[:5]!r}")
             (count,) = struct.unpack_from("<H", head, 6)
+            self._steps += count
             entries = self._read(node + 8, count * 40, "symbol table node")
             for at in range(0, count * 40, 40):
                 offset, target, cached = struct.unpack_from("<QQI", entries, at)
@@ -316,6 +321,7 @@ class File:
         data = self._heaps[address].get(index)
         if data is None or length > len(data):
             raise FormatError(f"{what}: expected {length} bytes in heap {address}, object {index}")
+        self._count(length, what)
         return _text(data[:length].split(b"\0", 1)[0], what)
 
     def _heap(self, address: int) -> dict[int, bytes]:
@@ -329,8 +335,8 @@ class File:
             index, _, _, length = struct.unpack_from("<HHIQ", data, at)
             if index == 0:  # the free space at the end
                 break
-            if at + 16 + length > size:
-                raise FormatError(f"global heap at {address}: an object is cut off")
+            if at + 16 + length > size or index in objects:
+                raise FormatError(f"global heap at {address}: an object is cut off or there twice")
             objects[index] = data[at + 16 : at + 16 + length]
             at += 16 + -(-length // 8) * 8
         return objects

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from .._version import __version__
 from . import Arrays, Contents, Document, FormatError, NoWeights, Weights, places, short
-from .bounded import MAX_JSON, parse_json
+from .bounded import MAX_JSON, parse_json, too_much
 from .keras_weights import generation
 
 OWN_KEY = "dwconv"
@@ -25,6 +25,9 @@ def dump(document: Document, arrays: Arrays) -> bytes:
         text = json.dumps(to_keras(document))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"expected a config that JSON can hold; {error}") from error
+    excess = too_much(text)
+    if excess:
+        raise ValueError(f"{excess}. An initializer that is a large array is part of the config.")
     return text.encode("ascii")
 
 

@@ -97,12 +97,13 @@ def _numbered(key: str, number: int) -> str:
 class _ByPlace(NoWeights):
     def __init__(self, root: hdf5.Group) -> None:
         self._root = root
+        self._sorted: dict[tuple[str, str], list[str]] = {}
 
     def of(self, place: Where) -> Arrays | None:
         here: hdf5.Group | None = self._root
         for key, number in place.counts:
             assert here is not None
-            here = _child(here, key, number)
+            here = self._child(here, key, number)
             if here is None:
                 if not any(self._root.get(container) for container in _CONTAINERS):
                     return None  # nothing in this model was ever built
@@ -111,6 +112,22 @@ class _ByPlace(NoWeights):
                 )
         assert here is not None
         return _variables(here)
+
+    def _child(self, group: hdf5.Group, key: str, number: int) -> hdf5.Group | None:
+        """The group of the layer that `number` of its class come before."""
+        layers = group.get(_CONTAINERS[0])
+        if layers is not None:
+            return layers.get(_numbered(key, number))
+        layers = group.get(_CONTAINERS[1])
+        if layers is None:
+            return None
+        found = self._sorted.get((layers.path, key))
+        if found is None:
+            pattern = re.compile(rf"{re.escape(key)}(?:_(\d{{1,9}}))?")
+            matches = filter(None, map(pattern.fullmatch, layers.names()))
+            found = [match[0] for match in sorted(matches, key=lambda match: int(match[1] or 0))]
+            self._sorted[layers.path, key] = found
+        return layers.get(found[number]) if number < len(found) else None
 
     def unnamed(self) -> dict[str, Arrays]:
         return dict(self._search(self._root, (), 0))
@@ -133,23 +150,6 @@ class _ByPlace(NoWeights):
                     yield from self._search(child, (*path, key), depth + 1)
 
 
-def _child(group: hdf5.Group, key: str, number: int) -> hdf5.Group | None:
-    """The group of the layer that `number` of its class come before."""
-    layers = group.get(_CONTAINERS[0])
-    if layers is not None:
-        return layers.get(_numbered(key, number))
-    layers = group.get(_CONTAINERS[1])
-    if layers is None:
-        return None
-    pattern = re.compile(rf"{re.escape(key)}(?:_(\d{{1,9}}))?")
-    found = sorted(
-        (int(match[1] or 0), name)
-        for name in layers.names()
-        if (match := pattern.fullmatch(name)) is not None
-    )
-    return layers.get(found[number][1]) if number < len(found) else None
-
-
 def _variables(group: hdf5.Group) -> Arrays | None:
     variables = group.get("vars")
     if variables is None or not variables.names():
@@ -170,27 +170,32 @@ def _variables(group: hdf5.Group) -> Arrays | None:
 class _ByName(NoWeights):
     def __init__(self, group: hdf5.Group) -> None:
         self._group = group
+        self._inner: dict[str, _Inner] = {}
 
     def of(self, place: Where) -> Arrays | None:
-        outermost, name = place.names[0], place.names[-1]
+        outermost = place.names[0]
         group = self._group.get(outermost)
         if group is None:
             raise FormatError(f"expected the weights of layer {short(outermost)}; there are none")
-        paths = _texts(group, "weight_names")
-        if len(place.names) > 1:
-            paths = _of_inner(paths, place.names)
+        if len(place.names) == 1:
+            paths = _texts(group, "weight_names")
+        else:
+            if outermost not in self._inner:
+                self._inner[outermost] = _Inner(_texts(group, "weight_names"))
+            paths = self._inner[outermost].of(place.names)
         if not paths:
             return None
+        path = "/".join(place.names)
         if len(paths) > 2:
             raise FormatError(
-                f"{'/'.join(place.names)}: expected a kernel and a bias; received {short(paths)}"
+                f"{short(path)}: expected a kernel and a bias; received {short(paths)}"
             )
         arrays: Arrays = {}
-        for kind, path in zip(("kernel", "bias"), paths, strict=False):
-            dataset = group.get(path)
+        for kind, weight in zip(("kernel", "bias"), paths, strict=False):
+            dataset = group.get(weight)
             if dataset is None:
                 raise FormatError(
-                    f"{short(name)}: expected the dataset {short(path)}; it is missing"
+                    f"{short(path)}: expected the dataset {short(weight)}; there is none"
                 )
             arrays[kind] = dataset.array()
         return arrays
@@ -222,30 +227,52 @@ def _split(path: str) -> tuple[str, str]:
     return owner, leaf
 
 
-def _of_inner(paths: list[str], names: tuple[str, ...]) -> list[str]:
-    """Those of the weights of an outermost model that belong to the layer at `names`, kernel
-    first.
+class _Inner:
+    """The weights of an outermost model, by the layer in it that owns them.
 
-    Its name stands before the weight's, below none, some or all of the models around it; TensorFlow
-    1 makes a name that is there already another one, dw_1.
+    The layer's name stands before the weight's, below none, some or all of the models around it;
+    TensorFlow 1 makes a name that is there already another one, dw_1.
     """
-    name = names[-1]
-    owners = dict.fromkeys(owner for owner, leaf in map(_split, paths) if leaf in _KERNELS)
-    whole = "/".join(names)
-    for fits in (
-        lambda owner: owner in (whole, "/".join(names[1:])),
-        lambda owner: owner == name or owner.endswith(f"/{name}"),
-        lambda owner: re.fullmatch(rf"(?:.*/)?{re.escape(name)}_\d{{1,9}}", owner) is not None,
-    ):
-        found = [owner for owner in owners if fits(owner)]
-        if len(found) == 1:
-            own = [path for path in paths if _split(path)[0] == found[0]]
-            return sorted(own, key=lambda path: _split(path)[1] not in _KERNELS)
-        if found:
-            raise FormatError(f"{whole}: expected one layer of that name; received {short(found)}")
-    if paths:
-        raise FormatError(f"{whole}: expected its weights among {short(paths)}")
-    return []
+
+    def __init__(self, paths: list[str]) -> None:
+        self._empty = not paths
+        self._paths: dict[str, list[str]] = {}
+        for path in paths:
+            self._paths.setdefault(_split(path)[0], []).append(path)
+        self._ends: dict[str, list[str]] = {}
+        for owner, own in self._paths.items():
+            own.sort(key=lambda path: _split(path)[1] not in _KERNELS)
+            if _split(own[0])[1] not in _KERNELS:
+                continue
+            for end in {owner, *_ends(owner)}:
+                self._ends.setdefault(end, []).append(owner)
+            numbered = re.sub(r"_\d{1,9}$", "", owner)
+            if numbered != owner:
+                for end in {numbered, *_ends(numbered)}:
+                    self._ends.setdefault(f"{end}_#", []).append(owner)
+
+    def of(self, names: tuple[str, ...]) -> list[str]:
+        """The paths of a layer's weights, the kernel's first; [] if the model has none."""
+        if self._empty:
+            return []
+        whole = "/".join(names)
+        for end in (whole, "/".join(names[1:]), names[-1], f"{names[-1]}_#"):
+            found = self._ends.get(end, [])
+            exact = [owner for owner in found if owner == end]
+            for owners in (exact, found):
+                if len(owners) == 1:
+                    return self._paths[owners[0]]
+            if found:
+                raise FormatError(
+                    f"{short(whole)}: expected one layer of that name; received {short(found)}"
+                )
+        raise FormatError(f"{short(whole)}: expected its weights; received others")
+
+
+def _ends(owner: str) -> list[str]:
+    """'b/dw' and 'dw' for 'a/b/dw'; the last eight at most."""
+    parts = owner.split("/")
+    return ["/".join(parts[i:]) for i in range(max(1, len(parts) - 8), len(parts))]
 
 
 def _texts(group: hdf5.Group, name: str) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from .._version import __version__
 from . import Arrays, Contents, Document, FormatError, NoWeights, Where, short
-from .bounded import parse_object
+from .bounded import parse_object, too_much
 
 FORMAT = "dwconv"
 VERSION = 1
@@ -17,6 +17,8 @@ VERSION = 1
 #: Bytes of JSON. Enough for the config of any layer with room for an initializer that is an array,
 #: little enough that a hostile one cannot fill the memory.
 MAX_HEADER = 4 << 20
+
+_ARRAYS = "An initializer that is a large array is part of the config."
 
 #: What a tensor may be called, at the end of its path.
 NAMES = ("kernel", "bias")
@@ -30,6 +32,10 @@ def metadata(document: Document) -> dict[str, str]:
         text = json.dumps(document)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"expected a config that JSON can hold; {error}") from error
+    check_length(len(text))
+    excess = too_much(text)
+    if excess:
+        raise ValueError(f"{excess}. {_ARRAYS}")
     return {
         "format": FORMAT,
         "format_version": str(VERSION),
@@ -42,8 +48,7 @@ def check_length(length: int) -> None:
     """ValueError for metadata that a reader would refuse."""
     if length > MAX_HEADER:
         raise ValueError(
-            f"expected a config of at most {MAX_HEADER} bytes as JSON; received {length}. "
-            "An initializer that is a large array is part of the config."
+            f"expected a config of at most {MAX_HEADER} bytes as JSON; received {length}. {_ARRAYS}"
         )
 
 

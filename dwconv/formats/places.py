@@ -13,6 +13,10 @@ from . import Document, FormatError, Where, short
 
 DEPTHWISE = "DepthwiseConv2D"
 _MAX_DEPTH = 32  # of models within models
+_MAX_NAME = 1000  # characters; the path of each layer repeats those of the models around it
+#: Layers, and depthwise ones among them: some ten times what the largest networks have.
+_MAX_LAYERS = 20_000
+_MAX_DEPTHWISE = 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +73,10 @@ def name_of(item: Document) -> str:
     name = item.get("name") if name is None else name
     if name is None:
         return snake_case(str(item.get("class_name")))
-    if not isinstance(name, str) or not name:
-        raise FormatError(f"name: expected a non-empty string; received {short(name)}")
+    if not isinstance(name, str) or not 0 < len(name) <= _MAX_NAME:
+        raise FormatError(
+            f"name: expected a string of 1 to {_MAX_NAME} characters; received {short(name)}"
+        )
     return name
 
 
@@ -82,7 +88,14 @@ def walk(document: Document) -> Iterator[Place]:
     if items_of(document) is None:
         yield Place((), (), document, _class_of(document), True)
     else:
-        yield from _within(document, (), (), True)
+        depthwise = 0
+        for layers, place in enumerate(_within(document, (), (), True), 1):
+            depthwise += place.is_depthwise
+            if layers > _MAX_LAYERS or depthwise > _MAX_DEPTHWISE:
+                raise FormatError(
+                    f"expected at most {_MAX_LAYERS} layers, {_MAX_DEPTHWISE} of them depthwise"
+                )
+            yield place
 
 
 def _within(
