@@ -186,10 +186,15 @@ def test_the_architecture_beside_weights_or_given(tmp_path: Path) -> None:
             load_layers(path)
         config = unpack(architecture(name), tmp_path)
         text = config.read_text(encoding="utf-8")
-        for given in (config, str(config), text, json.loads(text)):
+        for given in (config, str(config), text, json.loads(text), json.loads(text)["config"]):
             assert_filled(load_layers(path, given)["last"], 3)
         shutil.copy(config, path.with_name(path.name.removesuffix(".h5") + ".json"))
         assert_filled(load_layers(path)["inner/deep"], 2)
+    alone = DepthwiseConv2D((1, 2), weights=[kernel(), np.zeros(3)], name="dw")
+    alone.build((None, 4, 4, 3))
+    alone.save(tmp_path / "alone.weights.h5")
+    (layer,) = load_layers(tmp_path / "alone.weights.h5", alone.get_config()).values()
+    np.testing.assert_array_equal(layer.kernel, kernel())
     whole = unpack("tf-2.15-mixed.h5", tmp_path)
     with pytest.raises(ValueError, match="config: expected None"):
         load_layers(whole, config)

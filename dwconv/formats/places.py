@@ -49,11 +49,16 @@ class Place(Where):
 
 
 def top(value: Any) -> Document:
-    """The outermost item out of a parsed JSON: an object, or 2.2.4's bare list of layers."""
+    """The outermost item out of a parsed JSON: an item, its config alone, or 2.2.4's bare list of
+    layers.
+    """
     if isinstance(value, list):
         return {"class_name": "Sequential", "config": value}
     if not isinstance(value, dict):
         raise FormatError(f"expected the config of a model; received {type(value).__name__}")
+    if "config" not in value:  # what get_config() of a model or a layer gives
+        kind = "Sequential" if isinstance(value.get("layers"), list) else DEPTHWISE
+        return {"class_name": kind, "config": value}
     return value
 
 

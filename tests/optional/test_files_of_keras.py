@@ -163,6 +163,8 @@ def test_networks_of_keras_3(number: int, tmp_path: Path) -> None:
     randomize(model)
     (tmp_path / f"{name}.json").write_text(model.to_json(), encoding="utf-8")
     for suffix in (".keras", ".h5", ".weights.h5"):
+        if suffix == ".h5" and name == "v2 within" and keras.__version__.startswith("3.0."):
+            continue  # Keras 3.0 cannot write it: two datasets of one name
         path = tmp_path / f"{name}{suffix}"
         (model.save_weights if "weights" in suffix else model.save)(path)
         assert_same_layers(path, model)
