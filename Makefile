@@ -12,12 +12,13 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 pyt
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test demo check bench test-c lint clean
+.PHONY: help build test demo check bench test-c test-keras lint clean
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE"'
 	@echo 'make test    all tests                                     ARGS="-k tail -x"'
 	@echo 'make test-c  the tests of the C core in C'
+	@echo 'make test-keras   tests/optional beside real Kerases, in .venv-keras (1.5 GB)'
 	@echo 'make check   every instruction set of this CPU against the reference'
 	@echo 'make bench   microseconds per call, MobileNet-V1 shapes'
 	@echo 'make lint    ruff and mypy'
@@ -34,6 +35,10 @@ test: $(VENV)/installed
 test-c: $(VENV)/installed
 	$(BIN)/python -m pytest tests/test_c.py $(ARGS)
 
+test-keras:
+	@$(MAKE) --no-print-directory VENV=.venv-keras .venv-keras/keras
+	.venv-keras/bin/python -m pytest tests/optional $(ARGS)
+
 demo: $(VENV)/installed
 	$(BIN)/dwconv demo $(ARGS)
 
@@ -49,7 +54,7 @@ lint: $(VENV)/linters
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info dwconv/_core.c dwconv/*.so
+	rm -rf $(VENV) .venv-keras build dist *.egg-info dwconv/_core.c dwconv/*.so
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -88,4 +93,9 @@ $(VENV)/linters: $(VENV)/installed pyproject.toml
 	@$(BIN)/python -c "from importlib.metadata import requires; \
 	print(*(r.split(';')[0] for r in requires('dwconv') if 'extra == \"dev\"' in r), sep='\n')" \
 	| $(PIP) install --requirement /dev/stdin
+	@touch $@
+
+# Keras 3 and Keras 2, both on TensorFlow.
+$(VENV)/keras: $(VENV)/installed
+	@$(PIP) install tensorflow-cpu keras tf_keras h5py
 	@touch $@

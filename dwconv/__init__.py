@@ -7,7 +7,7 @@ from .inputs import Input
 from .layer import DepthwiseConv2D
 from .model import Sequential, layer_depthwise_conv_2d
 from .ops import depthwise_conv2d
-from .saving import load
+from .saving import load, load_layers
 
 __all__ = [
     "DepthwiseConv2D",
@@ -22,6 +22,7 @@ __all__ = [
     "isa",
     "layer_depthwise_conv_2d",
     "load",
+    "load_layers",
     "reference",
     "regularizers",
 ]

@@ -42,6 +42,27 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser(
         "check", help="every instruction set of this CPU against the reference, in seconds"
     )
+    inspect = commands.add_parser(
+        "inspect", help="what a model file of any Keras, or one of dwconv, holds"
+    )
+    inspect.add_argument("file", type=Path, metavar="FILE")
+    convert = commands.add_parser(
+        "convert", help="write the depthwise layers of a file in another format"
+    )
+    convert.add_argument("source", type=Path, metavar="IN")
+    convert.add_argument(
+        "target", type=Path, metavar="OUT", help=".safetensors, .npz, .keras, .weights.h5 or .json"
+    )
+    convert.add_argument(
+        "--layer", metavar="PATH", help="the one to write, if IN holds other layers, too"
+    )
+    for command in (inspect, convert):
+        command.add_argument(
+            "--config",
+            type=Path,
+            metavar="JSON",
+            help="the architecture, for a file of weights alone (default: of that name beside it)",
+        )
     demo = commands.add_parser("demo", help="filter a photograph and write a picture of the result")
     demo.add_argument(
         "--image",
@@ -69,6 +90,14 @@ def _run(chosen: argparse.Namespace) -> int:
         from .cli import check
 
         return check.run()
+    if chosen.command == "inspect":
+        from .cli import inspect
+
+        return inspect.run(chosen.file, chosen.config)
+    if chosen.command == "convert":
+        from .cli import convert
+
+        return convert.run(chosen.source, chosen.target, chosen.config, chosen.layer)
     from .cli import demo
 
     return demo.run(chosen.image, chosen.output)

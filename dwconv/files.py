@@ -1,4 +1,4 @@
-"""Paths <-> (document, arrays): the format by the suffix, and writing that never leaves half a
+"""Paths <-> documents and arrays: the format by the suffix, and writing that never leaves half a
 file.
 """
 
@@ -9,43 +9,139 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from .formats import Arrays, Document, Format, FormatError
-from .formats import safetensors as _safetensors
+from .formats import (
+    Arrays,
+    Contents,
+    Document,
+    FormatError,
+    Reader,
+    Writer,
+    keras,
+    keras_json,
+    keras_zip,
+    npz,
+    places,
+    safetensors,
+    short,
+)
 
 PathLike: TypeAlias = str | os.PathLike[str]
+F = TypeVar("F")
 
-#: Suffix (in any case) -> module of `formats`. A new format: a line here.
-FORMATS: dict[str, Format] = {".safetensors": _safetensors}
+
+class _WeightsOnly:
+    """`.weights.h5`."""
+
+    dump = staticmethod(keras_zip.dump_weights)
+
+
+#: Suffix (in any case) -> who writes it; the first that fits. A new format: a line here and below.
+WRITERS: dict[str, Writer] = {
+    ".safetensors": safetensors,
+    ".npz": npz,
+    ".keras": keras_zip,
+    ".weights.h5": _WeightsOnly,
+    ".json": keras_json,
+}
+
+#: Suffix -> who reads it.
+READERS: dict[str, Reader] = {
+    ".safetensors": safetensors,
+    ".npz": npz,
+    **dict.fromkeys((".keras", ".h5", ".hdf5", ".hdf", ".json"), keras),
+}
+
+#: Characters of a message, the file's name aside.
+_LONGEST = 500
 
 
 def write(path: PathLike, document: Document, arrays: Arrays) -> None:
     """Writes a file at `path`, in the place of one that is there, all of it or nothing.
 
-    ValueError for an unknown suffix or what the format cannot hold; OSError from the file system.
-    In each case the old file is still there.
+    ValueError for an unknown suffix or what the format cannot hold; ImportError if it needs an
+    extra; OSError from the file system. In each case the old file is still there.
     """
-    replace(path, _format_of(path).dump(document, arrays))
+    replace(path, _by_suffix(path, WRITERS).dump(document, arrays))
 
 
-def read(path: PathLike) -> tuple[Document, Arrays]:
-    """(document, arrays) of the file at `path`.
+def write_weights(path: PathLike, document: Document, arrays: Arrays) -> None:
+    """The same, but ValueError for a format that holds no weights."""
+    if _by_suffix(path, WRITERS) is keras_json:
+        raise ValueError(f"path: expected a format with weights; received {os.fspath(path)!r}")
+    write(path, document, arrays)
 
-    ValueError for an unknown suffix, FormatError, which names the file, for what is in it.
+
+@contextmanager
+def reading(path: PathLike, mmap: bool = False) -> Iterator[Contents]:
+    """What the file at `path` holds, as long as it is open; its weights are read when asked for.
+
+    ValueError for an unknown suffix, or for `mmap` with another than .safetensors; FormatError,
+    which names the file, for what is in it, also from within.
     """
-    module = _format_of(path)
+    reader = _by_suffix(path, READERS)
+    if mmap and reader is not safetensors:
+        raise ValueError(f"mmap: expected a .safetensors file; received {os.fspath(path)!r}")
     with Path(path).open("rb") as file, naming(path):
-        return module.load(file)
+        yield safetensors.load(file, mmap=True) if mmap else reader.load(file)
+
+
+def architecture_beside(path: PathLike) -> Path | None:
+    """The JSON file beside a file of weights that says what the layers are, if there is one."""
+    found = (Path(path).with_name(name) for name in architecture_names(path))
+    return next(filter(Path.exists, found), None)
+
+
+def architecture_names(path: PathLike) -> list[str]:
+    """What it may be called: a.json for a.weights.h5, a.h5 and a_weights.h5."""
+    stem = Path(path).stem
+    ends = (".weights", "_weights", "-weights", "")
+    return [f"{stem.removesuffix(end)}.json" for end in ends if stem.endswith(end)]
+
+
+def depthwise_weights(path: PathLike, name: str) -> Arrays:
+    """{'kernel': ..., 'bias': ...} of the only depthwise layer in a file, or of the one `name`.
+
+    FormatError if there is none, or several and none of that name, or if it has no weights; else
+    as `reading`.
+    """
+    with reading(path) as contents:
+        if contents.document is None:
+            found = contents.weights.unnamed()
+            return found[_only(list(found), name)]
+        layers = {
+            place.path: place for place in places.walk(contents.document) if place.is_depthwise
+        }
+        key = _only(list(layers), name)
+        arrays = contents.weights.of(layers[key])
+        if arrays is None:
+            raise FormatError(f"{contents.kind}: expected weights of {short(key)}; it has none")
+        return arrays
+
+
+def _only(paths: list[str], name: str) -> str:
+    """The only path, or the only one that ends in `name`."""
+    named = [path for path in paths if path.rpartition("/")[2] == name]
+    for candidates in (paths, named):
+        if len(candidates) == 1:
+            return candidates[0]
+    if not paths:
+        raise FormatError("expected a depthwise layer; there is none")
+    raise FormatError(f"expected one depthwise layer, or one named {name!r}; received {paths}")
 
 
 @contextmanager
 def naming(path: PathLike) -> Iterator[None]:
-    """Puts the file's name in front of a FormatError from within."""
+    """Puts the file's name in front of a FormatError from within, and cuts what is too long: a
+    message may hold what a damaged file does.
+    """
     try:
         yield
     except FormatError as error:
-        raise FormatError(f"{os.fspath(path)}: {error}") from error
+        reason = str(error)
+        reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]}..."
+        raise FormatError(f"{os.fspath(path)}: {reason}") from error
 
 
 def replace(path: PathLike, content: bytes) -> None:
@@ -90,10 +186,10 @@ def _sync_directory(directory: Path) -> None:
             os.close(handle)
 
 
-def _format_of(path: PathLike) -> Format:
+def _by_suffix(path: PathLike, formats: dict[str, F]) -> F:
     name = Path(path).name.lower()
-    for suffix, module in FORMATS.items():
+    for suffix, module in formats.items():
         if name.endswith(suffix):
             return module
-    known = ", ".join(FORMATS)
+    known = ", ".join(formats)
     raise ValueError(f"path: expected a name that ends in {known}; received {os.fspath(path)!r}")

@@ -29,6 +29,7 @@ from . import (
     shapes,
 )
 from .base import WeightedLayer, read_bool
+from .formats import FormatError
 from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
 
 L = TypeVar("L", bound="DepthwiseConv2D")
@@ -343,16 +344,17 @@ class DepthwiseConv2D(WeightedLayer):
         values = getattr(self, argument)(shape, dtype=self.variable_dtype)
         return read_copy(f"{self.name}: {argument}", values, shape, self.variable_dtype)
 
-    def _start_with(self, weights: Any) -> None:
+    def _start_with(self, weights: Any, copy: bool = True) -> None:
         """Keeps [kernel] or [kernel, bias] for build, checked as far as it can be without an
-        input.
+        input. Without `copy`, arrays that have dtype and order already are kept themselves.
         """
         kernel, *bias = read_list("weights", weights, self.use_bias)
         shape = (*self.kernel_size, None, self.depth_multiplier)
-        kernel = read_copy(NAMES[0], kernel, shape, self.variable_dtype)
+        dtype = self.variable_dtype
+        kernel = read_copy(NAMES[0], kernel, shape, dtype, copy)
         outputs = kernel.shape[2] * self.depth_multiplier
         self._initial = Weights(
-            kernel, *(read_copy(NAMES[1], array, (outputs,), self.variable_dtype) for array in bias)
+            kernel, *(read_copy(NAMES[1], array, (outputs,), dtype, copy) for array in bias)
         )
 
     # ---- config, files ---------------------------------------------------------------------------
@@ -419,10 +421,18 @@ class DepthwiseConv2D(WeightedLayer):
         """Writes config and weights to a file, in one step, replacing one that is there; see
         docs/format.md.
 
-        The suffix says the format: .safetensors. A layer that is not built is saved as its config.
-        `dwconv.load` reads it. Raises ValueError for another suffix, for a config that cannot be
-        written (a lambda) and for weights given at construction to a layer that is not built yet;
-        OSError.
+        The suffix says the format: .safetensors, .npz, .keras (a Sequential of the layer alone,
+        which Keras 3 reads), .weights.h5 (of the same, the weights alone), .json (the config
+        alone). A layer that is not built is saved as its config. `dwconv.load` reads it. Raises
+        ValueError for another suffix, for a config that cannot be written (a lambda) and for
+        weights given at construction to a layer that is not built yet; ImportError where h5py is
+        needed and missing; OSError.
+        """
+        files.write(path, *self._saved())
+
+    def _saved(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """The item of a model's config that is this layer, with what files need besides, and its
+        weights by name.
         """
         if self._initial is not None:
             raise ValueError(
@@ -435,8 +445,58 @@ class DepthwiseConv2D(WeightedLayer):
             "build_config": {"input_shape": self._build_shape} if self.built else None,
             "batch_input_shape": self._declared_shape,
         }
-        names = ("kernel", "bias")
-        files.write(path, document, dict(zip(names, self.weights, strict=False)))
+        return document, dict(zip(("kernel", "bias"), self.weights, strict=False))
+
+    def save_weights(self, path: files.PathLike) -> None:
+        """Writes the weights to a file as `save` does: .safetensors, .npz, .keras or .weights.h5.
+
+        Raises what `save` raises, and ValueError for a layer that is not built.
+        """
+        self._built_weights()
+        files.write_weights(path, *self._saved())
+
+    def load_weights(self, path: files.PathLike) -> None:
+        """Takes over the weights in a file: of its only depthwise layer or of the one that has this
+        layer's name.
+
+        The file may be any that `dwconv.load_layers` reads, weights alone included, and any
+        .safetensors or .npz file with `kernel` (kh, kw, C, M) and, with use_bias, `bias` (C*M,). A
+        layer that is not built is built for the channels in the file. Raises FormatError, which
+        names the file, for one that is damaged, has no such layer or weights of other shapes or
+        dtypes; ValueError for an unknown suffix; OSError. Then nothing has changed.
+        """
+        found = files.depthwise_weights(path, self.name)
+        with files.naming(path):
+            self._take(found)
+
+    def _take(self, found: Mapping[str, Array]) -> None:
+        """Puts weights from a file in the place of the layer's, or builds it with them."""
+        names = ["kernel", "bias"][: 1 + self.use_bias]
+        if sorted(found) != sorted(names):
+            raise FormatError(f"{self.name}: expected {names}; received {sorted(found)}")
+        for name, array in found.items():
+            if array.dtype != self.variable_dtype:
+                raise FormatError(
+                    f"{self.name}: {name}: expected dtype {self.variable_dtype}; "
+                    f"received {array.dtype}"
+                )
+        values = [found[name] for name in names]
+        try:
+            if self.built:
+                self.set_weights(values)
+                return
+            old, shape = self._initial, self._declared_shape
+            if shape is None:
+                sizes: list[int | None] = [None] * 4
+                sizes[inputs.channel_axis(self.data_format)] = found["kernel"].shape[2:3][0]
+                shape = tuple(sizes)
+            try:
+                self._start_with(values)
+                self.build(shape)
+            finally:
+                self._initial = None if self.built else old
+        except (ValueError, TypeError, LookupError) as error:
+            raise FormatError(str(error)) from error
 
     def __repr__(self) -> str:
         parts = [

@@ -6,13 +6,13 @@ A whole shape is (N, H, W, C), or (N, C, H, W) for channels_first layers; None w
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import configs, inputs, naming, policy, table
+from . import configs, files, inputs, naming, policy, table
 from .base import read_bool
 from .inputs import SymbolicTensor, WholeShape
 from .layer import DepthwiseConv2D
@@ -49,6 +49,31 @@ class Sequential:
         if trainable is not None:
             self.trainable = trainable
         self.name = naming.given_or_unique(name, type(self).__name__)
+
+    @classmethod
+    def _of(
+        cls: type[S],
+        name: str | None,
+        layers: Iterable[Any],
+        start: SymbolicTensor | None,
+        shape: Sequence[Any] | None,
+    ) -> S:
+        """A model out of a file: its layers as they are, built or not, for an input of the whole
+        shape `shape`. ValueError for a shape that they cannot take.
+        """
+        model = cls(name=name)
+        model._layers = list(layers)
+        model._input = start
+        if shape is None:
+            shape = (
+                start.shape
+                if start
+                else getattr(next(iter(model._layers), None), "input_shape", None)
+            )
+        if shape is not None:
+            model.compute_output_shape(shape)
+            model._build_shape = inputs.read_shape("input_shape", shape)
+        return model
 
     # ---- layers ----------------------------------------------------------------------------------
 
@@ -315,6 +340,31 @@ class Sequential:
         if shape is not None and model._layers:
             model.build(shape)
         return model
+
+    # ---- files -----------------------------------------------------------------------------------
+
+    def save(self, path: files.PathLike) -> None:
+        """Writes config and weights to a file, as `DepthwiseConv2D.save` does; `dwconv.load` reads
+        it.
+
+        Only `DepthwiseConv2D` and `Sequential` have weights in a file: ValueError for others with
+        weights, besides what that raises.
+        """
+        item: dict[str, Any] = {"class_name": "Sequential", "config": self.get_config()}
+        if self._build_shape is not None and self.built:
+            item["build_config"] = {"input_shape": self._build_shape}
+        files.write(path, item, dict(self._saved_arrays("")))
+
+    def _saved_arrays(self, prefix: str) -> Iterator[tuple[str, Array]]:
+        for layer in self._layers:
+            path = f"{prefix}{_name(layer)}/"
+            if isinstance(layer, Sequential):
+                yield from layer._saved_arrays(path)
+            elif isinstance(layer, DepthwiseConv2D):
+                for name, array in layer._saved()[1].items():
+                    yield path + name, array
+            elif _call(layer, "get_weights", []):
+                raise ValueError(f"expected layers of dwconv; received {layer!r}, with weights")
 
     # ---- showing, copying ------------------------------------------------------------------------
 

@@ -79,8 +79,10 @@ def read_list(argument: str, weights: Any, use_bias: bool) -> list[Any]:
     return list(weights)
 
 
-def read_copy(argument: str, values: Any, shape: tuple[int | None, ...], dtype: DType) -> Array:
-    """A C-contiguous copy of `values`, cast to `dtype`.
+def read_copy(
+    argument: str, values: Any, shape: tuple[int | None, ...], dtype: DType, copy: bool = True
+) -> Array:
+    """A C-contiguous copy of `values`, cast to `dtype`; without `copy` a view if that is enough.
 
     ValueError, which names the argument, unless its shape is `shape` (None: any size); TypeError
     unless it holds real numbers.
@@ -96,4 +98,6 @@ def read_copy(argument: str, values: Any, shape: tuple[int | None, ...], dtype: 
     # Values beyond the dtype's range become infinite, which is what casting means and no reason to
     # warn.
     with np.errstate(over="ignore"):
-        return np.array(array, dtype, order="C", subok=False)
+        if copy:
+            return np.array(array, dtype, order="C", subok=False)
+        return np.require(array, dtype, ["C", "A"]).view(np.ndarray)

@@ -1,17 +1,24 @@
-"""File formats, one module each: bytes <-> (document, arrays).
+"""File formats: bytes <-> what a layer or a model is, and its weights.
 
-A document is a dict that JSON can hold: what the layer is. The arrays are its weights, by name. A
-module has
+A document is a dict that JSON can hold, an item of a model's config as Keras writes it: class_name,
+config, and what else the format needs. Weights are arrays by name: `kernel` and `bias` of a layer
+alone, `outer/inner/kernel` of one in models. A module of a format that is written has
 
-    dump(document, arrays) -> bytes     ValueError for what the format cannot hold
-    load(file) -> (document, arrays)    FormatError, which does not name the file: the caller knows
-    it
+    dump(document, arrays) -> bytes     ValueError for what the format cannot hold, ImportError
+                                        without the extra that it needs
 
-and knows nothing of layers. `dwconv.files` has the list.
+and one of a format that is read
+
+    load(file) -> Contents              FormatError, which does not name the file: the caller
+                                        knows it
+
+None knows layers. `dwconv.files` has the list. Nothing in a file is ever executed or imported, and
+sizes are checked against the file before anything is allocated.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from numpy.typing import NDArray
@@ -26,9 +33,74 @@ class FormatError(ValueError):
     """
 
 
-class Format(Protocol):
-    """What a module of this package offers."""
+@dataclass(frozen=True, eq=False)
+class Where:
+    """Where a layer is in a model; equal to itself alone."""
+
+    #: The names of the models around it, but for the outermost, and its own; () for a layer alone.
+    names: tuple[str, ...]
+    #: For the same: class in snake_case, and how many of that class come before it in the model
+    #: around it.
+    counts: tuple[tuple[str, int], ...]
+
+
+class Weights(Protocol):
+    """The weights in a file."""
+
+    def of(self, place: Where) -> Arrays | None:
+        """{'kernel': ..., 'bias': ...} of the layer at a place; None if it has none.
+
+        FormatError if the file should have them but has not.
+        """
+        ...
+
+    def unnamed(self) -> dict[str, Arrays]:
+        """The weights of depthwise layers that are found without a document, by what they are
+        called.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds."""
+
+    #: For people: what wrote it and how.
+    kind: str
+    #: 1, 2 or 3: whose meaning names have (hard_sigmoid). None: what the document itself says.
+    generation: int | None
+    #: None if the file has weights alone.
+    document: Document | None
+    weights: Weights
+    #: Whether it is from this package, and so has exactly what its document says.
+    own: bool = False
+
+
+class Writer(Protocol):
+    """What a module of a format that is written offers."""
 
     def dump(self, document: Document, arrays: Arrays) -> bytes: ...
 
-    def load(self, file: BinaryIO) -> tuple[Document, Arrays]: ...
+
+class Reader(Protocol):
+    """What a module of a format that is read offers."""
+
+    def load(self, file: BinaryIO) -> Contents: ...
+
+
+class NoWeights:
+    """The weights in a file that has none."""
+
+    def of(self, place: Where) -> Arrays | None:
+        return None
+
+    def unnamed(self) -> dict[str, Arrays]:
+        return {}
+
+
+def short(value: Any) -> str:
+    """A repr for a message; what a file holds can be long."""
+    if isinstance(value, (str, bytes)) and len(value) > 200:
+        value = value[:200]
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

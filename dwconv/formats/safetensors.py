@@ -7,24 +7,17 @@ the library takes the last of two tensors of one name and hands out no metadata 
 
 from __future__ import annotations
 
-import json
+import math
 import os
-from collections import Counter
 from typing import Any, BinaryIO
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from .._version import __version__
-from . import Arrays, Document, FormatError
-
-FORMAT = "dwconv"
-VERSION = 1
-
-#: Bytes of header that are read. Enough for the config of any layer with room for an initializer
-# that is an  array, little enough that a hostile header cannot fill the memory.
-MAX_HEADER = 4 << 20
+from . import Arrays, Contents, Document, FormatError, native, short
+from .bounded import parse_object
+from .native import MAX_HEADER
 
 _LENGTH_BYTES = 8
 _DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4"}
@@ -34,29 +27,14 @@ def dump(document: Document, arrays: Arrays) -> bytes:
     """The bytes of a file. ValueError for a document that JSON cannot hold or that is larger than
     MAX_HEADER.
     """
-    try:
-        text = json.dumps(document)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise ValueError(f"expected a config that JSON can hold; {error}") from error
-    metadata = {
-        "format": FORMAT,
-        "format_version": str(VERSION),
-        "writer": f"dwconv {__version__}",
-        "layer": text,
-    }
-    content = safetensors.numpy.save(arrays, metadata)
-    length = int.from_bytes(content[:_LENGTH_BYTES], "little")
-    if length > MAX_HEADER:
-        raise ValueError(
-            f"expected a config of at most {MAX_HEADER} bytes as JSON; received {length}. "
-            "An initializer that is a large array is part of the config."
-        )
+    content = safetensors.numpy.save(arrays, native.metadata(document))
+    native.check_length(int.from_bytes(content[:_LENGTH_BYTES], "little"))
     return content
 
 
-def load(file: BinaryIO) -> tuple[Document, Arrays]:
-    """(document, arrays) of a file, read from one open handle, so that a file replaced meanwhile
-    cannot mix in.
+def load(file: BinaryIO, mmap: bool = False) -> Contents:
+    """What a file holds, read from one open handle, so that a file replaced meanwhile cannot mix
+    in. With `mmap` the arrays are views of the file, which must not shrink while they live.
 
     FormatError for anything that is not a whole file of this format and of a version known here.
     """
@@ -75,79 +53,29 @@ def load(file: BinaryIO) -> tuple[Document, Arrays]:
             f"no file of dwconv: expected a header of at most {MAX_HEADER} bytes; received {length}"
         )
     raw = file.read(length)
-    header = _json(raw, "the header")
-    document = _document(header.get("__metadata__"))
-    expected = _LENGTH_BYTES + length + _data_bytes(header)
+    header = parse_object(raw, "the header")
+    document = native.document(header.pop("__metadata__", None))
+    start = _LENGTH_BYTES + length
+    expected = start + _data_bytes(header)
     if size != expected:
         what = "truncated" if size < expected else "data after the end"
         raise FormatError(f"{what}: expected {expected} bytes in all; received {size}")
-    return document, _arrays(prefix + raw + file.read())
-
-
-def _json(raw: bytes | str, what: str) -> dict[str, Any]:
-    """The JSON object in `raw`; FormatError for anything else, and for a key that comes twice."""
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        result = dict(pairs)
-        if len(result) < len(pairs):
-            twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
-            raise FormatError(f"{what}: expected each key once; received {_short(twice)} twice")
-        return result
-
-    try:
-        value = json.loads(raw, object_pairs_hook=unique)
-    except FormatError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"{what}: expected JSON; {error}") from error
-    if not isinstance(value, dict):
-        raise FormatError(f"{what}: expected a JSON object; received {type(value).__name__}")
-    return value
-
-
-def _document(metadata: Any) -> Document:
-    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
-        found = metadata.get("format") if isinstance(metadata, dict) else None
-        raise FormatError(
-            f"a safetensors file, but not from dwconv: expected the metadata 'format': '{FORMAT}'; "
-            f"received {_short(found)}"
-        )
-    version = metadata.get("format_version")
-    if not isinstance(version, str) or not version.isascii() or not version.isdigit():
-        raise FormatError(f"format_version: expected digits; received {_short(version)}")
-    if len(version) > 9 or int(version) > VERSION:
-        raise FormatError(
-            f"newer than dwconv {__version__}: expected format version {VERSION} at most; received "
-            f"{_short(version)}, written by {_short(metadata.get('writer'))}"
-        )
-    if int(version) < 1:
-        raise FormatError(f"format_version: expected 1 or more; received {_short(version)}")
-    text = metadata.get("layer")
-    if not isinstance(text, str):
-        raise FormatError(f"layer: expected JSON in a string; received {_short(text)}")
-    return _json(text, "layer")
+    arrays = _mapped(header, file, start) if mmap else _arrays(prefix + raw + file.read())
+    return native.contents("a safetensors file", document, arrays)
 
 
 def _data_bytes(header: dict[str, Any]) -> int:
     """Bytes after the header, by the tensors' offsets, which the library checks in detail."""
     end = 0
     for name, tensor in header.items():
-        if name == "__metadata__":
-            continue
         offsets = tensor.get("data_offsets") if isinstance(tensor, dict) else None
         stop = offsets[1] if isinstance(offsets, list) and len(offsets) == 2 else None
         if type(stop) is not int or not 0 <= stop < 2**63:
             raise FormatError(
-                f"tensor {_short(name)}: expected two data_offsets; received {_short(offsets)}"
+                f"tensor {short(name)}: expected two data_offsets; received {short(offsets)}"
             )
         end = max(end, stop)
     return end
-
-
-def _short(value: Any) -> str:
-    """A repr for a message; what a file holds can be long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _arrays(content: bytes) -> Arrays:
@@ -157,12 +85,43 @@ def _arrays(content: bytes) -> Arrays:
         raise FormatError(f"damaged: {error}") from error
     arrays: Arrays = {}
     for name, tensor in tensors:
-        dtype = tensor["dtype"]
-        if dtype not in _DTYPES:
-            known = ", ".join(_DTYPES)
-            raise FormatError(
-                f"tensor {_short(name)}: expected a dtype of {known}; received {dtype}"
-            )
-        array = np.frombuffer(tensor["data"], _DTYPES[dtype]).reshape(tensor["shape"])
+        dtype = _dtype(name, tensor["dtype"])
+        array = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
         arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
+    return arrays
+
+
+def _dtype(name: str, dtype: Any) -> str:
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        known = ", ".join(_DTYPES)
+        raise FormatError(
+            f"tensor {short(name)}: expected a dtype of {known}; received {short(dtype)}"
+        )
+    return _DTYPES[dtype]
+
+
+def _mapped(header: dict[str, Any], file: BinaryIO, start: int) -> Arrays:
+    """Views of the file. The library, which takes bytes only, does not see it, so that what it
+    would check is checked here: the tensors lie one after the other and have the size of their
+    shape.
+    """
+    arrays: Arrays = {}
+    end = 0
+    for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"][1]):
+        begin, stop = tensor["data_offsets"]
+        shape, dtype = tensor.get("shape"), np.dtype(_dtype(name, tensor.get("dtype")))
+        sized = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
+        if not sized or type(begin) is not int or begin != end:
+            raise FormatError(f"damaged: tensor {short(name)}: received {short(tensor)}")
+        if len(shape) > 32 or math.prod(n or 1 for n in shape) >= 2**59:
+            raise FormatError(f"damaged: tensor {short(name)}: received shape {short(shape)}")
+        if math.prod(shape) * dtype.itemsize != stop - begin:
+            raise FormatError(f"damaged: tensor {short(name)}: expected bytes for {short(shape)}")
+        end = stop
+        if stop == begin or not dtype.isnative:
+            file.seek(start + begin)
+            array = np.frombuffer(file.read(stop - begin), dtype).reshape(shape)
+            arrays[name] = array.astype(dtype.newbyteorder("="), copy=False)
+        else:
+            arrays[name] = np.memmap(file, dtype, "r", start + begin, tuple(shape))
     return arrays

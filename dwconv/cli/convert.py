@@ -1,0 +1,44 @@
+"""`dwconv convert`: from any file that is read to any format that is written."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .. import FormatError, load, load_layers
+from . import CommandError, reading
+
+
+def run(source: Path, target: Path, config: Path | None, layer: str | None) -> int:
+    """Writes `target` and says what it holds; 0."""
+    with reading(source):
+        layers = load_layers(source, config)
+        thing, what = _chosen(source, layers, config, layer)
+    with reading(target):
+        thing.save(target)
+    print(f"read     {source}: {layers.kind}")
+    print(f"written  {target}: {what}, {target.stat().st_size:,} bytes")
+    others = [
+        *([] if layer is None else [path for path in layers if path != layer]),
+        *layers.skipped,
+    ]
+    if others:
+        print(f"left out {len(others)}: {', '.join(others)}")
+    return 0
+
+
+def _chosen(source: Path, layers: Any, config: Path | None, layer: str | None) -> tuple[Any, str]:
+    """The layer or model to write, and what to call it."""
+    names = ", ".join(layers)
+    if layer is not None:
+        if layer not in layers:
+            raise CommandError(f"--layer: expected one of {names}; received {layer}", 2)
+        return layers[layer], f"layer {layer}"
+    if config is None and not layers.skipped:
+        with suppress(FormatError):  # a model that is no Sequential
+            return load(source), f"all of it, {names}"
+    if len(layers) != 1:
+        raise CommandError(f"{source}: expected --layer with one of: {names or 'none'}", 2)
+    ((path, only),) = layers.items()
+    return only, f"layer {path}"

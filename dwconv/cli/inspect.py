@@ -1,0 +1,64 @@
+"""`dwconv inspect`: what a model file holds, and what of it would be skipped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from .. import DepthwiseConv2D, files, load_layers, table
+from ..saving import Layers
+from . import reading
+
+
+def run(path: Path, config: Path | None) -> int:
+    """Prints it; 0."""
+    with reading(path):
+        layers = None if config is None and _is_weights_alone(path) else load_layers(path, config)
+        kind, rows = _unnamed(path) if layers is None else (layers.kind, _rows(layers))
+        size = path.stat().st_size
+    print(f"file     {path}, {size:,} bytes")
+    print(f"kind     {kind}")
+    if layers is None:
+        print("config   none: --config, or a .json file beside it, says what the layers are")
+    print("\n".join(table.render(_HEADERS if layers is not None else _FEWER, rows)))
+    if layers is not None and layers.skipped:
+        skipped = ", ".join(f"{name} ({kind})" for name, kind in layers.skipped.items())
+        print(f"skipped  {len(layers.skipped)}: {skipped}")
+    return 0
+
+
+_HEADERS = ("Depthwise layer", "Kernel (kh, kw, C, M)", "Bias", "Dtype", "Trainable", "Param #")
+_FEWER = ("Depthwise layer", "Kernel (kh, kw, C, M)", "Bias", "Dtype", "Param #")
+
+
+def _rows(layers: Layers) -> list[tuple[str, ...]]:
+    return [(path, *_row(layer)) for path, layer in layers.items()]
+
+
+def _row(layer: DepthwiseConv2D) -> tuple[str, ...]:
+    facts = (_yes(layer.use_bias), layer.dtype_policy.name, _yes(layer.trainable))
+    if layer.kernel is None:
+        sizes = (*layer.kernel_size, "?", layer.depth_multiplier)
+        return f"({', '.join(map(str, sizes))})", *facts, "0 (unbuilt)"
+    return str(layer.kernel.shape), *facts, f"{layer.count_params():,}"
+
+
+def _yes(flag: bool) -> str:
+    return "yes" if flag else "no"
+
+
+def _is_weights_alone(path: Path) -> bool:
+    """Whether nobody says what the layers are."""
+    with files.reading(path) as contents:
+        return contents.document is None and not files.architecture_beside(path)
+
+
+def _unnamed(path: Path) -> tuple[str, list[tuple[str, ...]]]:
+    rows: list[tuple[str, ...]] = []
+    with files.reading(path) as contents:
+        for name, arrays in contents.weights.unnamed().items():
+            kernel: Any = arrays["kernel"]
+            total = sum(array.size for array in arrays.values())
+            bias = _yes("bias" in arrays)
+            rows.append((name, str(kernel.shape), bias, str(kernel.dtype), f"{total:,}"))
+        return contents.kind, rows

@@ -1,0 +1,134 @@
+"""The architecture alone, as `to_json` of any Keras writes it. What is written here is what Keras 3
+writes, with what only dwconv needs under a key `dwconv`, which Keras ignores: from that a layer,
+which Keras can hold in a model only, comes back as a layer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, BinaryIO
+
+from .._version import __version__
+from . import Arrays, Contents, Document, FormatError, NoWeights, Weights, places, short
+from .bounded import MAX_JSON, parse_json, too_much
+from .keras_weights import generation
+
+OWN_KEY = "dwconv"
+
+
+def dump(document: Document, arrays: Arrays) -> bytes:
+    """The bytes of a file; the arrays are left out. ValueError for a document that JSON cannot
+    hold.
+    """
+    try:
+        text = json.dumps(to_keras(document))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"expected a config that JSON can hold; {error}") from error
+    excess = too_much(text)
+    if excess:
+        raise ValueError(f"{excess}. An initializer that is a large array is part of the config.")
+    return text.encode("ascii")
+
+
+def load(file: BinaryIO) -> Contents:
+    """What a file holds."""
+    content = file.read(MAX_JSON + 1)
+    value = parse_json(content, "the architecture")
+    version = value.get("keras_version") if isinstance(value, dict) else None
+    version = version if isinstance(version, str) else None
+    by = f" of Keras {short(version)[1:-1]}" if version else ""
+    return contents(f"JSON{by}, an architecture alone", value, generation(version), NoWeights())
+
+
+def contents(kind: str, value: Any, generation: int | None, weights: Weights) -> Contents:
+    """What a file with the architecture `value`, parsed JSON, holds."""
+    document = places.top(value)
+    own = document.get(OWN_KEY)
+    if not isinstance(own, dict):
+        return Contents(kind, generation, document, weights)
+    kind = f"{kind}, by dwconv"
+    layer = own.get("layer")
+    if layer is not None:
+        only = [item for item in places.items_of(document) or [] if _class(item) != "InputLayer"]
+        if len(only) != 1 or not isinstance(layer, dict):
+            raise FormatError(f"{OWN_KEY}: expected a model of one layer; received {short(only)}")
+        # As it was: alone, with its own input shapes instead of the model's.
+        alone = {**only[0], **{key: layer.get(key) for key in _ALONE}}
+        document = {**document, "config": {"name": "alone", "layers": [alone]}, OWN_KEY: own}
+    return Contents(kind, 3, document, weights)
+
+
+_ALONE = ("build_config", "batch_input_shape")
+
+
+def is_layer_alone(document: Document) -> bool:
+    """Whether a layer, not a model, was written."""
+    own = document.get(OWN_KEY)
+    return isinstance(own, dict) and own.get("layer") is not None
+
+
+def _class(item: Any) -> Any:
+    return item.get("class_name") if isinstance(item, dict) else None
+
+
+def to_keras(document: Document) -> Document:
+    """What every Keras 3 reads: a layer in a Sequential, dtypes by name."""
+    own: Document = {"version": __version__}
+    if places.items_of(document) is None:
+        own["layer"] = {key: document.get(key) for key in _ALONE}
+        document = _in_model(document)
+    whole: Document = {
+        "module": "keras",
+        "class_name": "Sequential",
+        "config": document["config"],
+        "registered_name": None,
+        "build_config": document.get("build_config"),
+        OWN_KEY: own,
+    }
+    if whole["build_config"] is None:
+        del whole["build_config"]
+    plain: Document = _plain(whole)
+    return plain
+
+
+def _in_model(layer: Document) -> Document:
+    """A model of one layer."""
+    item: Document = {
+        "module": "keras.layers",
+        "class_name": layer["class_name"],
+        "config": layer["config"],
+        "registered_name": None,
+    }
+    built = layer.get("build_config")
+    shape = built["input_shape"] if built else layer.get("batch_input_shape")
+    layers = [item]
+    config: Document = {"name": "sequential", "trainable": True, "dtype": "float32"}
+    if built:
+        item["build_config"] = built
+    if shape is not None:
+        dtype = _plain(layer["config"]["dtype"])
+        # Keras' inputs have the dtype that the layer computes in.
+        dtype = "float16" if dtype == "mixed_float16" else dtype
+        inputs = {"batch_shape": shape, "dtype": dtype, "sparse": False, "name": "input_layer"}
+        layers.insert(
+            0,
+            {
+                "module": "keras.layers",
+                "class_name": "InputLayer",
+                "config": inputs,
+                "registered_name": None,
+            },
+        )
+        config["build_input_shape"] = shape
+    config["layers"] = layers
+    return {"config": config, "build_config": {"input_shape": shape} if built else None}
+
+
+def _plain(value: Any) -> Any:
+    """The same with dtype policies as names, which all versions take; the dicts only some do."""
+    if isinstance(value, Mapping):
+        if value.get("class_name") == "DTypePolicy" and isinstance(value.get("config"), Mapping):
+            return value["config"]["name"]
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

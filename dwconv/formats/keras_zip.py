@@ -1,0 +1,79 @@
+"""`.keras`: a zip archive of config.json, metadata.json and model.weights.h5, as Keras 3 and
+TensorFlow's Keras from 2.12 on write it; and what else has that name, which TensorFlow 2.12 gives
+to HDF5.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from typing import BinaryIO
+
+from . import (
+    Arrays,
+    Contents,
+    Document,
+    FormatError,
+    hdf5,
+    keras_json,
+    keras_weights,
+    places,
+    short,
+)
+from .bounded import Archive, parse_json, parse_object
+
+#: The layout that is written; Keras 3.0 began it and every one since reads it.
+KERAS_VERSION = "3.0.0"
+
+CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+_MAX_METADATA = 1 << 16
+
+
+def dump(document: Document, arrays: Arrays) -> bytes:
+    """The bytes of a file. ValueError for a document that JSON cannot hold; ImportError without
+    h5py.
+    """
+    metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S")}
+    members = {
+        METADATA: json.dumps(metadata).encode("ascii"),
+        CONFIG: keras_json.dump(document, arrays),
+        WEIGHTS: dump_weights(document, arrays),
+    }
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return buffer.getvalue()
+
+
+def dump_weights(document: Document, arrays: Arrays) -> bytes:
+    """`.weights.h5` of the same model: the weights alone. ImportError without h5py."""
+    alone = places.items_of(document) is None
+    found = {}
+    for place in places.walk(keras_json.to_keras(document)):
+        owner = "" if alone else "".join(f"{name}/" for name in place.names)
+        own = {name: arrays[owner + name] for name in ("kernel", "bias") if owner + name in arrays}
+        if own:
+            found[place.counts] = own
+    return keras_weights.dump(found)
+
+
+def load(file: BinaryIO) -> Contents:
+    """What an archive holds."""
+    archive = Archive(file)
+    metadata = parse_object(archive.read(METADATA, _MAX_METADATA), METADATA)
+    version = metadata.get("keras_version")
+    version = version if isinstance(version, str) else None
+    generation = keras_weights.generation(version)
+    config = parse_json(archive.read(CONFIG), CONFIG)
+    by = short(version)[1:-1] if version else "?"
+    if WEIGHTS not in archive.names():
+        kinds = [name for name in archive.names() if name not in (CONFIG, METADATA)]
+        raise FormatError(f"expected the weights as {WEIGHTS}; received {short(kinds)}")
+    try:
+        weights = keras_weights.of_group(hdf5.File(io.BytesIO(archive.read(WEIGHTS))).root)
+    except FormatError as error:
+        raise FormatError(f"{WEIGHTS}: {error}") from error
+    return keras_json.contents(f"zip of Keras {by}, a whole model", config, generation, weights)

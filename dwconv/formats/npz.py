@@ -1,0 +1,93 @@
+"""NumPy's .npz with a document: the arrays by name, and as `__metadata__` what the native format
+has under that name, a JSON object, as bytes. Pickles are neither written nor read.
+
+The headers are read here: NumPy's own reader evaluates them as Python literals.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import re
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import Arrays, Contents, Document, FormatError, native, short
+from .bounded import Archive, parse_object
+
+METADATA = "__metadata__"
+
+_HEADER = re.compile(
+    rb"\{'descr': '([<>|=]?[a-zA-Z]\d{1,8})', 'fortran_order': (True|False), "
+    rb"'shape': \(((?:\d{1,18}(?:, ?)?){0,8})\), ?\} *\n"
+)
+_DTYPES = ("<f2", "<f4", "<f8", "<i4", ">f2", ">f4", ">f8", ">i4")
+
+
+def dump(document: Document, arrays: Arrays) -> bytes:
+    """The bytes of a file. ValueError for a document that JSON cannot hold or that is too large."""
+    text = json.dumps(native.metadata(document)).encode("ascii")
+    native.check_length(len(text))
+    if METADATA in arrays:
+        raise ValueError(f"expected another name than {METADATA!r} of a layer")
+    buffer = io.BytesIO()
+    members: dict[str, Any] = {**arrays, METADATA: np.array(text)}
+    np.savez(buffer, **members)
+    return buffer.getvalue()
+
+
+def load(file: BinaryIO) -> Contents:
+    """What a file holds. FormatError for anything but an archive of plain arrays."""
+    archive = Archive(file)
+    arrays: Arrays = {}
+    metadata: Any = None
+    total = 0
+    for member in archive.names():
+        name, dot, suffix = member.rpartition(".")
+        if (dot, suffix) != (".", "npy"):
+            raise FormatError(f"expected members that end in .npy; received {short(member)}")
+        data = archive.read(member, native.MAX_HEADER + 4096 if name == METADATA else None)
+        total += len(data)
+        if total > max(16 << 20, 8 * archive.size):
+            raise FormatError(f"expected less to unpack from {archive.size} bytes than {total}")
+        if name == METADATA:
+            metadata = parse_object(_bytes(data), METADATA)
+        else:
+            arrays[name] = _array(name, data)
+    return native.contents("an npz file", native.document(metadata), arrays)
+
+
+def _header(name: str, data: bytes) -> tuple[str, bool, tuple[int, ...], int]:
+    """(dtype, Fortran order, shape, where the data begin); numpy.lib.format describes it."""
+    if data[:6] != b"\x93NUMPY" or len(data) < 12:
+        raise FormatError(f"{name}: expected an array of NumPy; received {short(data[:6])}")
+    wide = data[6] != 1
+    start = 12 if wide else 10
+    end = start + int.from_bytes(data[8:start], "little")
+    match = _HEADER.fullmatch(data, start, end)
+    if match is None or end > len(data):
+        raise FormatError(f"{name}: expected a plain array; received {short(data[start:end])}")
+    sizes = tuple(int(size) for size in match[3].replace(b" ", b"").split(b",") if size)
+    return match[1].decode(), match[2] == b"True", sizes, end
+
+
+def _array(name: str, data: bytes) -> NDArray[Any]:
+    dtype, fortran, shape, start = _header(name, data)
+    if dtype not in _DTYPES:
+        raise FormatError(f"{name}: expected floats or int32; received {dtype!r}")
+    needed = math.prod(shape) * int(dtype[-1])
+    product = math.prod(size or 1 for size in shape)
+    if needed != len(data) - start or product >= 2**59:
+        raise FormatError(f"{name}: expected {needed} bytes of data; received {len(data) - start}")
+    array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _bytes(data: bytes) -> bytes:
+    dtype, _, shape, start = _header(METADATA, data)
+    if dtype[:2] != "|S" or shape != ():
+        raise FormatError(f"{METADATA}: expected bytes; received {dtype!r} of shape {shape}")
+    return data[start:].rstrip(b"\0")
