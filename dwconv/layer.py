@@ -7,8 +7,8 @@ height/width, OH/OW output height/width. Every pair is (height, width).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,13 +28,12 @@ from . import (
     regularizers,
     shapes,
 )
-from .base import WeightedLayer, read_bool
+from .base import read_bool
+from .configured import ConfiguredLayer
 from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
 
-L = TypeVar("L", bound="DepthwiseConv2D")
 
-
-class DepthwiseConv2D(WeightedLayer):
+class DepthwiseConv2D(ConfiguredLayer):
     """Depthwise convolution: each input channel with its own `depth_multiplier` kernels.
 
     Called with x (N, H, W, C), or (N, C, H, W) if channels_first, it returns an array (N, OH, OW,
@@ -65,16 +64,25 @@ class DepthwiseConv2D(WeightedLayer):
             The layer itself is still built at its first call; C must be the same then.
         batch_input_shape: input_shape with N; wins over input_shape and batch_size.
         batch_size: N, for input_shape.
-        dtype: of weights, computation and output: float32 (None), float64, float16 (computed in
-            float32, rounded once) or 'mixed_float16'; a name, a NumPy dtype or a config dict of a
-            Keras dtype policy.
+        dtype: of weights, computation and output: float32 (None), float64, int32 (exact, wrapping
+            as NumPy's; see below), float16 or bfloat16 (computed in float32, rounded once;
+            bfloat16 needs the package ml_dtypes), 'mixed_float16' or 'mixed_bfloat16'; a name, a
+            NumPy dtype or a config dict of a Keras dtype policy.
         name: without '/'; None: depthwise_conv2d, depthwise_conv2d_1, ...
         trainable: a bool; None is True.
         weights: [kernel] or [kernel, bias] to start with instead of the initializers; copied.
 
+    An int32 layer takes integer inputs of any width, cast as NumPy casts them, and refuses floats,
+    whose fractions a cast would drop. Its weights must be whole numbers in range: give `weights` or
+    initializers that yield such (zeros, ones, constant); the default kernel initializer,
+    glorot_uniform, does not, which is an error when the layer is built. Of the built-in activations
+    those apply that are exact on integers: linear, relu (also with a whole slope, bound or
+    threshold) and relu6. A function of the user's must return integers. (Keras on TensorFlow
+    constructs such a layer, but has no int32 convolution to call.)
+
     Raises:
         ValueError: an argument that is none, `strides` together with `dilation_rate`.
-        TypeError: an unknown keyword.
+        TypeError: an unknown keyword, an activation that an int32 layer cannot have.
     """
 
     def __init__(
@@ -120,6 +128,7 @@ class DepthwiseConv2D(WeightedLayer):
         if data_format is None:
             data_format = config.image_data_format()
         self.data_format = shapes.normalize_data_format(data_format)
+        self.dtype_policy = policy.read(dtype)
         self.activation = activation
         self.use_bias = read_bool("use_bias", use_bias)
         self.depthwise_initializer = initializers.get(
@@ -133,7 +142,6 @@ class DepthwiseConv2D(WeightedLayer):
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.depthwise_constraint = constraints.get(depthwise_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self.dtype_policy = policy.read(dtype)
         self.trainable = True if trainable is None else trainable
         self._declared_shape = inputs.declared_shape(input_shape, batch_input_shape, batch_size)
         self._build_shape: inputs.WholeShape | None = None
@@ -153,11 +161,13 @@ class DepthwiseConv2D(WeightedLayer):
         needed.
 
         x may be anything that NumPy makes an array of real numbers of; what has another dtype than
-        the layer is cast to it, integers included. Returns a new C-contiguous array of the layer's
-        compute dtype; N may be 0. For a `SymbolicTensor` it returns the one of the output.
+        the layer is cast to it, integers included, but no floats to an int32 layer. Returns a new
+        C-contiguous array of the layer's compute dtype; N may be 0. For a `SymbolicTensor` it
+        returns the one of the output.
 
         Raises ValueError for another rank, other channels than at build, or an output that would be
-        empty; TypeError for what is not real numbers; MemoryError.
+        empty; TypeError for what is not real numbers, or not integers if the layer is int32;
+        MemoryError.
         """
         if isinstance(x, inputs.SymbolicTensor):
             shape = self.compute_output_shape(x.shape)
@@ -190,8 +200,8 @@ class DepthwiseConv2D(WeightedLayer):
         """What `__call__` does where casts, layouts or an activation come between it and the
         core.
         """
-        dtypes.check_numeric(x.dtype, "x")
-        # Values beyond the dtype's range become infinite; that is what casting means, no reason to
+        dtypes.check_castable(x.dtype, self.compute_dtype, "x")
+        # Values beyond a float's range become infinite; that is what casting means, no reason to
         # warn.
         with np.errstate(over="ignore"):
             x = x.astype(self.compute_dtype, copy=False)
@@ -202,7 +212,7 @@ class DepthwiseConv2D(WeightedLayer):
 
     @property
     def _wide(self) -> dtypes.DType:
-        """What the core computes in: float32 for float16."""
+        """What the core computes in: float32 for float16 and bfloat16."""
         return dtypes.compute_dtype(self.compute_dtype)
 
     @property
@@ -215,6 +225,8 @@ class DepthwiseConv2D(WeightedLayer):
     @activation.setter
     def activation(self, value: Any) -> None:
         activation = activations.get(value)
+        if dtypes.is_integer(self.compute_dtype) and isinstance(activation, activations.Activation):
+            activation(np.zeros(2, self.compute_dtype))  # raises what the first call would
         self._fused, self._finish = ops.split_activation(activation)
         self._activation = activation
         if self._weights is not None:  # its plans have the old one in them
@@ -228,7 +240,7 @@ class DepthwiseConv2D(WeightedLayer):
     def _built_for(self, x: Array) -> Weights:
         # The errors come before weights are made.
         self.compute_output_shape(x.shape)
-        dtypes.check_numeric(x.dtype, "x")
+        dtypes.check_castable(x.dtype, self.compute_dtype, "x")
         self.build(x.shape)
         assert self._weights is not None
         return self._weights
@@ -340,8 +352,12 @@ class DepthwiseConv2D(WeightedLayer):
         )
 
     def _initialized(self, argument: str, shape: Shape) -> Array:
-        values = getattr(self, argument)(shape, dtype=self.variable_dtype)
-        return read_copy(f"{self.name}: {argument}", values, shape, self.variable_dtype)
+        name, dtype = f"{self.name}: {argument}", self.variable_dtype
+        try:
+            values = getattr(self, argument)(shape, dtype=dtype)
+        except ValueError as error:  # such as of a random one that is to yield integers
+            raise ValueError(f"{name}: {error}") from error
+        return read_copy(name, values, shape, dtype)
 
     def _start_with(self, weights: Any) -> None:
         """Keeps [kernel] or [kernel, bias] for build, checked as far as it can be without an
@@ -355,65 +371,7 @@ class DepthwiseConv2D(WeightedLayer):
             kernel, *(read_copy(NAMES[1], array, (outputs,), self.variable_dtype) for array in bias)
         )
 
-    # ---- config, files ---------------------------------------------------------------------------
-
-    def get_config(self) -> dict[str, Any]:
-        """What Keras 3 gives for the same layer: `keras.layers.DepthwiseConv2D.from_config` takes
-        it.
-
-        So neither weights nor input shapes are part of it. ValueError for a function that has no
-        name (a lambda).
-        """
-        return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": self.dtype_policy.get_config(),
-            "depth_multiplier": self.depth_multiplier,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "data_format": self.data_format,
-            "dilation_rate": self.dilation_rate,
-            "activation": activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "depthwise_initializer": initializers.serialize(self.depthwise_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "depthwise_regularizer": regularizers.serialize(self.depthwise_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
-            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
-            "depthwise_constraint": constraints.serialize(self.depthwise_constraint),
-            "bias_constraint": constraints.serialize(self.bias_constraint),
-        }
-
-    @classmethod
-    def from_config(cls: type[L], config: Mapping[str, Any], generation: int | None = None) -> L:
-        """A layer from `get_config()`, of this package, any generation of Keras, tf.keras or R.
-
-        Args:
-            config: the inner dict, with the constructor's arguments. `groups` may be 1; None stands
-                for a default, a list of one element for that.
-            generation: 1, 2 or 3, which Keras wrote it, for names that changed their meaning
-                (hard_sigmoid); None: 2 for what Keras 3 never writes (`groups`,
-                `batch_input_shape`, nested dicts without module), else 3.
-
-        Raises TypeError for a name that no layer has, ValueError for values.
-        """
-        known = {*ARGUMENTS, *inspect.signature(cls).parameters}
-        arguments = configs.layer_arguments(config, known - {"weights", "unknown"})
-        if "activation" in arguments:
-            arguments["activation"] = activations.get(
-                arguments["activation"],
-                generation=configs.generation(config) if generation is None else generation,
-            )
-        return cls(**arguments)
-
-    def same_config(self, other: object) -> bool:
-        """Whether `other` is a layer of the same class and config; names, weights and input shapes
-        do not count.
-        """
-        if type(other) is not type(self):
-            return False
-        return {**self.get_config(), "name": None} == {**other.get_config(), "name": None}
+    # ---- files -----------------------------------------------------------------------------------
 
     def save(self, path: files.PathLike) -> None:
         """Writes config and weights to a file, in one step, replacing one that is there; see
@@ -438,27 +396,6 @@ class DepthwiseConv2D(WeightedLayer):
         names = ("kernel", "bias")
         files.write(path, document, dict(zip(names, self.weights, strict=False)))
 
-    def __repr__(self) -> str:
-        parts = [
-            f"{key}={value!r}"
-            for key, value in (
-                ("name", self.name),
-                ("kernel_size", self.kernel_size),
-                ("strides", self.strides),
-                ("padding", self.padding),
-                ("depth_multiplier", self.depth_multiplier),
-                ("data_format", self.data_format),
-                ("dilation_rate", self.dilation_rate),
-                ("activation", getattr(self.activation, "name", self.activation)),
-                ("use_bias", self.use_bias),
-                ("dtype", self.dtype_policy.name),
-                ("trainable", self.trainable),
-            )
-            if value != _DEFAULTS.get(key)
-        ]
-        state = f"built for {self._known_channels()} channels" if self.built else "not built"
-        return f"<{type(self).__name__} {', '.join(parts)}, {state}>"
-
 
 # What plans and weights depend on.
 _FIXED = frozenset(
@@ -476,16 +413,3 @@ _FIXED = frozenset(
 
 #: Names of the constructor's arguments, in order.
 ARGUMENTS: tuple[str, ...] = tuple(inspect.signature(DepthwiseConv2D).parameters)[:-1]
-
-# What a repr leaves out.
-_DEFAULTS = {
-    "strides": (1, 1),
-    "padding": "valid",
-    "depth_multiplier": 1,
-    "data_format": "channels_last",
-    "dilation_rate": (1, 1),
-    "activation": "linear",
-    "use_bias": True,
-    "dtype": "float32",
-    "trainable": True,
-}

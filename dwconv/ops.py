@@ -65,23 +65,24 @@ def depthwise_conv2d(
             channels_last.
         activation: None, a name of `dwconv.activations` ('linear', 'relu', 'relu6' are fused into
             the convolution), or a function of the whole output in its data_format, called once;
-            what it returns is cast to the result's dtype.
+            what it returns is cast to the result's dtype. To integers only those apply that are
+            exact on them: linear, relu and relu6 of the built-in ones.
         out: where to put the result: an array of exactly its shape and dtype, at any strides, that
-            shares no element with x, kernel or bias. Faster if C-contiguous, channels_last and not
-            float16. If an error is raised, nothing was written.
+            shares no element with x, kernel or bias. Faster if C-contiguous, channels_last and of
+            32 bits or more. If an error is raised, nothing was written.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
 
     Returns:
         `out`, or a new C-contiguous array: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first,
         the last size halved by glu.
-        Its dtype is the float dtype of x or kernel, the wider if both are floats (`dwconv.dtypes`
-        has the rule).
+        Its dtype is the float dtype of x or kernel, the wider if both are floats, and int32, which
+        wraps as NumPy's, if both are integers (`dwconv.dtypes` has the rule).
 
     Raises:
         ValueError: a shape, size or name that does not fit, an output that would be empty, an `out`
             of another shape, read-only or overlapping.
-        TypeError: dtypes that are not real numbers or that give no float; an `out` of another
-            dtype.
+        TypeError: dtypes that are not real numbers; integers that int32 cannot hold, floats for the
+            bias or activation of an int32 result; an `out` of another dtype.
         MemoryError: sizes that cannot be allocated.
     """
     layout = shapes.normalize_data_format(data_format)
@@ -90,7 +91,7 @@ def depthwise_conv2d(
     dtype = dtypes.result_dtype(x.dtype, kernel.dtype)
     if bias is not None:
         bias = np.asarray(bias)
-        dtypes.check_numeric(bias.dtype, "bias")
+        dtypes.check_castable(bias.dtype, dtype, "bias")
     shape = nhwc_shape(x, layout)
     compute = dtypes.compute_dtype(dtype)
     made = plan(

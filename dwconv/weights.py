@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .dtypes import DType, check_numeric
+from .dtypes import DType, check_numeric, is_integer
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -82,8 +82,9 @@ def read_list(argument: str, weights: Any, use_bias: bool) -> list[Any]:
 def read_copy(argument: str, values: Any, shape: tuple[int | None, ...], dtype: DType) -> Array:
     """A C-contiguous copy of `values`, cast to `dtype`.
 
-    ValueError, which names the argument, unless its shape is `shape` (None: any size); TypeError
-    unless it holds real numbers.
+    ValueError, which names the argument, unless its shape is `shape` (None: any size) and, for an
+    integer dtype, its values are whole and in range, floats included; TypeError unless it holds
+    real numbers.
     """
     array = np.asarray(values)
     check_numeric(array.dtype, argument)
@@ -93,7 +94,24 @@ def read_copy(argument: str, values: Any, shape: tuple[int | None, ...], dtype: 
     if not fits:
         sizes = str(shape).replace("None", "any")
         raise ValueError(f"{argument}: expected shape {sizes}; received {array.shape}")
-    # Values beyond the dtype's range become infinite, which is what casting means and no reason to
+    if is_integer(dtype):
+        _check_whole(argument, array, dtype)
+    # Values beyond a float's range become infinite, which is what casting means and no reason to
     # warn.
     with np.errstate(over="ignore"):
         return np.array(array, dtype, order="C", subok=False)
+
+
+def _check_whole(argument: str, array: Array, dtype: DType) -> None:
+    """ValueError unless all values are integers that `dtype` holds, so that no weight changes."""
+    limits = np.iinfo(dtype)
+    # In float64 all of them are compared exactly, as int32's limits are.
+    values = array if is_integer(array.dtype) else array.astype(np.float64)
+    wrong = ~((values >= limits.min) & (values <= limits.max))
+    if not is_integer(array.dtype):
+        wrong |= values != np.trunc(values)
+    if wrong.any():
+        raise ValueError(
+            f"{argument}: expected whole values in the range of {dtype}; "
+            f"received {array[wrong].flat[0]!r}"
+        )
