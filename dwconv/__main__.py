@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, isa
+from . import __version__, config, isa
 from .cli import CommandError
 
 
@@ -62,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
 def _run(chosen: argparse.Namespace) -> int:
     try:
         isa.default()
-    except ValueError as error:  # DWCONV_ISA
+        config.memory_limit()
+    except ValueError as error:  # a variable of the environment
         raise CommandError(str(error), exit_status=2) from error
     # Imported here: `info` needs no convolution, and only `demo` needs the extra of that name.
     if chosen.command == "info":

@@ -29,11 +29,15 @@ class ConfiguredLayer(WeightedLayer):
     dilation_rate: tuple[int, int]
     depthwise_initializer: Any
     bias_initializer: Any
-    activity_regularizer: Any
 
     @property
     def activation(self) -> Any:
         """The function that the output goes through."""
+        raise NotImplementedError
+
+    @property
+    def activity_regularizer(self) -> Any:
+        """The penalty on the output."""
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:

@@ -41,6 +41,14 @@ class DepthwiseConv2D(ConfiguredLayer):
     bias[c*M + m], through the activation. `dwconv.depthwise_conv2d` has the formula. The weights
     are made at the first call or by `build`. Calls from many threads at once are fine.
 
+    x may be anything that NumPy makes an array of real numbers of; what has another dtype than the
+    layer is cast to it, integers included, but no floats to an int32 layer. The output is a new
+    C-contiguous array of the layer's compute dtype, whose memory is recycled when it and all views
+    of it are gone (`dwconv.config`); N may be 0. For a `SymbolicTensor` it is one, too. A call
+    raises ValueError for another rank, other channels than at build, or an output that would be
+    empty; TypeError for what is not real numbers, or not integers if the layer is int32;
+    MemoryError.
+
     Args:
         kernel_size: an int or two, (kh, kw). Here and below whole floats, such as R's 3.0, are
             ints.
@@ -139,7 +147,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         )
         self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self.activity_regularizer = activity_regularizer
         self.depthwise_constraint = constraints.get(depthwise_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
         self.trainable = True if trainable is None else trainable
@@ -148,26 +156,14 @@ class DepthwiseConv2D(ConfiguredLayer):
         self._initial: Weights | None = None
         if weights is not None:
             self._start_with(weights)
-        # Whether the core takes the layer's inputs and gives its outputs as they are, but for a
-        # separate activation.
-        self._plain = self.data_format == "channels_last" and self.compute_dtype == self._wide
         # Last: a layer that could not be made uses up no name.
         self.name = naming.given_or_unique(name, type(self).__name__)
 
     # ---- calling ---------------------------------------------------------------------------------
 
-    def __call__(self, x: Any) -> Any:
-        """The output for x (N, H, W, C), or (N, C, H, W) if channels_first; builds the layer if
-        needed.
-
-        x may be anything that NumPy makes an array of real numbers of; what has another dtype than
-        the layer is cast to it, integers included, but no floats to an int32 layer. Returns a new
-        C-contiguous array of the layer's compute dtype; N may be 0. For a `SymbolicTensor` it
-        returns the one of the output.
-
-        Raises ValueError for another rank, other channels than at build, or an output that would be
-        empty; TypeError for what is not real numbers, or not integers if the layer is int32;
-        MemoryError.
+    def _call(self, x: Any) -> Any:
+        """The output for x: a call of the layer comes here if it finds no plan that takes x as it
+        is, and always if there is an activity regularizer.
         """
         if isinstance(x, inputs.SymbolicTensor):
             shape = self.compute_output_shape(x.shape)
@@ -176,44 +172,50 @@ class DepthwiseConv2D(ConfiguredLayer):
         x = np.asarray(x)
         weights = self._weights
         if weights is None:
-            weights = self._built_for(x)
+            self.compute_output_shape(x.shape)  # the errors come before weights are made
+            dtypes.check_castable(x.dtype, self.compute_dtype, "x")
+            weights = self._built_for(x.shape)
         plan = weights.plans.get(x.shape)
         if plan is None:
-            plan = self._new_plan(weights, x.shape)
-        flags = x.flags
-        if (
-            self._plain
-            and self._finish is None
-            and x.dtype == self.compute_dtype
-            and flags.c_contiguous
-            and flags.aligned
-        ):
-            y = plan(x, np.empty(plan.y_shape, x.dtype))
-        else:
-            y = self._run(plan, x)
+            plan = weights.add_plan(
+                x.shape,
+                lambda: self._new_plan(weights, x.shape),
+                offer=self.activity_regularizer is None,
+            )
+        y = plan(x)
         if self.activity_regularizer is not None:
             batch = y.shape[0]
             self._activity_loss = float(self.activity_regularizer(y)) / batch if batch else 0.0
         return y
 
-    def _run(self, plan: Plan, x: Array) -> Array:
-        """What `__call__` does where casts, layouts or an activation come between it and the
-        core.
-        """
-        dtypes.check_castable(x.dtype, self.compute_dtype, "x")
-        # Values beyond a float's range become infinite; that is what casting means, no reason to
-        # warn.
-        with np.errstate(over="ignore"):
-            x = x.astype(self.compute_dtype, copy=False)
-            y = ops.run(plan, x, dtype=self._wide, data_format=self.data_format)
-            if self._finish is not None:
-                y = ops.finished(self._finish, y, self.name)
-            return y.astype(self.compute_dtype, order="C", copy=False)
+    def plan(
+        self, input_shape: Sequence[Any], num_threads: Any = 1, isa: str | None = None
+    ) -> Plan:
+        """All that a call decides, decided beforehand; builds the layer if needed.
 
-    @property
-    def _wide(self) -> dtypes.DType:
-        """What the core computes in: float32 for float16 and bfloat16."""
-        return dtypes.compute_dtype(self.compute_dtype)
+        `plan(x, out=None)` is what the layer returns for x, which must have the plan's shape. With
+        `out`, an array of the output's shape and dtype that shares no element with x, the output is
+        there, and nothing is allocated if x and out are C-contiguous and nothing comes between them
+        and the kernel; `plan.describe()` tells, and which kernel computes. A plan keeps the weights
+        and the activation that the layer has now, and records no activity loss. Any number of
+        threads may call it at once.
+
+        Args:
+            input_shape: (N, H, W, C), or (N, C, H, W) if channels_first; all of them known.
+            num_threads: 1; more are not there yet.
+            isa: one of `dwconv.isa.available()`; None: the default.
+
+        Raises ValueError for a shape that the layer cannot take and other arguments that are none;
+        MemoryError. The plan's calls raise what the layer's do, and ValueError or TypeError for an
+        `out` of another shape or dtype, read-only or overlapping.
+        """
+        sizes = self._check_shape(input_shape)
+        shape = tuple(size for size in sizes if size is not None)
+        if len(shape) < len(sizes):
+            raise ValueError(f"input_shape: expected four known sizes; received {sizes}")
+        if shapes.positive_int(num_threads, "num_threads") != 1:
+            raise ValueError(f"num_threads: expected 1; received {num_threads}, not there yet")
+        return self._new_plan(self._weights or self._built_for(shape), shape, isa)
 
     @property
     def activation(self) -> Any:
@@ -227,42 +229,48 @@ class DepthwiseConv2D(ConfiguredLayer):
         activation = activations.get(value)
         if dtypes.is_integer(self.compute_dtype) and isinstance(activation, activations.Activation):
             activation(np.zeros(2, self.compute_dtype))  # raises what the first call would
-        self._fused, self._finish = ops.split_activation(activation)
+        self._split = ops.split_activation(activation)
         self._activation = activation
-        if self._weights is not None:  # its plans have the old one in them
-            self._weights = Weights(self._weights.kernel, self._weights.bias)
+        self._drop_plans()  # they have the old one in them
+
+    @property
+    def activity_regularizer(self) -> Any:
+        """The penalty on the output, or None. May be set, to anything the constructor takes."""
+        return self._activity_regularizer
+
+    @activity_regularizer.setter
+    def activity_regularizer(self, value: Any) -> None:
+        self._activity_regularizer = regularizers.get(value)
+        self._drop_plans()  # calls go by them without asking for a penalty
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIXED and name in self.__dict__:
             raise AttributeError(f"{name}: expected a new layer for another value; it is fixed")
         super().__setattr__(name, value)
 
-    def _built_for(self, x: Array) -> Weights:
-        # The errors come before weights are made.
-        self.compute_output_shape(x.shape)
-        dtypes.check_castable(x.dtype, self.compute_dtype, "x")
-        self.build(x.shape)
-        assert self._weights is not None
-        return self._weights
+    def _built_for(self, shape: Shape) -> Weights:
+        self.compute_output_shape(shape)  # its errors come before weights are made
+        self.build(shape)
+        return self._built_weights()
 
-    def _new_plan(self, weights: Weights, shape: Shape) -> Plan:
+    def _new_plan(self, weights: Weights, shape: Shape, isa: str | None = None) -> Plan:
         self.compute_output_shape(shape)  # for its errors
         batch, *sizes = shape
         first = self.data_format == "channels_first"
         height, width, channels = (*sizes[1:], sizes[0]) if first else sizes
+        fused, finish = self._split
         with np.errstate(over="ignore"):  # mixed_float16 rounds large weights to infinity
             kernel, *bias = (a.astype(self.compute_dtype, copy=False) for a in weights.arrays())
-        return weights.add_plan(
-            shape,
-            lambda: ops.plan(
-                (batch, height, width, channels),
-                kernel,
-                bias[0] if bias else None,
-                self.strides,
-                self.padding,
-                self.dilation_rate,
-                self._fused,
-            ),
+        return ops.plan(
+            (batch, height, width, channels),
+            kernel,
+            bias[0] if bias else None,
+            self.strides,
+            self.padding,
+            self.dilation_rate,
+            fused,
+            isa,
+            ops.Operation(self.name, self.compute_dtype, self.data_format, fused, finish),
         )
 
     # ---- shapes ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from . import _core
 from .dtypes import DType, check_numeric, is_integer
 
 Array: TypeAlias = NDArray[Any]
@@ -26,7 +27,7 @@ NAMES = ("weights[0], the kernel", "weights[1], the bias")
 PLANS = 8
 
 
-class Weights:
+class Weights(_core.Plans):
     """A kernel (kh, kw, C, M), a bias (C*M,) or None, and a plan for each of the last input shapes.
 
     The arrays never change: a layer with new weights gets a new object. So no plan can be out of
@@ -37,6 +38,7 @@ class Weights:
     __slots__ = ("_lock", "bias", "kernel", "plans")
 
     def __init__(self, kernel: Array, bias: Array | None = None) -> None:
+        super().__init__()
         self.kernel = kernel
         self.bias = bias
         for array in self.arrays():
@@ -49,15 +51,17 @@ class Weights:
         """[kernel, bias] or, without bias, [kernel]."""
         return [self.kernel] if self.bias is None else [self.kernel, self.bias]
 
-    def add_plan(self, shape: Shape, make: Callable[[], Plan]) -> Plan:
+    def add_plan(self, shape: Shape, make: Callable[[], Plan], offer: bool) -> Plan:
         """The plan for inputs of `shape`, made outside of the lock and kept in the place of the
-        oldest.
+        oldest; `offer`: for the layer's calls to use without asking the layer.
         """
         plan = make()
         with self._lock:
             if shape not in self.plans and len(self.plans) >= PLANS:
                 del self.plans[next(iter(self.plans))]
             self.plans[shape] = plan
+            if offer:
+                self.offer(reversed(self.plans.values()))  # the newest is looked at first
         return plan
 
     def __reduce__(self) -> tuple[type[Weights], tuple[Array, Array | None]]:

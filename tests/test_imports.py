@@ -22,7 +22,7 @@ PACKAGE = ROOT / "dwconv"
 ORDER = [
     *("_version", "_core", "registry", "shapes", "dtypes", "config", "isa", "reference"),
     *("erf", "formulas", "activations", "initializers", "regularizers", "constraints"),
-    "ops",
+    *("description", "ops"),
     *("formats", "files"),
     *("policy", "naming", "configs", "weights", "base", "configured"),
     *("inputs", "table", "layer", "model"),
@@ -32,7 +32,7 @@ ORDER = [
 ]
 
 #: Who may use the compiled module.
-USERS_OF_CORE = {"isa", "ops"}
+USERS_OF_CORE = {"config", "isa", "ops", "weights", "base"}
 
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy", "safetensors"}
