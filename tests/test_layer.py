@@ -152,6 +152,14 @@ def test_float16_is_computed_in_float32_and_rounded_once() -> None:
     assert layer(np.array([[[[2048], [1], [0]]]])).item() == 0
 
 
+@pytest.mark.parametrize("dtype", ["float16", "mixed_float16"])
+def test_a_wider_input_is_rounded_before_the_computation(dtype: str) -> None:
+    # 2049 is 2048 in float16, so that the sum with -2048 is 0, not 1.
+    layer = DepthwiseConv2D(1, dtype=dtype, weights=[np.ones((1, 1, 1, 1)), [-2048]])
+    for wide in (np.float32, np.float64, np.int64):
+        assert layer(np.full((1, 1, 1, 1), 2049, wide)).item() == 0
+
+
 def test_mixed_float16_keeps_float32_weights_and_computes_with_them_rounded() -> None:
     kernel = np.full((1, 1, 1, 1), 1 + 2**-20)
     layer = DepthwiseConv2D(1, dtype="mixed_float16", use_bias=False, weights=[kernel])
