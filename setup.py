@@ -13,6 +13,7 @@ import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -75,7 +76,10 @@ class BuildExt(build_ext):
 compile_flags, link_flags = compile_args()
 c_sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.c"))
 headers = sorted(
-    str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*") if p.suffix in {".h", ".inc"}
+    str(p.relative_to(ROOT))
+    for folder in ("csrc", "dwconv")
+    for p in (ROOT / folder).rglob("*")
+    if p.suffix in {".h", ".inc"}
 )
 
 setup(
@@ -86,7 +90,7 @@ setup(
                 "dwconv._core",
                 sources=["dwconv/_core.pyx", *c_sources],
                 depends=headers,
-                include_dirs=["csrc"],
+                include_dirs=["csrc", "dwconv", numpy.get_include()],
                 extra_compile_args=compile_flags,
                 extra_link_args=link_flags,
             )

@@ -1,7 +1,8 @@
 """Depthwise convolution on a CPU, as Keras defines it."""
 
-from . import activations, constraints, initializers, isa, reference, regularizers
+from . import activations, config, constraints, initializers, isa, reference, regularizers
 from ._version import __version__
+from .config import trim_memory
 from .formats import FormatError
 from .inputs import Input
 from .layer import DepthwiseConv2D
@@ -16,6 +17,7 @@ __all__ = [
     "Sequential",
     "__version__",
     "activations",
+    "config",
     "constraints",
     "depthwise_conv2d",
     "initializers",
@@ -25,4 +27,5 @@ __all__ = [
     "load_layers",
     "reference",
     "regularizers",
+    "trim_memory",
 ]

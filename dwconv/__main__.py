@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__
+from . import __version__, config, isa
 from .cli import CommandError
 
 
@@ -81,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _run(chosen: argparse.Namespace) -> int:
+    try:
+        isa.default()
+        config.memory_limit()
+    except ValueError as error:  # a variable of the environment
+        raise CommandError(str(error), exit_status=2) from error
     # Imported here: `info` needs no convolution, and only `demo` needs the extra of that name.
     if chosen.command == "info":
         from .cli import info

@@ -1,7 +1,11 @@
 # cython: language_level=3
-"""The binding to csrc/: memoryview -> pointer, GIL released, status -> exception. No policy lives here."""
+"""The binding to csrc/: array -> pointer, GIL released, status -> exception. No policy lives here."""
 
-from libc.stdint cimport int32_t, int64_t
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, int64_t, uintptr_t
+
+include "_memory.pxi"
+include "_vectorcall.pxi"
 
 
 cdef extern from "dwconv.h" nogil:
@@ -134,13 +138,17 @@ cdef void *write_at(array, dw_dtype dtype) except? NULL:
     return <void *>&i32[0, 0, 0, 0] if i32.size else NULL
 
 
-cdef class Plan:
+cdef class Plan(Vectorcallable):
     """An immutable plan for one shape: kernel chosen, weights packed. Any thread may call it at any time.
 
     kernel: (kh, kw, C, M) float32, float64 or int32, C-contiguous; bias: (C*M,) of the same dtype, or None.
     x_shape: (N, H, W, C); padding: ((top, bottom), (left, right)); activation: one of FUSED_ACTIVATIONS;
     isa: one of available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for
     sizes that cannot be allocated.
+
+    operation: what a call does with arrays that the kernel cannot take as they are, a function (plan, x, out or
+    None) -> y with an attribute `direct`: whether those that it can take go to the kernel without it. None: they do,
+    and others are an error.
     """
 
     cdef dw_plan *plan
@@ -148,14 +156,25 @@ cdef class Plan:
     cdef readonly tuple x_shape
     cdef readonly tuple y_shape
     cdef readonly str isa
+    cdef readonly object operation
+    cdef object numpy_dtype
+    cdef npy_intp x_sizes[4]
+    cdef npy_intp y_sizes[4]
+    cdef size_t x_bytes, y_bytes
+    cdef int y_class
+    cdef readonly bint direct
+    cdef bint brief
 
-    def __cinit__(self, kernel, bias, x_shape, strides, dilation_rate, padding, str activation, str isa):
+    def __cinit__(self, kernel, bias, x_shape, strides, dilation_rate, padding, str activation, str isa,
+                  operation=None):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
         cdef const void *bias_at = NULL
         cdef int isa_index = ISA_NAMES.index(isa)
         cdef dw_status status
+        cdef dw_plan_info info
+        cdef int i
 
         desc.batch, desc.height, desc.width, desc.channels = x_shape
         desc.kernel_h, desc.kernel_w, channels, desc.multiplier = kernel.shape
@@ -179,9 +198,61 @@ cdef class Plan:
         self.isa = isa
         self.x_shape = (desc.batch, desc.height, desc.width, desc.channels)
         self.y_shape = (desc.batch, oh, ow, outputs)
+        for i in range(4):
+            self.x_sizes[i] = self.x_shape[i]
+            self.y_sizes[i] = self.y_shape[i]
+        self.numpy_dtype = kernel.dtype
+        dw_plan_describe(self.plan, &info)
+        self.x_bytes, self.y_bytes = info.x_bytes, info.y_bytes
+        self.y_class = pool_class(self.y_bytes)
+        if self.y_class < 0:
+            raise MemoryError(f"an output of {self.y_bytes} bytes cannot be allocated")
+        self.operation = operation
+        self.direct = operation is None or operation.direct
+        self.brief = info.multiply_adds <= BRIEF
+        self.vectorcall = <vectorcallfunc>plan_vectorcall
 
     def __dealloc__(self):
         dw_plan_destroy(self.plan)
+
+    def __call__(self, x, out=None):
+        """The output for x, of `x_shape`; in `out`, which is returned, or a new array with recycled memory.
+
+        Arrays that the kernel takes as they are go to it directly, whatever else to `operation`, which says what
+        else it takes and what it raises.
+        """
+        return call_plan(self, x, out)
+
+    def describe(self):
+        """What the plan has decided, and what it does besides: a dwconv.ops.Description."""
+        if self.operation is None:
+            raise TypeError("expected a plan of a layer; this one is the kernel alone, of which info() tells")
+        return self.operation.describe(self)
+
+    def run(self, x, out=None):
+        """The kernel alone: x (N, H, W, C) -> out (N, OH, OW, C*M), or a new array for None.
+
+        Both C-contiguous, aligned, of the plan's dtype, and disjoint; of anything with the buffer protocol. ValueError,
+        TypeError or BufferError for others.
+        """
+        if x.shape != self.x_shape or (out is not None and out.shape != self.y_shape):
+            raise ValueError(
+                f"expected x of shape {self.x_shape} and out of shape {self.y_shape}; "
+                f"received {x.shape} and {None if out is None else out.shape}"
+            )
+        cdef const void *x_at
+        cdef void *y_at
+        if arrays_is_plain(x, self.numpy_dtype, self.x_sizes):
+            x_at = arrays_data(x)
+        else:
+            x_at = read_at(x, self.dtype)
+        if out is None:
+            out = new_array(self.y_class, self.numpy_dtype, 4, self.y_sizes)
+            y_at = arrays_data(out)
+        else:
+            y_at = write_at(out, self.dtype)
+        run_kernel(self, x_at, y_at)
+        return out
 
     def info(self):
         """What the plan has decided: the fields of dw_plan_info in csrc/dwconv.h, `isa` apart, as a dict."""
@@ -205,15 +276,128 @@ cdef class Plan:
         """The kernel that does most of the work, such as 'k3x3s1_t2x4_avx2'."""
         return self.info()["kernel"]
 
-    def __call__(self, x, out):
-        """Computes x (N, H, W, C) -> out (N, OH, OW, C*M). Both C-contiguous, of the plan's dtype, disjoint."""
-        if x.shape != self.x_shape or out.shape != self.y_shape:
-            raise ValueError(
-                f"expected x of shape {self.x_shape} and out of shape {self.y_shape}; "
-                f"received {x.shape} and {out.shape}"
-            )
-        cdef const void *x_at = read_at(x, self.dtype)
-        cdef void *y_at = write_at(out, self.dtype)
+
+# Multiply-adds of a call that does not release the GIL: one or two microseconds on a vector unit, which no other
+# thread misses, where releasing and taking it again costs some 20 ns and, with threads that wait for it, far more.
+cdef double BRIEF = 20000
+
+
+cdef inline void run_kernel(Plan plan, const void *x, void *y):
+    if plan.brief:
+        dw_plan_run(plan.plan, x, y)
+    else:
         with nogil:
-            dw_plan_run(self.plan, x_at, y_at)
-        return out
+            dw_plan_run(plan.plan, x, y)
+
+
+cdef object call_plan(Plan plan, object x, object out):
+    """plan(x, out): to the kernel where nothing is to be done before or after, else to the operation."""
+    if plan.direct and arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
+        if out is None:
+            out = new_array(plan.y_class, plan.numpy_dtype, 4, plan.y_sizes)
+            run_kernel(plan, arrays_data(x), arrays_data(out))
+            return out
+        if (
+            arrays_is_plain(out, plan.numpy_dtype, plan.y_sizes)
+            and arrays_is_writeable(out)
+            and apart(arrays_data(x), plan.x_bytes, arrays_data(out), plan.y_bytes)
+        ):
+            run_kernel(plan, arrays_data(x), arrays_data(out))
+            return out
+    if plan.operation is None:
+        return plan.run(x, out)
+    return plan.operation(plan, x, out)
+
+
+cdef inline bint apart(const void *a, size_t a_bytes, const void *b, size_t b_bytes):
+    return <uintptr_t>a + a_bytes <= <uintptr_t>b or <uintptr_t>b + b_bytes <= <uintptr_t>a
+
+
+cdef object plan_vectorcall(object self, PyObject **args, size_t nargsf, PyObject *names):
+    """What type.__call__ does for a Plan, without a tuple and a dict."""
+    cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
+    if names == NULL:
+        if count == 1:
+            return call_plan(<Plan>self, <object>args[0], None)
+        if count == 2:
+            return call_plan(<Plan>self, <object>args[0], <object>args[1])
+    elif count == 1 and <object>names == OUT:
+        return call_plan(<Plan>self, <object>args[0], <object>args[1])
+    return call_with_tuple(self, args, count, names)
+
+
+cdef tuple OUT = ("out",)
+
+
+@cython.auto_pickle(False)  # the layer's classes know how
+cdef class Plans:
+    """What a layer's call looks through: plans that take an array directly, none or a few."""
+
+    cdef tuple direct
+
+    def __cinit__(self, *_, **__):
+        self.direct = ()
+
+    def offer(self, plans):
+        """Puts the direct ones among `plans` in the place of those that were there."""
+        found = tuple([plan for plan in plans if (<Plan?>plan).direct])
+        with cython.critical_section(self):
+            self.direct = found
+
+    cdef tuple current(self):
+        with cython.critical_section(self):
+            return self.direct
+
+
+@cython.auto_pickle(False)
+cdef class PlannedLayer(Vectorcallable):
+    """The base class of layers: a call looks for a plan of the present weights, and goes to `_call(x)`, which the
+    layer defines, where there is none that takes x directly.
+
+    `_weights` is None or a Plans.
+    """
+
+    cdef Plans weights_
+
+    def __cinit__(self, *_, **__):
+        self.vectorcall = <vectorcallfunc>layer_vectorcall
+
+    @property
+    def _weights(self):
+        with cython.critical_section(self):
+            return self.weights_
+
+    @_weights.setter
+    def _weights(self, Plans value):
+        with cython.critical_section(self):
+            self.weights_ = value
+
+    def __call__(self, x):
+        """The output for x; see the class."""
+        return call_layer(self, x)
+
+
+cdef object call_layer(PlannedLayer layer, object x):
+    cdef Plans weights
+    cdef Plan plan
+    with cython.critical_section(layer):
+        weights = layer.weights_
+    if weights is not None:
+        for item in weights.current():
+            plan = <Plan>item
+            if arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
+                y = new_array(plan.y_class, plan.numpy_dtype, 4, plan.y_sizes)
+                run_kernel(plan, arrays_data(x), arrays_data(y))
+                return y
+    return layer._call(x)
+
+
+cdef object layer_vectorcall(object self, PyObject **args, size_t nargsf, PyObject *names):
+    cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
+    if names == NULL and count == 1:
+        return call_layer(<PlannedLayer>self, <object>args[0])
+    return call_with_tuple(self, args, count, names)
+
+
+enable_vectorcall(Plan)
+enable_vectorcall(PlannedLayer)

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
+from . import _core
 from .dtypes import DType
 from .policy import DTypePolicy
 from .weights import NAMES, Array, Weights, read_copy, read_list
@@ -21,8 +22,12 @@ from .weights import NAMES, Array, Weights, read_copy, read_list
 B = TypeVar("B", bound="WeightedLayer")
 
 
-class WeightedLayer:
-    """The part of `DepthwiseConv2D` that is about its weights."""
+class WeightedLayer(_core.PlannedLayer):
+    """The part of `DepthwiseConv2D` that is about its weights.
+
+    They are in `_weights`, which the core reads: None until the layer is built, then an object that
+    never changes. It is replaced under the lock only.
+    """
 
     name: str
     use_bias: bool
@@ -33,7 +38,7 @@ class WeightedLayer:
     bias_constraint: Callable[[Any], Any] | None
 
     def __init__(self) -> None:
-        self._weights: Weights | None = None
+        super().__init__()
         self._activity_loss: float | None = None
         self._trainable = True
         self._lock = threading.Lock()
@@ -46,7 +51,7 @@ class WeightedLayer:
         return self._weights is not None
 
     def _built_weights(self) -> Weights:
-        weights = self._weights
+        weights: Weights | None = self._weights
         if weights is None:
             raise ValueError(f"{self.name}: expected a layer that is built; call build first")
         return weights
@@ -66,7 +71,17 @@ class WeightedLayer:
         """
         old = self._built_weights()
         values = read_list(f"{self.name}: weights", weights, self.use_bias)
-        self._weights = self._like(old, values)
+        self._replace(self._like(old, values))
+
+    def _replace(self, weights: Weights) -> None:
+        with self._lock:
+            self._weights = weights
+
+    def _drop_plans(self) -> None:
+        """Forgets plans that something else than the weights has made wrong."""
+        with self._lock:
+            if self._weights is not None:
+                self._weights = Weights(self._weights.kernel, self._weights.bias)
 
     def _like(self, old: Weights, values: Sequence[Any]) -> Weights:
         """Copies of `values`, of the shapes that the old weights have."""
@@ -151,7 +166,7 @@ class WeightedLayer:
             array if rule is None else rule(array.copy())
             for rule, array in zip(rules, old.arrays(), strict=False)
         ]
-        self._weights = self._like(old, values)
+        self._replace(self._like(old, values))
 
     # ---- dtypes ----------------------------------------------------------------------------------
 
@@ -177,10 +192,12 @@ class WeightedLayer:
         return copy.deepcopy(self)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+        state = {key: value for key, value in self.__dict__.items() if key != "_lock"}
+        return {**state, "_weights": self._weights}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
+        self._weights = state["_weights"]
+        self.__dict__.update({key: state[key] for key in state.keys() - {"_weights"}})
         self._lock = threading.Lock()
 
 

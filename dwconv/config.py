@@ -1,4 +1,12 @@
-"""What the user configured outside of the program: Keras' keras.json. Only ever read."""
+"""Settings: how much memory is kept for outputs, and what Keras' keras.json says, which is only
+ever read.
+
+The memory of an output is recycled: when the array and all views of it are gone, it lies idle until
+a later output of about its size takes it. Fresh pages cost more than the computation that fills
+them. The idle memory is bounded; beyond the bound what lay longest is given back to the C library,
+as all of it is by `trim_memory`. A bound of 0 turns recycling off. The environment variable
+DWCONV_MEMORY_LIMIT, in bytes, read when dwconv is imported, sets the bound at the start.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +14,67 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from .shapes import DataFormat, normalize_data_format
+from . import _core
+from .shapes import DataFormat, integer, normalize_data_format
+
+VARIABLE = "DWCONV_MEMORY_LIMIT"
+
+#: Bytes that may lie idle unless the variable says otherwise.
+DEFAULT_MEMORY_LIMIT = 256 << 20
+
+
+def memory_limit() -> int:
+    """The bound of the idle memory, in bytes. ValueError if the variable held none."""
+    if _wrong is not None:
+        raise ValueError(_wrong)
+    return _limit
+
+
+def set_memory_limit(bytes: Any) -> None:  # noqa: A002 (the unit)
+    """Sets the bound of the idle memory, from the next output on and for what lies idle now.
+
+    ValueError for anything but an integer >= 0.
+    """
+    global _limit, _wrong
+    number = integer(bytes, minimum=0)
+    if number is None or number > _MOST:
+        raise ValueError(f"bytes: expected an integer from 0 to {_MOST}; received {bytes!r}")
+    _core.set_memory_limit(number)
+    _limit, _wrong = number, None
+
+
+def idle_memory() -> int:
+    """Bytes that lie idle now."""
+    return _core.idle_memory()
+
+
+def trim_memory() -> int:
+    """Gives the idle memory back to the C library; returns how many bytes. Live arrays are not
+    touched.
+    """
+    return _core.trim_memory()
+
+
+_MOST = 2**63 - 1
+_limit = DEFAULT_MEMORY_LIMIT
+_wrong: str | None = None
+
+
+def _read_variable() -> None:
+    """The error comes at the first use, not at import, so that the command line can show it."""
+    global _wrong
+    text = os.environ.get(VARIABLE)
+    _core.set_memory_limit(_limit)
+    if text:
+        try:
+            set_memory_limit(int(text) if text.isascii() and text.isdigit() else text)
+        except ValueError:
+            _wrong = f"{VARIABLE}: expected an integer from 0 to {_MOST}; received {text!r}"
+
+
+_read_variable()
 
 
 def image_data_format() -> DataFormat:

@@ -4,14 +4,18 @@ The rule for the functional operation, by the dtypes of x and kernel:
 
 | x | kernel | result |
 |---|---|---|
-| float | float | the wider of the two |
+| float | float | the wider of the two; float32 for float16 with bfloat16 |
 | float | integer or bool, and the other way round | the float one |
-| integer or bool | integer or bool | TypeError: exact integers are not there yet |
+| integer or bool that int32 holds | the same | int32 |
 
-Then float16 is computed in float32 and rounded once at the end, after the activation; float32 and
-float64 are computed as they are; floats beyond float64 (NumPy's longdouble) are computed and
-returned in float64. What has another dtype than the computation, the bias always included, is cast
-to it. Byte order never matters. Anything else (complex, object, strings, times) is a TypeError.
+Then float16 and bfloat16 are computed in float32 and rounded once at the end, after the activation;
+float32 and float64 are computed as they are; floats beyond float64 (NumPy's longdouble) are
+computed and returned in float64; int32 is exact, sums and products wrap modulo 2**32 as NumPy's.
+What has another dtype than the computation, the bias included, is cast to it, but never a float to
+an integer. Byte order never matters. Anything else (wider integers on both sides, complex, object,
+strings, times) is a TypeError.
+
+bfloat16 is the dtype of the package ml_dtypes; without that package there is none.
 """
 
 from __future__ import annotations
@@ -22,41 +26,99 @@ import numpy as np
 
 DType: TypeAlias = np.dtype[Any]
 
-#: dtype of a result -> dtype in which it is computed. A new storage dtype: a line here.
-COMPUTE: dict[DType, DType] = {
-    np.dtype(np.float16): np.dtype(np.float32),
-    np.dtype(np.float32): np.dtype(np.float32),
-    np.dtype(np.float64): np.dtype(np.float64),
+_HALF, _SINGLE, _DOUBLE = np.dtype(np.float16), np.dtype(np.float32), np.dtype(np.float64)
+_INT = np.dtype(np.int32)
+
+#: Name of a result's dtype -> dtype in which it is computed. A new storage dtype: a line here.
+COMPUTE: dict[str, DType] = {
+    "float16": _SINGLE,
+    "bfloat16": _SINGLE,
+    "float32": _SINGLE,
+    "float64": _DOUBLE,
+    "int32": _INT,
 }
 
-FLOAT_KIND = "f"
-INTEGER_KINDS = "biu"
+_INTEGER_KINDS = "biu"
+
+
+def named(name: Any) -> DType | None:
+    """The dtype that NumPy means by a name or type, in native byte order; None if there is none.
+
+    'bfloat16' imports ml_dtypes, if it is installed.
+    """
+    if isinstance(name, str) and name == "bfloat16":
+        try:
+            from ml_dtypes import bfloat16
+        except ImportError:
+            return None
+        name = bfloat16
+    try:
+        found: DType = np.dtype(name).newbyteorder("=")
+        return found
+    except (TypeError, ValueError):
+        return None
+
+
+def is_float(dtype: DType) -> bool:
+    """Whether it holds floats, bfloat16 included."""
+    return dtype.kind == "f" or is_bfloat16(dtype)
+
+
+def is_integer(dtype: DType) -> bool:
+    """Whether it holds integers or bools."""
+    return dtype.kind in _INTEGER_KINDS
+
+
+def is_bfloat16(dtype: DType) -> bool:
+    """Whether it is the dtype of ml_dtypes, which says that it is of no kind NumPy knows."""
+    return dtype.kind == "V" and dtype.name == "bfloat16"
+
+
+def is_numeric(dtype: DType) -> bool:
+    """Whether it holds real numbers."""
+    return is_integer(dtype) or is_float(dtype)
 
 
 def check_numeric(dtype: DType, name: str) -> None:
     """TypeError unless the array argument `name` holds real numbers."""
-    if dtype.kind not in FLOAT_KIND + INTEGER_KINDS:
+    if not is_numeric(dtype):
         raise TypeError(f"{name}: expected an array of floats or integers; received dtype {dtype}")
+
+
+def check_castable(dtype: DType, wanted: DType, name: str) -> None:
+    """TypeError unless the argument `name` holds real numbers, integers if `wanted` is integer: a
+    cast would drop their fractions.
+    """
+    check_numeric(dtype, name)
+    if is_integer(wanted) and not is_integer(dtype):
+        raise TypeError(
+            f"{name}: expected integers, the convolution being {wanted}; received dtype {dtype}"
+        )
 
 
 def result_dtype(x: DType, kernel: DType) -> DType:
     """dtype of the output for x and a kernel of these dtypes, in native byte order. See above."""
     check_numeric(x, "x")
     check_numeric(kernel, "kernel")
-    floats = [dtype for dtype in (x, kernel) if dtype.kind == FLOAT_KIND]
+    floats = [dtype for dtype in (x, kernel) if is_float(dtype)]
     if not floats:
+        if np.can_cast(x, _INT) and np.can_cast(kernel, _INT):
+            return _INT
         raise TypeError(
-            f"expected x or kernel of a float dtype, which the other is cast to; "
-            f"received x of {x} and kernel of {kernel}"
+            f"expected x or kernel of a float dtype, or integers that {_INT} holds (astype makes "
+            f"them); received x of {x} and kernel of {kernel}"
         )
-    widest = np.result_type(*floats)
-    return widest if widest in COMPUTE else np.dtype(np.float64)
+    if all(map(is_bfloat16, floats)):
+        return floats[0]
+    # float32 is the narrowest that holds bfloat16 and another one.
+    widest = np.result_type(*(_SINGLE if is_bfloat16(dtype) else dtype for dtype in floats))
+    return widest if widest in (_HALF, _SINGLE) else _DOUBLE
 
 
 def compute_dtype(dtype: DType) -> DType:
     """dtype in which a result of `dtype` is computed. TypeError if it is no result dtype."""
     try:
-        return COMPUTE[dtype.newbyteorder("=")]
+        return COMPUTE[dtype.name]
     except KeyError:
-        known = ", ".join(str(known) for known in COMPUTE)
+        known = ", ".join(COMPUTE)
         raise TypeError(f"expected one of the dtypes {known}; received {dtype}") from None

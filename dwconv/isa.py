@@ -1,11 +1,13 @@
 """Instruction sets: what this build and this CPU have, and which one is chosen.
 
 The environment variable DWCONV_ISA, read once, when dwconv is imported, names the default; without
-it (or empty) the widest available is taken. Every plan may be given another one.
+it (or empty) the widest available is taken. Every plan may be given another one. A name that does
+not work here is an error at the first use, so that `dwconv info` can say so.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 
 from . import _core
@@ -33,14 +35,17 @@ def compiler() -> str:
     return _core.compiler()
 
 
+@functools.cache
 def default() -> str:
-    """The instruction set used where none is named."""
-    return _DEFAULT
+    """The instruction set used where none is named. ValueError if DWCONV_ISA names none that works
+    here.
+    """
+    return _check(_WISH or _core.best_isa(), VARIABLE)
 
 
 def resolve(isa: str | None) -> str:
     """`isa` if it is available, the default for None; else a ValueError that lists what works."""
-    return _DEFAULT if isa is None else _check(isa, "isa")
+    return default() if isa is None else _check(isa, "isa")
 
 
 def _check(name: object, source: str) -> str:
@@ -51,4 +56,4 @@ def _check(name: object, source: str) -> str:
     raise ValueError(f"{source}: expected one of {wanted}; received {name!r}{why}")
 
 
-_DEFAULT = _check(os.environ.get(VARIABLE) or _core.best_isa(), VARIABLE)
+_WISH = os.environ.get(VARIABLE)

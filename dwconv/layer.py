@@ -7,8 +7,8 @@ height/width, OH/OW output height/width. Every pair is (height, width).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,20 +28,27 @@ from . import (
     regularizers,
     shapes,
 )
-from .base import WeightedLayer, read_bool
+from .base import read_bool
+from .configured import ConfiguredLayer
 from .formats import FormatError
 from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
 
-L = TypeVar("L", bound="DepthwiseConv2D")
 
-
-class DepthwiseConv2D(WeightedLayer):
+class DepthwiseConv2D(ConfiguredLayer):
     """Depthwise convolution: each input channel with its own `depth_multiplier` kernels.
 
     Called with x (N, H, W, C), or (N, C, H, W) if channels_first, it returns an array (N, OH, OW,
     C*M), or (N, C*M, OH, OW): channel c*M + m is channel c of x with kernel[:, :, c, m], plus
     bias[c*M + m], through the activation. `dwconv.depthwise_conv2d` has the formula. The weights
     are made at the first call or by `build`. Calls from many threads at once are fine.
+
+    x may be anything that NumPy makes an array of real numbers of; what has another dtype than the
+    layer is cast to it, integers included, but no floats to an int32 layer. The output is a new
+    C-contiguous array of the layer's compute dtype, whose memory is recycled when it and all views
+    of it are gone (`dwconv.config`); N may be 0. For a `SymbolicTensor` it is one, too. A call
+    raises ValueError for another rank, other channels than at build, or an output that would be
+    empty; TypeError for what is not real numbers, or not integers if the layer is int32;
+    MemoryError.
 
     Args:
         kernel_size: an int or two, (kh, kw). Here and below whole floats, such as R's 3.0, are
@@ -66,16 +73,25 @@ class DepthwiseConv2D(WeightedLayer):
             The layer itself is still built at its first call; C must be the same then.
         batch_input_shape: input_shape with N; wins over input_shape and batch_size.
         batch_size: N, for input_shape.
-        dtype: of weights, computation and output: float32 (None), float64, float16 (computed in
-            float32, rounded once) or 'mixed_float16'; a name, a NumPy dtype or a config dict of a
-            Keras dtype policy.
+        dtype: of weights, computation and output: float32 (None), float64, int32 (exact, wrapping
+            as NumPy's; see below), float16 or bfloat16 (computed in float32, rounded once;
+            bfloat16 needs the package ml_dtypes), 'mixed_float16' or 'mixed_bfloat16'; a name, a
+            NumPy dtype or a config dict of a Keras dtype policy.
         name: without '/'; None: depthwise_conv2d, depthwise_conv2d_1, ...
         trainable: a bool; None is True.
         weights: [kernel] or [kernel, bias] to start with instead of the initializers; copied.
 
+    An int32 layer takes integer inputs of any width, cast as NumPy casts them, and refuses floats,
+    whose fractions a cast would drop. Its weights must be whole numbers in range: give `weights` or
+    initializers that yield such (zeros, ones, constant); the default kernel initializer,
+    glorot_uniform, does not, which is an error when the layer is built. Of the built-in activations
+    those apply that are exact on integers: linear, relu (also with a whole slope, bound or
+    threshold) and relu6. A function of the user's must return integers. (Keras on TensorFlow
+    constructs such a layer, but has no int32 convolution to call.)
+
     Raises:
         ValueError: an argument that is none, `strides` together with `dilation_rate`.
-        TypeError: an unknown keyword.
+        TypeError: an unknown keyword, an activation that an int32 layer cannot have.
     """
 
     def __init__(
@@ -121,6 +137,7 @@ class DepthwiseConv2D(WeightedLayer):
         if data_format is None:
             data_format = config.image_data_format()
         self.data_format = shapes.normalize_data_format(data_format)
+        self.dtype_policy = policy.read(dtype)
         self.activation = activation
         self.use_bias = read_bool("use_bias", use_bias)
         self.depthwise_initializer = initializers.get(
@@ -131,34 +148,23 @@ class DepthwiseConv2D(WeightedLayer):
         )
         self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.activity_regularizer = regularizers.get(activity_regularizer)
+        self.activity_regularizer = activity_regularizer
         self.depthwise_constraint = constraints.get(depthwise_constraint)
         self.bias_constraint = constraints.get(bias_constraint)
-        self.dtype_policy = policy.read(dtype)
         self.trainable = True if trainable is None else trainable
         self._declared_shape = inputs.declared_shape(input_shape, batch_input_shape, batch_size)
         self._build_shape: inputs.WholeShape | None = None
         self._initial: Weights | None = None
         if weights is not None:
             self._start_with(weights)
-        # Whether the core takes the layer's inputs and gives its outputs as they are, but for a
-        # separate activation.
-        self._plain = self.data_format == "channels_last" and self.compute_dtype == self._wide
         # Last: a layer that could not be made uses up no name.
         self.name = naming.given_or_unique(name, type(self).__name__)
 
     # ---- calling ---------------------------------------------------------------------------------
 
-    def __call__(self, x: Any) -> Any:
-        """The output for x (N, H, W, C), or (N, C, H, W) if channels_first; builds the layer if
-        needed.
-
-        x may be anything that NumPy makes an array of real numbers of; what has another dtype than
-        the layer is cast to it, integers included. Returns a new C-contiguous array of the layer's
-        compute dtype; N may be 0. For a `SymbolicTensor` it returns the one of the output.
-
-        Raises ValueError for another rank, other channels than at build, or an output that would be
-        empty; TypeError for what is not real numbers; MemoryError.
+    def _call(self, x: Any) -> Any:
+        """The output for x: a call of the layer comes here if it finds no plan that takes x as it
+        is, and always if there is an activity regularizer.
         """
         if isinstance(x, inputs.SymbolicTensor):
             shape = self.compute_output_shape(x.shape)
@@ -167,44 +173,50 @@ class DepthwiseConv2D(WeightedLayer):
         x = np.asarray(x)
         weights = self._weights
         if weights is None:
-            weights = self._built_for(x)
+            self.compute_output_shape(x.shape)  # the errors come before weights are made
+            dtypes.check_castable(x.dtype, self.compute_dtype, "x")
+            weights = self._built_for(x.shape)
         plan = weights.plans.get(x.shape)
         if plan is None:
-            plan = self._new_plan(weights, x.shape)
-        flags = x.flags
-        if (
-            self._plain
-            and self._finish is None
-            and x.dtype == self.compute_dtype
-            and flags.c_contiguous
-            and flags.aligned
-        ):
-            y = plan(x, np.empty(plan.y_shape, x.dtype))
-        else:
-            y = self._run(plan, x)
+            plan = weights.add_plan(
+                x.shape,
+                lambda: self._new_plan(weights, x.shape),
+                offer=self.activity_regularizer is None,
+            )
+        y = plan(x)
         if self.activity_regularizer is not None:
             batch = y.shape[0]
             self._activity_loss = float(self.activity_regularizer(y)) / batch if batch else 0.0
         return y
 
-    def _run(self, plan: Plan, x: Array) -> Array:
-        """What `__call__` does where casts, layouts or an activation come between it and the
-        core.
-        """
-        dtypes.check_numeric(x.dtype, "x")
-        # Values beyond the dtype's range become infinite; that is what casting means, no reason to
-        # warn.
-        with np.errstate(over="ignore"):
-            x = x.astype(self.compute_dtype, copy=False)
-            y = ops.run(plan, x, dtype=self._wide, data_format=self.data_format)
-            if self._finish is not None:
-                y = ops.finished(self._finish, y, self.name)
-            return y.astype(self.compute_dtype, order="C", copy=False)
+    def plan(
+        self, input_shape: Sequence[Any], num_threads: Any = 1, isa: str | None = None
+    ) -> Plan:
+        """All that a call decides, decided beforehand; builds the layer if needed.
 
-    @property
-    def _wide(self) -> dtypes.DType:
-        """What the core computes in: float32 for float16."""
-        return dtypes.compute_dtype(self.compute_dtype)
+        `plan(x, out=None)` is what the layer returns for x, which must have the plan's shape. With
+        `out`, an array of the output's shape and dtype that shares no element with x, the output is
+        there, and nothing is allocated if x and out are C-contiguous and nothing comes between them
+        and the kernel; `plan.describe()` tells, and which kernel computes. A plan keeps the weights
+        and the activation that the layer has now, and records no activity loss. Any number of
+        threads may call it at once.
+
+        Args:
+            input_shape: (N, H, W, C), or (N, C, H, W) if channels_first; all of them known.
+            num_threads: 1; more are not there yet.
+            isa: one of `dwconv.isa.available()`; None: the default.
+
+        Raises ValueError for a shape that the layer cannot take and other arguments that are none;
+        MemoryError. The plan's calls raise what the layer's do, and ValueError or TypeError for an
+        `out` of another shape or dtype, read-only or overlapping.
+        """
+        sizes = self._check_shape(input_shape)
+        shape = tuple(size for size in sizes if size is not None)
+        if len(shape) < len(sizes):
+            raise ValueError(f"input_shape: expected four known sizes; received {sizes}")
+        if shapes.positive_int(num_threads, "num_threads") != 1:
+            raise ValueError(f"num_threads: expected 1; received {num_threads}, not there yet")
+        return self._new_plan(self._weights or self._built_for(shape), shape, isa)
 
     @property
     def activation(self) -> Any:
@@ -216,42 +228,50 @@ class DepthwiseConv2D(WeightedLayer):
     @activation.setter
     def activation(self, value: Any) -> None:
         activation = activations.get(value)
-        self._fused, self._finish = ops.split_activation(activation)
+        if dtypes.is_integer(self.compute_dtype) and isinstance(activation, activations.Activation):
+            activation(np.zeros(2, self.compute_dtype))  # raises what the first call would
+        self._split = ops.split_activation(activation)
         self._activation = activation
-        if self._weights is not None:  # its plans have the old one in them
-            self._weights = Weights(self._weights.kernel, self._weights.bias)
+        self._drop_plans()  # they have the old one in them
+
+    @property
+    def activity_regularizer(self) -> Any:
+        """The penalty on the output, or None. May be set, to anything the constructor takes."""
+        return self._activity_regularizer
+
+    @activity_regularizer.setter
+    def activity_regularizer(self, value: Any) -> None:
+        self._activity_regularizer = regularizers.get(value)
+        self._drop_plans()  # calls go by them without asking for a penalty
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIXED and name in self.__dict__:
             raise AttributeError(f"{name}: expected a new layer for another value; it is fixed")
         super().__setattr__(name, value)
 
-    def _built_for(self, x: Array) -> Weights:
-        # The errors come before weights are made.
-        self.compute_output_shape(x.shape)
-        dtypes.check_numeric(x.dtype, "x")
-        self.build(x.shape)
-        assert self._weights is not None
-        return self._weights
+    def _built_for(self, shape: Shape) -> Weights:
+        self.compute_output_shape(shape)  # its errors come before weights are made
+        self.build(shape)
+        return self._built_weights()
 
-    def _new_plan(self, weights: Weights, shape: Shape) -> Plan:
+    def _new_plan(self, weights: Weights, shape: Shape, isa: str | None = None) -> Plan:
         self.compute_output_shape(shape)  # for its errors
         batch, *sizes = shape
         first = self.data_format == "channels_first"
         height, width, channels = (*sizes[1:], sizes[0]) if first else sizes
+        fused, finish = self._split
         with np.errstate(over="ignore"):  # mixed_float16 rounds large weights to infinity
             kernel, *bias = (a.astype(self.compute_dtype, copy=False) for a in weights.arrays())
-        return weights.add_plan(
-            shape,
-            lambda: ops.plan(
-                (batch, height, width, channels),
-                kernel,
-                bias[0] if bias else None,
-                self.strides,
-                self.padding,
-                self.dilation_rate,
-                self._fused,
-            ),
+        return ops.plan(
+            (batch, height, width, channels),
+            kernel,
+            bias[0] if bias else None,
+            self.strides,
+            self.padding,
+            self.dilation_rate,
+            fused,
+            isa,
+            ops.Operation(self.name, self.compute_dtype, self.data_format, fused, finish),
         )
 
     # ---- shapes ----------------------------------------------------------------------------------
@@ -341,8 +361,12 @@ class DepthwiseConv2D(WeightedLayer):
         )
 
     def _initialized(self, argument: str, shape: Shape) -> Array:
-        values = getattr(self, argument)(shape, dtype=self.variable_dtype)
-        return read_copy(f"{self.name}: {argument}", values, shape, self.variable_dtype)
+        name, dtype = f"{self.name}: {argument}", self.variable_dtype
+        try:
+            values = getattr(self, argument)(shape, dtype=dtype)
+        except ValueError as error:  # such as of a random one that is to yield integers
+            raise ValueError(f"{name}: {error}") from error
+        return read_copy(name, values, shape, dtype)
 
     def _start_with(self, weights: Any, copy: bool = True) -> None:
         """Keeps [kernel] or [kernel, bias] for build, checked as far as it can be without an
@@ -357,65 +381,7 @@ class DepthwiseConv2D(WeightedLayer):
             kernel, *(read_copy(NAMES[1], array, (outputs,), dtype, copy) for array in bias)
         )
 
-    # ---- config, files ---------------------------------------------------------------------------
-
-    def get_config(self) -> dict[str, Any]:
-        """What Keras 3 gives for the same layer: `keras.layers.DepthwiseConv2D.from_config` takes
-        it.
-
-        So neither weights nor input shapes are part of it. ValueError for a function that has no
-        name (a lambda).
-        """
-        return {
-            "name": self.name,
-            "trainable": self.trainable,
-            "dtype": self.dtype_policy.get_config(),
-            "depth_multiplier": self.depth_multiplier,
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "data_format": self.data_format,
-            "dilation_rate": self.dilation_rate,
-            "activation": activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "depthwise_initializer": initializers.serialize(self.depthwise_initializer),
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "depthwise_regularizer": regularizers.serialize(self.depthwise_regularizer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
-            "activity_regularizer": regularizers.serialize(self.activity_regularizer),
-            "depthwise_constraint": constraints.serialize(self.depthwise_constraint),
-            "bias_constraint": constraints.serialize(self.bias_constraint),
-        }
-
-    @classmethod
-    def from_config(cls: type[L], config: Mapping[str, Any], generation: int | None = None) -> L:
-        """A layer from `get_config()`, of this package, any generation of Keras, tf.keras or R.
-
-        Args:
-            config: the inner dict, with the constructor's arguments. `groups` may be 1; None stands
-                for a default, a list of one element for that.
-            generation: 1, 2 or 3, which Keras wrote it, for names that changed their meaning
-                (hard_sigmoid); None: 2 for what Keras 3 never writes (`groups`,
-                `batch_input_shape`, nested dicts without module), else 3.
-
-        Raises TypeError for a name that no layer has, ValueError for values.
-        """
-        known = {*ARGUMENTS, *inspect.signature(cls).parameters}
-        arguments = configs.layer_arguments(config, known - {"weights", "unknown"})
-        if "activation" in arguments:
-            arguments["activation"] = activations.get(
-                arguments["activation"],
-                generation=configs.generation(config) if generation is None else generation,
-            )
-        return cls(**arguments)
-
-    def same_config(self, other: object) -> bool:
-        """Whether `other` is a layer of the same class and config; names, weights and input shapes
-        do not count.
-        """
-        if type(other) is not type(self):
-            return False
-        return {**self.get_config(), "name": None} == {**other.get_config(), "name": None}
+    # ---- files -----------------------------------------------------------------------------------
 
     def save(self, path: files.PathLike) -> None:
         """Writes config and weights to a file, in one step, replacing one that is there; see
@@ -498,27 +464,6 @@ class DepthwiseConv2D(WeightedLayer):
         except (ValueError, TypeError, LookupError) as error:
             raise FormatError(str(error)) from error
 
-    def __repr__(self) -> str:
-        parts = [
-            f"{key}={value!r}"
-            for key, value in (
-                ("name", self.name),
-                ("kernel_size", self.kernel_size),
-                ("strides", self.strides),
-                ("padding", self.padding),
-                ("depth_multiplier", self.depth_multiplier),
-                ("data_format", self.data_format),
-                ("dilation_rate", self.dilation_rate),
-                ("activation", getattr(self.activation, "name", self.activation)),
-                ("use_bias", self.use_bias),
-                ("dtype", self.dtype_policy.name),
-                ("trainable", self.trainable),
-            )
-            if value != _DEFAULTS.get(key)
-        ]
-        state = f"built for {self._known_channels()} channels" if self.built else "not built"
-        return f"<{type(self).__name__} {', '.join(parts)}, {state}>"
-
 
 # What plans and weights depend on.
 _FIXED = frozenset(
@@ -536,16 +481,3 @@ _FIXED = frozenset(
 
 #: Names of the constructor's arguments, in order.
 ARGUMENTS: tuple[str, ...] = tuple(inspect.signature(DepthwiseConv2D).parameters)[:-1]
-
-# What a repr leaves out.
-_DEFAULTS = {
-    "strides": (1, 1),
-    "padding": "valid",
-    "depth_multiplier": 1,
-    "data_format": "channels_last",
-    "dilation_rate": (1, 1),
-    "activation": "linear",
-    "use_bias": True,
-    "dtype": "float32",
-    "trainable": True,
-}

@@ -1,7 +1,7 @@
 """The functional operation: arrays of any kind -> a plan of the C core -> an array.
 
-`depthwise_conv2d` is for users. `split_activation`, `plan` and `run` are its three steps, for
-callers such as the layer that keep a plan and skip the first two on most calls.
+`depthwise_conv2d` is for users. `split_activation`, `plan` and `run` are its three steps; callers
+such as the layer keep a plan with an `Operation`, which does the third.
 
 Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
 height/width, OH/OW output height/width.
@@ -10,13 +10,15 @@ height/width, OH/OW output height/width.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core, activations, dtypes, shapes
+from . import _core, activations, config, dtypes, shapes
 from . import isa as isas
+from .description import Description
 
 Array: TypeAlias = NDArray[Any]
 Activation: TypeAlias = Callable[[Array], Any]
@@ -65,23 +67,24 @@ def depthwise_conv2d(
             channels_last.
         activation: None, a name of `dwconv.activations` ('linear', 'relu', 'relu6' are fused into
             the convolution), or a function of the whole output in its data_format, called once;
-            what it returns is cast to the result's dtype.
+            what it returns is cast to the result's dtype. To integers only those apply that are
+            exact on them: linear, relu and relu6 of the built-in ones.
         out: where to put the result: an array of exactly its shape and dtype, at any strides, that
-            shares no element with x, kernel or bias. Faster if C-contiguous, channels_last and not
-            float16. If an error is raised, nothing was written.
+            shares no element with x, kernel or bias. Faster if C-contiguous, channels_last and of
+            32 bits or more. If an error is raised, nothing was written.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
 
     Returns:
         `out`, or a new C-contiguous array: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first,
         the last size halved by glu.
-        Its dtype is the float dtype of x or kernel, the wider if both are floats (`dwconv.dtypes`
-        has the rule).
+        Its dtype is the float dtype of x or kernel, the wider if both are floats, and int32, which
+        wraps as NumPy's, if both are integers (`dwconv.dtypes` has the rule).
 
     Raises:
         ValueError: a shape, size or name that does not fit, an output that would be empty, an `out`
             of another shape, read-only or overlapping.
-        TypeError: dtypes that are not real numbers or that give no float; an `out` of another
-            dtype.
+        TypeError: dtypes that are not real numbers; integers that int32 cannot hold, floats for the
+            bias or activation of an int32 result; an `out` of another dtype.
         MemoryError: sizes that cannot be allocated.
     """
     layout = shapes.normalize_data_format(data_format)
@@ -90,7 +93,7 @@ def depthwise_conv2d(
     dtype = dtypes.result_dtype(x.dtype, kernel.dtype)
     if bias is not None:
         bias = np.asarray(bias)
-        dtypes.check_numeric(bias.dtype, "bias")
+        dtypes.check_castable(bias.dtype, dtype, "bias")
     shape = nhwc_shape(x, layout)
     compute = dtypes.compute_dtype(dtype)
     made = plan(
@@ -141,8 +144,12 @@ def plan(
     dilation_rate: Any,
     activation: str = "linear",
     isa: str | None = None,
+    operation: Operation | None = None,
 ) -> Plan:
     """A checked, packed plan for inputs of `x_shape` (N, H, W, C); the weights are copied.
+
+    With an operation, whose compute dtype is the kernel's, calls of the plan take what that takes;
+    without one only what the core does.
 
     kernel: (kh, kw, C, M) of a result dtype (`dwconv.dtypes`), whose compute dtype becomes the
     plan's;
@@ -153,6 +160,7 @@ def plan(
     dilation_pair = shapes.pair(dilation_rate, "dilation_rate")
     sides = shapes.normalize_padding(padding)
     name = isas.resolve(isa)
+    config.memory_limit()  # for its error
     _, height, width, channels = x_shape
     if kernel.ndim != 4 or 0 in kernel.shape or kernel.shape[2] != channels:
         raise ValueError(
@@ -179,7 +187,74 @@ def plan(
         amounts,
         activation,
         name,
+        operation,
     )
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What a plan does around its kernel: (plan, x, out) -> y, for x in any form.
+
+    name         what messages begin with
+    dtype        the result's, to whose compute dtype x is cast
+    data_format  of x and of the result
+    fused        the activation in the kernel, by name
+    finish       the one after it, or None
+    """
+
+    name: str
+    dtype: dtypes.DType
+    data_format: shapes.DataFormat = "channels_last"
+    fused: str = "linear"
+    finish: Activation | None = None
+
+    @property
+    def direct(self) -> bool:
+        """Whether there is nothing to do but for the kernel, if x and out are as it takes them."""
+        return _direct(self.dtype, self.data_format, self.finish)
+
+    def __call__(self, plan: Plan, x: Any, out: Array | None) -> Array:
+        """y for x, in `out` if given; with the errors of `depthwise_conv2d`, and ValueError for
+        another shape than the plan's.
+        """
+        x = np.asarray(x)
+        dtypes.check_castable(x.dtype, self.dtype, "x")
+        shape = _in_layout(plan.x_shape, self.data_format)
+        if x.shape != shape:
+            raise ValueError(f"x: expected shape {shape}; received shape {x.shape}")
+        if out is not None:
+            _check_out(out, self.output_shape(plan), self.dtype, {"x": x})
+        if x.dtype != self.dtype:  # first to that, also where it is not what is computed in
+            with np.errstate(over="ignore"):
+                x = x.astype(self.dtype)
+        return run(
+            plan,
+            x,
+            dtype=self.dtype,
+            data_format=self.data_format,
+            finish=self.finish,
+            out=out,
+            name=self.name,
+        )
+
+    def output_shape(self, plan: Plan) -> tuple[int, ...]:
+        """The result's, in its layout and after the activation."""
+        return activated_shape(self.finish, _in_layout(plan.y_shape, self.data_format))
+
+    def describe(self, plan: Plan) -> Description:
+        """What the plan has decided and what comes besides."""
+        after = self.finish
+        return Description(
+            x_shape=_in_layout(plan.x_shape, self.data_format),
+            y_shape=self.output_shape(plan),
+            dtype=self.dtype.name,
+            compute_dtype=dtypes.compute_dtype(self.dtype).name,
+            data_format=self.data_format,
+            activation=self.fused,
+            activation_after=None if after is None else str(getattr(after, "name", after)),
+            isa=plan.isa,
+            **plan.info(),
+        )
 
 
 def run(
@@ -190,32 +265,42 @@ def run(
     data_format: shapes.DataFormat = "channels_last",
     finish: Activation | None = None,
     out: Array | None = None,
+    name: str = "activation",
 ) -> Array:
     """Runs a plan on x, of the plan's shape in `data_format`: the last step of `depthwise_conv2d`.
 
     `dtype` is the result's; the plan was made with a kernel of its compute dtype. `finish` is the
     activation that the plan does not fuse. `out`, if given, is taken to be checked; whatever lies
     between it and the core (layout, strides, float16, `finish`) goes through a temporary that is
-    copied at the very end.
+    copied at the very end. `name` is what messages about `finish` begin with.
+
+    What is new has recycled memory, but for an array that `finish` returns. Values beyond the range
+    of x's or the result's dtype become infinite; that is what casting means, no reason to warn.
     """
     compute = dtypes.compute_dtype(dtype)
     first = data_format == "channels_first"
-    source = _plain(x.transpose(0, 2, 3, 1) if first else x, compute)
-    direct = not first and finish is None and dtype == compute
-    if direct and out is not None and out.flags.c_contiguous and out.flags.aligned:
-        plan(source, out)
-        return out
-    y = plan(source, np.empty(plan.y_shape, compute))
-    if not direct:
+    with np.errstate(over="ignore"):
+        source = _plain(x.transpose(0, 2, 3, 1) if first else x, compute)
+        plain = out is None or (out.flags.c_contiguous and out.flags.aligned)
+        if plain and _direct(dtype, data_format, finish):
+            return plan.run(source, out)
+        y = plan.run(source)
         if first:
-            y = np.ascontiguousarray(y.transpose(0, 3, 1, 2))
+            y = y.transpose(0, 3, 1, 2)
         if finish is not None:
-            y = finished(finish, y)
-        y = y.astype(dtype, order="C", copy=False)
-    if out is None:
-        return y
-    out[...] = y
-    return out
+            y = finished(finish, np.ascontiguousarray(y), name)
+            if out is None and y.dtype == dtype and y.flags.c_contiguous:
+                return y
+        if out is None:
+            out = _core.empty(y.shape, dtype)
+        out[...] = y
+        return out
+
+
+def _direct(dtype: dtypes.DType, data_format: shapes.DataFormat, finish: Activation | None) -> bool:
+    """Whether the core gives the result as it is to be."""
+    layout = data_format == "channels_last"
+    return layout and finish is None and dtype == dtypes.compute_dtype(dtype)
 
 
 def _plain(array: Array, dtype: dtypes.DType) -> Array:

@@ -1,7 +1,8 @@
 """What a layer's `dtype` argument means: the dtype of its weights and the one it computes in.
 
-Keras calls the pair a dtype policy. 'float32' and so on mean both; 'mixed_float16' means float32
-weights that are rounded to float16 for the computation, as inputs are.
+Keras calls the pair a dtype policy. 'float32' and so on mean both; 'mixed_float16' and
+'mixed_bfloat16' mean float32 weights that are rounded to the other for the computation, as inputs
+are.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from .dtypes import COMPUTE, FLOAT_KIND, INTEGER_KINDS, DType
+from .dtypes import COMPUTE, DType, is_numeric, named
 
-_MIXED = {"mixed_float16": (np.dtype(np.float32), np.dtype(np.float16))}
+_MIXED = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 _POLICY_CLASSES = ("DTypePolicy", "Policy")  # Keras 3, Keras 2
 
 
@@ -49,12 +50,14 @@ def read(dtype: Any) -> DTypePolicy:
     if isinstance(dtype, DTypePolicy):
         return dtype
     name = _name(dtype)
-    if isinstance(name, str) and name in _MIXED:
-        return DTypePolicy(name, *_MIXED[name])
-    found = _numpy_dtype(name)
-    if found is None or found not in COMPUTE:
-        known = ", ".join([*map(str, COMPUTE), *_MIXED])
-        raise ValueError(f"dtype: expected one of {known}; received {dtype!r}")
+    mixed = isinstance(name, str) and name in _MIXED
+    found = named(_MIXED[name] if mixed else name)
+    if found is None or found.name not in COMPUTE:
+        known = ", ".join([*COMPUTE, *_MIXED])
+        hint = "; bfloat16 needs the package ml_dtypes" if "bfloat16" in str(name) else ""
+        raise ValueError(f"dtype: expected one of {known}; received {dtype!r}{hint}")
+    if mixed:
+        return DTypePolicy(name, np.dtype(np.float32), found)
     return DTypePolicy(found.name, found, found)
 
 
@@ -63,18 +66,10 @@ def read_input(dtype: Any) -> DType:
     otherwise.
     """
     name = "float32" if dtype is None else _name(dtype)
-    found = _MIXED[name][1] if isinstance(name, str) and name in _MIXED else _numpy_dtype(name)
-    if found is None or found.kind not in FLOAT_KIND + INTEGER_KINDS:
+    found = named(_MIXED.get(name, name) if isinstance(name, str) else name)
+    if found is None or not is_numeric(found):
         raise ValueError(f"dtype: expected one of real numbers; received {dtype!r}")
     return found
-
-
-def _numpy_dtype(name: Any) -> DType | None:
-    try:
-        found: DType = np.dtype(name).newbyteorder("=")
-        return found
-    except (TypeError, ValueError):
-        return None
 
 
 def _name(dtype: Any) -> Any:

@@ -13,7 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .dtypes import DType, check_numeric
+from . import _core
+from .dtypes import DType, check_numeric, is_integer
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -26,7 +27,7 @@ NAMES = ("weights[0], the kernel", "weights[1], the bias")
 PLANS = 8
 
 
-class Weights:
+class Weights(_core.Plans):
     """A kernel (kh, kw, C, M), a bias (C*M,) or None, and a plan for each of the last input shapes.
 
     The arrays never change: a layer with new weights gets a new object. So no plan can be out of
@@ -37,6 +38,7 @@ class Weights:
     __slots__ = ("_lock", "bias", "kernel", "plans")
 
     def __init__(self, kernel: Array, bias: Array | None = None) -> None:
+        super().__init__()
         self.kernel = kernel
         self.bias = bias
         for array in self.arrays():
@@ -49,15 +51,17 @@ class Weights:
         """[kernel, bias] or, without bias, [kernel]."""
         return [self.kernel] if self.bias is None else [self.kernel, self.bias]
 
-    def add_plan(self, shape: Shape, make: Callable[[], Plan]) -> Plan:
+    def add_plan(self, shape: Shape, make: Callable[[], Plan], offer: bool) -> Plan:
         """The plan for inputs of `shape`, made outside of the lock and kept in the place of the
-        oldest.
+        oldest; `offer`: for the layer's calls to use without asking the layer.
         """
         plan = make()
         with self._lock:
             if shape not in self.plans and len(self.plans) >= PLANS:
                 del self.plans[next(iter(self.plans))]
             self.plans[shape] = plan
+            if offer:
+                self.offer(reversed(self.plans.values()))  # the newest is looked at first
         return plan
 
     def __reduce__(self) -> tuple[type[Weights], tuple[Array, Array | None]]:
@@ -84,8 +88,9 @@ def read_copy(
 ) -> Array:
     """A C-contiguous copy of `values`, cast to `dtype`; without `copy` a view if that is enough.
 
-    ValueError, which names the argument, unless its shape is `shape` (None: any size); TypeError
-    unless it holds real numbers.
+    ValueError, which names the argument, unless its shape is `shape` (None: any size) and, for an
+    integer dtype, its values are whole and in range, floats included; TypeError unless it holds
+    real numbers.
     """
     array = np.asarray(values)
     check_numeric(array.dtype, argument)
@@ -95,9 +100,26 @@ def read_copy(
     if not fits:
         sizes = str(shape).replace("None", "any")
         raise ValueError(f"{argument}: expected shape {sizes}; received {array.shape}")
-    # Values beyond the dtype's range become infinite, which is what casting means and no reason to
+    if is_integer(dtype):
+        _check_whole(argument, array, dtype)
+    # Values beyond a float's range become infinite, which is what casting means and no reason to
     # warn.
     with np.errstate(over="ignore"):
         if copy:
             return np.array(array, dtype, order="C", subok=False)
         return np.require(array, dtype, ["C", "A"]).view(np.ndarray)
+
+
+def _check_whole(argument: str, array: Array, dtype: DType) -> None:
+    """ValueError unless all values are integers that `dtype` holds, so that no weight changes."""
+    limits = np.iinfo(dtype)
+    # In float64 all of them are compared exactly, as int32's limits are.
+    values = array if is_integer(array.dtype) else array.astype(np.float64)
+    wrong = ~((values >= limits.min) & (values <= limits.max))
+    if not is_integer(array.dtype):
+        wrong |= values != np.trunc(values)
+    if wrong.any():
+        raise ValueError(
+            f"{argument}: expected whole values in the range of {dtype}; "
+            f"received {array[wrong].flat[0]!r}"
+        )

@@ -96,6 +96,15 @@ def test_info_tells_who_chose_the_isa() -> None:
     assert "ISA chosen      portable (by DWCONV_ISA)\n" in result.stdout
 
 
+@pytest.mark.parametrize("command", ["info", "check"])
+def test_an_unknown_isa_ends_in_one_line(command: str) -> None:
+    result = run_module(command, DWCONV_ISA="nope")
+    assert (result.returncode, result.stdout) == (2, "")
+    wanted = ", ".join(map(repr, isa.available()))
+    message = f"DWCONV_ISA: expected one of {wanted}; received 'nope'"
+    assert result.stderr == f"dwconv {command}: {message}\n"
+
+
 def test_cpu_name(monkeypatch: pytest.MonkeyPatch) -> None:
     assert info.cpu_name().strip()
     arm = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd0c\n\nprocessor\t: 1\n"

@@ -22,16 +22,17 @@ PACKAGE = ROOT / "dwconv"
 ORDER = [
     *("_version", "_core", "registry", "shapes", "dtypes", "config", "isa", "reference"),
     *("erf", "formulas", "activations", "initializers", "regularizers", "constraints"),
-    "ops",
+    *("description", "ops"),
     *("naming", "formats", "files"),
-    *("policy", "configs", "weights", "base", "inputs", "table", "layer", "model"),
+    *("policy", "configs", "weights", "base", "configured"),
+    *("inputs", "table", "layer", "model"),
     "saving",
     "__init__",
     *("cli", "__main__"),
 ]
 
 #: Who may use the compiled module.
-USERS_OF_CORE = {"isa", "ops"}
+USERS_OF_CORE = {"config", "isa", "ops", "weights", "base"}
 
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy", "safetensors"}

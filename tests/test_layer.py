@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -117,6 +118,29 @@ def test_inputs_in_any_form() -> None:
         assert_same_bits(layer(form), expected, name)
 
 
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize("activation", [None, "relu", "tanh"])
+def test_bfloat16_is_computed_in_float32_and_rounded_once(
+    data_format: str, activation: Any
+) -> None:
+    bfloat16 = ml_dtypes.bfloat16
+    layer = built(data_format=data_format, activation=activation, dtype="bfloat16")
+    x = draw(2, 3, 5, 3).astype(bfloat16)
+    kernel, bias = (array.astype(np.float32) for array in layer.get_weights())
+    same = {"data_format": data_format, "activation": activation}
+    wide = DepthwiseConv2D(3, weights=[kernel, bias], **same)(x.astype(np.float32))
+    y = layer(x)
+    assert y.dtype == bfloat16
+    assert (y == wide.astype(bfloat16)).all()
+    assert (layer(x.astype(np.float64)) == y).all()
+    y = dwconv.depthwise_conv2d(x, kernel.astype(bfloat16), bias.astype(bfloat16), **same)
+    assert y.dtype == bfloat16
+    assert (y == wide.astype(bfloat16)).all()
+    mixed = DepthwiseConv2D(3, dtype="mixed_bfloat16", weights=[kernel, bias], **same)
+    assert (mixed(x) == y).all()
+    assert (mixed.variable_dtype, mixed.compute_dtype) == (np.float32, bfloat16)
+
+
 def test_float16_is_computed_in_float32_and_rounded_once() -> None:
     # 2048 + 1 + 1: in float16 each sum would round back to 2048; rounding once gives 2050.
     layer = DepthwiseConv2D((1, 3), dtype="float16", weights=[np.ones((1, 3, 1, 1)), [0]])
@@ -126,6 +150,14 @@ def test_float16_is_computed_in_float32_and_rounded_once() -> None:
     # The activation comes before the rounding: 2049 + tanh-like changes would be lost otherwise.
     layer.activation = lambda y: y - 2049
     assert layer(np.array([[[[2048], [1], [0]]]])).item() == 0
+
+
+@pytest.mark.parametrize("dtype", ["float16", "mixed_float16"])
+def test_a_wider_input_is_rounded_before_the_computation(dtype: str) -> None:
+    # 2049 is 2048 in float16, so that the sum with -2048 is 0, not 1.
+    layer = DepthwiseConv2D(1, dtype=dtype, weights=[np.ones((1, 1, 1, 1)), [-2048]])
+    for wide in (np.float32, np.float64, np.int64):
+        assert layer(np.full((1, 1, 1, 1), 2049, wide)).item() == 0
 
 
 def test_mixed_float16_keeps_float32_weights_and_computes_with_them_rounded() -> None:
@@ -282,7 +314,7 @@ def test_bad_pairs_name_argument_and_value(name: str, value: Any) -> None:
         ({"name": ""}, "name: expected a non-empty string"),
         ({"name": 3}, "name: expected a non-empty string"),
         ({"strides": 2, "dilation_rate": (1, 2)}, r"received strides=\(2, 2\) and dilation_rate="),
-        ({"dtype": "int32"}, "dtype: expected one of float16, float32, float64"),
+        ({"dtype": "int16"}, "dtype: expected one of float16, bfloat16, float32, float64, int32"),
         ({"dtype": "complex64"}, "dtype: expected one of"),
         ({"dtype": "no such"}, "dtype: expected one of .* received 'no such'"),
         ({"dtype": object()}, "dtype: expected one of"),
@@ -336,6 +368,9 @@ def test_unknown_keywords_are_named_with_the_nearest_valid_one() -> None:
         (np.dtype(">f4"), "float32"),
         (float, "float64"),
         ("half", "float16"),
+        ("bfloat16", "bfloat16"),
+        (ml_dtypes.bfloat16, "bfloat16"),
+        ({"class_name": "DTypePolicy", "config": {"name": "bfloat16"}}, "bfloat16"),
         ({"class_name": "Policy", "config": {"name": "float16"}}, "float16"),
         (
             {
@@ -350,10 +385,10 @@ def test_unknown_keywords_are_named_with_the_nearest_valid_one() -> None:
 )
 def test_dtypes(dtype: Any, expected: str) -> None:
     layer = DepthwiseConv2D(1, dtype=dtype)
-    assert layer.dtype == expected
+    assert layer.dtype.name == expected
     assert layer.dtype_policy.name == expected
-    assert layer(np.ones((1, 1, 1, 1))).dtype == expected
-    assert [w.dtype for w in layer.get_weights()] == [expected, expected]
+    assert layer(np.ones((1, 1, 1, 1))).dtype.name == expected
+    assert [w.dtype.name for w in layer.get_weights()] == [expected, expected]
 
 
 def test_names_count_up_and_given_ones_do_not() -> None:

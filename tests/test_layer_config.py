@@ -251,7 +251,9 @@ LAYERS = st.fixed_dictionaries(
         "activity_regularizer": REGULARIZERS,
         "depthwise_constraint": CONSTRAINTS,
         "bias_constraint": CONSTRAINTS,
-        "dtype": st.sampled_from([None, "float16", "float32", "float64", "mixed_float16"]),
+        "dtype": st.sampled_from(
+            [None, "float16", "float32", "float64", "mixed_float16", "bfloat16"]
+        ),
         "name": st.sampled_from([None, "mine"]),
         "trainable": st.booleans(),
     },

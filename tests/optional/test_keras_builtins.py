@@ -87,6 +87,8 @@ def test_configs_go_both_ways(module: str, ours: Any) -> None:
     for key in ("input_axes", "output_axes"):  # of 3.15
         if expected.get(key, 0) is None:
             del expected[key]
+    if isinstance(expected.get("value"), dict):  # '__tensor__' in the numpy backend
+        expected["value"] = {**expected["value"], "class_name": "__numpy__"}
     if type(ours).__name__ == "Identity":
         expected["gain"] = ours.gain  # forgotten by 3.15
     if module == "regularizers":  # rounded to float32

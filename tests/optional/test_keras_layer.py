@@ -45,6 +45,12 @@ ARGUMENTS: list[dict[str, Any]] = [
     {"trainable": False, "depthwise_regularizer": "l2"},
 ]
 
+# Keras' backends disagree on these or cannot compute them.
+OTHER_DTYPES: list[dict[str, Any]] = [
+    {"dtype": "int32", "depthwise_initializer": "ones"},
+    *({"dtype": name} for name in ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16")),
+]
+
 
 def numbers(tensor: Any) -> NDArray[Any]:
     return np.asarray(keras.ops.convert_to_numpy(tensor))
@@ -72,6 +78,8 @@ def pair(arguments: dict[str, Any]) -> tuple[Any, dwconv.DepthwiseConv2D]:
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
 def test_outputs_and_losses(arguments: dict[str, Any]) -> None:
     theirs, ours = pair(arguments)
+    if keras.backend.backend() == "numpy" and ours.dtype == np.float64:
+        pytest.skip("this Keras backend mixes dtypes and fails here")
     x = draw(2, 9, 10, 3, dtype=arguments.get("dtype", "float32"))
     theirs.build(x.shape)
     ours.build(x.shape)
@@ -95,7 +103,7 @@ def test_outputs_and_losses(arguments: dict[str, Any]) -> None:
     assert ours.count_params() == theirs.count_params()
 
 
-@pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
+@pytest.mark.parametrize("arguments", [*ARGUMENTS, *OTHER_DTYPES], ids=str)
 def test_configs_both_ways(arguments: dict[str, Any]) -> None:
     theirs, ours = pair(arguments)
     assert normal(ours.get_config()) == normal(theirs.get_config())

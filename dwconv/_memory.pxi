@@ -1,0 +1,111 @@
+# The memory of outputs: arrays over blocks of _pool.h.
+
+import os as _os
+
+cimport cython
+
+cdef extern from "_pool.h":
+    enum:
+        POOL_LINE
+    int pool_class(size_t bytes)
+    size_t pool_class_bytes(int size_class)
+    void *pool_take(int size_class)
+    void pool_give(void *memory, int size_class)
+    void pool_set_limit(size_t bytes)
+    size_t pool_trim()
+    size_t pool_idle()
+    void pool_lock()
+    void pool_unlock()
+    void pool_after_fork_in_child()
+
+cdef extern from "_arrays.h":
+    ctypedef Py_ssize_t npy_intp
+    int _import_array() except -1
+    bint arrays_is_plain(object x, object dtype, const npy_intp *sizes)
+    bint arrays_is_writeable(object x)
+    void *arrays_data(object x)
+    object arrays_over(void *memory, object owner, object dtype, int ndim, const npy_intp *sizes)
+    void arrays_enable_vectorcall(object type, Py_ssize_t offset)
+
+_import_array()
+
+
+@cython.final
+@cython.freelist(32)
+cdef class Memory:
+    """The owner of an output's memory, `base` of the array: when nothing refers to either, nor to a view, the
+    block goes back to the pool. 64-byte aligned.
+    """
+
+    cdef void *at
+    cdef int size_class
+
+    def __dealloc__(self):
+        if self.at != NULL:
+            pool_give(self.at, self.size_class)
+
+
+cdef object new_array(int size_class, dtype, int ndim, const npy_intp *sizes):
+    """A new C-contiguous array over a block of the class; its values are what was there before."""
+    memory = <Memory>Memory.__new__(Memory)
+    memory.at = pool_take(size_class)
+    if memory.at == NULL:
+        raise MemoryError(f"an output of {pool_class_bytes(size_class)} bytes cannot be allocated")
+    memory.size_class = size_class
+    return arrays_over(memory.at, memory, dtype, ndim, sizes)
+
+
+def empty(tuple shape, dtype):
+    """np.empty(shape, dtype), of up to 8 dimensions, with recycled memory. dtype: a NumPy dtype without objects."""
+    cdef npy_intp sizes[8]
+    cdef int i, ndim = len(shape)
+    bytes = dtype.itemsize
+    if ndim > 8 or dtype.hasobject:
+        raise ValueError(f"expected up to 8 sizes and a dtype without objects; received {shape} and {dtype}")
+    for i in range(ndim):
+        sizes[i] = shape[i]
+        bytes *= sizes[i]
+    cdef int size_class = pool_class(bytes)
+    if size_class < 0:
+        raise MemoryError(f"an output of {bytes} bytes cannot be allocated")
+    return new_array(size_class, dtype, ndim, sizes)
+
+
+def set_memory_limit(size_t limit):
+    """How many bytes may lie idle; frees what is too much."""
+    pool_set_limit(limit)
+
+
+def idle_memory():
+    """Bytes that lie idle."""
+    return pool_idle()
+
+
+def trim_memory():
+    """Frees what lies idle; returns how many bytes."""
+    return pool_trim()
+
+
+def memory_class(size_t size):
+    """(index of the size class, bytes of its blocks) for so many bytes; index -1 if there is none."""
+    cdef int size_class = pool_class(size)
+    return size_class, pool_class_bytes(size_class) if size_class >= 0 else 0
+
+
+def _before_fork():
+    pool_lock()
+
+
+def _after_fork_in_parent():
+    pool_unlock()
+
+
+def _after_fork_in_child():
+    pool_after_fork_in_child()
+
+
+# No thread may be inside of the pool when the memory is copied; with a GIL none is, without one these see to it.
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

@@ -1,0 +1,99 @@
+"""What a plan has decided, for a program and for a reader."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Description:
+    """How a plan computes: why a shape is fast or slow. `str()` of it is for reading, `as_dict()`
+    for programs.
+
+    x_shape, y_shape   of the arrays, in their layout
+    dtype              of the result; x and the weights are cast to `compute_dtype`
+    data_format        of the arrays; the kernel takes channels_last, others are transposed
+    activation         the one in the kernel
+    activation_after   the one that NumPy applies to the whole output afterwards; None: none
+    isa                the instruction set
+    kernel             name of the kernel that does most of the work: its size, stride, tile, ISA; a
+                       'general' one has no tile
+    lanes              elements of one of its vectors
+    tile_h, tile_w     outputs that share the inputs they have in common
+    merged_pixels      pixels that share vectors, there being few channels; 1: none do
+    blocks             vectors that the channels (of the merged pixels) fill
+    weight_bytes       of the packed weights
+    multiply_adds      of one call; taps in the padding are skipped and do not count
+    x_bytes, y_bytes   what the kernel reads and writes
+    """
+
+    x_shape: tuple[int, ...]
+    y_shape: tuple[int, ...]
+    dtype: str
+    compute_dtype: str
+    data_format: str
+    activation: str
+    activation_after: str | None
+    isa: str
+    kernel: str
+    lanes: int
+    tile_h: int
+    tile_w: int
+    merged_pixels: int
+    blocks: int
+    weight_bytes: int
+    multiply_adds: int
+    x_bytes: int
+    y_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields by name."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        rows = {
+            "x": f"{self.x_shape} {self.data_format}",
+            "y": f"{self.y_shape} {self.dtype}",
+            "kernel": f"{self.kernel}: {self._tile()}",
+            "weights": f"{_bytes(self.weight_bytes)} packed",
+            "work": f"{_count(self.multiply_adds)} multiply-adds; reads {_bytes(self.x_bytes)}, "
+            f"writes {_bytes(self.y_bytes)}",
+            "activation": f"{self.activation}, in the kernel",
+        }
+        if self.activation_after is not None:
+            rows["activation"] = f"{self.activation_after}, by NumPy afterwards"
+        extra = []
+        if self.data_format != "channels_last":
+            extra.append("x and y transposed")
+        if self.dtype != self.compute_dtype:
+            extra.append(f"computed in {self.compute_dtype}")
+        if extra:
+            rows["besides"] = ", ".join(extra)
+        width = max(map(len, rows))
+        return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
+
+    def _tile(self) -> str:
+        vectors = "1 vector" if self.blocks == 1 else f"{self.blocks} vectors"
+        channels = f"{vectors} of {self.lanes} {self.compute_dtype}"
+        if self.merged_pixels > 1:
+            channels += f" for {self.merged_pixels} pixels"
+        return f"tiles of {self.tile_h} x {self.tile_w} outputs, {channels}"
+
+
+def _bytes(count: int) -> str:
+    """'784 KiB', '1.5 MiB'"""
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} GiB"
+
+
+def _count(number: int) -> str:
+    """'1.81 million', '92160'"""
+    for limit, word in ((10**9, "billion"), (10**6, "million")):
+        if number >= limit:
+            return f"{number / limit:.3g} {word}"
+    return str(number)
