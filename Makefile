@@ -13,7 +13,7 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 pyt
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test demo check bench bench-quick test-c lint clean
+.PHONY: help build test demo check bench bench-quick shape test-c lint clean
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE"'
@@ -22,6 +22,7 @@ help:
 	@echo 'make check   every instruction set of this CPU against the reference'
 	@echo 'make bench   beside other runtimes; writes bench/results   ARGS="mobilenet_v1 --shapes PATTERN"'
 	@echo 'make bench-quick  the same within two minutes, writes nothing'
+	@echo 'make shape   multiply-adds and spills of every kernel, as gcc and clang compile it'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make build   nothing but the build'
 	@echo 'make clean   removes what was built, $(VENV) included'
@@ -48,6 +49,9 @@ bench: $(VENV)/installed $(PEERS)/installed
 
 bench-quick: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python bench/run.py --python $(PEERS)/bin/python --quick $(ARGS)
+
+shape: $(VENV)/made
+	$(BIN)/python tools/code_shape.py $(ARGS)
 
 lint: $(VENV)/linters
 	$(BIN)/ruff check .
