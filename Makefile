@@ -45,7 +45,7 @@ check: $(VENV)/installed
 
 bench: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python bench/run.py --python $(PEERS)/bin/python --save $(ARGS)
-	$(BIN)/python bench/run.py --python $(PEERS)/bin/python --save --channels-first
+	$(if $(ARGS),,$(BIN)/python bench/run.py --python $(PEERS)/bin/python --save --channels-first)
 
 bench-quick: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python bench/run.py --python $(PEERS)/bin/python --quick $(ARGS)

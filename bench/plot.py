@@ -15,14 +15,17 @@ def draw(run: Run, path: Path) -> None:
     """Horizontal bars; 1 is the fastest peer of the shape. The format follows from the suffix."""
     import matplotlib
 
-    matplotlib.use("svg")
+    matplotlib.use("agg")
     from matplotlib import pyplot
+
+    pyplot.rcParams["svg.fonttype"] = "none"  # text stays text: small files
+    pyplot.rcParams["svg.hashsalt"] = "dwconv"
 
     rows = [row for row in run.rows if row.best_peer and OURS in row.figures]
     if not rows:
         return
     peers = [name for name in run.names if RUNTIMES[name].is_peer]
-    figure, axes = pyplot.subplots(figsize=(9, 1.2 + 0.34 * len(rows)), layout="constrained")
+    figure, axes = pyplot.subplots(figsize=(9, 1.6 + 0.3 * len(rows)), layout="constrained")
     colours = dict(
         zip(peers, ("#d08770", "#ebcb8b", "#7aa874", "#9a7fb0", "#8a8f99"), strict=False)
     )
@@ -49,6 +52,6 @@ def draw(run: Run, path: Path) -> None:
     axes.grid(axis="x", color="#dddddd", zorder=0)
     axes.set_axisbelow(True)
     axes.set_title(f"{run.title}\n{run.facts['CPU']}", fontsize=10)
-    axes.legend(loc="upper right", fontsize=8)
-    figure.savefig(path)
+    figure.legend(loc="outside lower center", ncols=len(peers) + 2, fontsize=8, frameon=False)
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close(figure)

@@ -38,6 +38,13 @@ class Row:
             return None
         return ratio(self.figures[best], self.figures[ours])
 
+    def limit(self) -> float | None:
+        """best peer / roofline: what no kernel's advantage can exceed."""
+        best = self.best_peer
+        if best is None or "roofline" not in self.figures:
+            return None
+        return ratio(self.figures[best], self.figures["roofline"])
+
     def share(self) -> float | None:
         """Roofline / ours."""
         if "roofline" not in self.figures or OURS not in self.figures:
@@ -82,20 +89,17 @@ def line(fields: Iterable[str]) -> str:
 def summary(run: Run, channels_first: bool) -> list[str]:
     """Sentences that compare with the targets."""
     told = []
-    groups = dict.fromkeys((row.group, row.at_least) for row in run.rows)
-    advantages = [(row, a) for row in run.rows if (a := row.advantage()) is not None]
-    if advantages:
-        if not channels_first:
-            for group, at_least in groups:
-                values = [a for row, a in advantages if row.group == group]
-                if values:
-                    told.append(verdict(group, geometric_mean(values), at_least))
+    compared = [row for row in run.rows if row.advantage() is not None]
+    groups = dict.fromkeys((row.group, row.at_least) for row in compared)
+    if not channels_first:
+        for group, at_least in groups:
+            told.append(advantage(group, [r for r in compared if r.group == group], at_least))
+    if compared:
         everything = CHANNELS_FIRST_AT_LEAST if channels_first else ALL_AT_LEAST
-        targets = any(at_least for _, at_least in groups)
-        values = [a for _, a in advantages]
-        told.append(verdict("all shapes", geometric_mean(values), everything if targets else None))
-        worst, least = min(advantages, key=lambda pair: pair[1])
-        told.append(verdict(f"the least, {worst.shape}", least, EACH_AT_LEAST))
+        has_targets = any(at_least for _, at_least in groups)
+        told.append(advantage("all shapes", compared, everything if has_targets else None))
+        worst = min(compared, key=lambda row: row.advantage() or 0)
+        told.append(advantage(f"the least, {worst.shape}", [worst], EACH_AT_LEAST))
     if shares := [s for row in run.rows if (s := row.share()) is not None]:
         told.append(verdict("median share of roofline", float(np.median(shares)), SHARE_AT_LEAST))
     if values := [a for row in run.rows if (a := row.advantage("dwconv-avx2")) is not None]:
@@ -116,11 +120,20 @@ def summary(run: Run, channels_first: bool) -> list[str]:
     return told
 
 
-def verdict(name: str, value: float, at_least: float | None) -> str:
-    if at_least is None:
-        return f"{name:<36} {value:5.2f}"
-    met = "" if value >= at_least else "  MISSED"
-    return f"{name:<36} {value:5.2f}  (at least {at_least}){met}"
+def advantage(name: str, rows: list[Row], at_least: float | None) -> str:
+    """The geometric mean of best peer / ours, and what it would be on the roofline."""
+    limits = [limit for row in rows if (limit := row.limit()) is not None]
+    limit = geometric_mean(limits) if limits else None
+    return verdict(name, geometric_mean(row.advantage() or 0 for row in rows), at_least, limit)
+
+
+def verdict(name: str, value: float, at_least: float | None, limit: float | None = None) -> str:
+    wanted = [f"at least {at_least}"] if at_least is not None else []
+    possible = [f"roofline {limit:.2f}"] if limit is not None else []
+    text = f"{name:<36} {value:5.2f}"
+    if wanted or possible:
+        text += f"  ({', '.join(wanted + possible)})"
+    return text if at_least is None or value >= at_least else f"{text}  MISSED"
 
 
 def geometric_mean(values: Iterable[float]) -> float:

@@ -16,7 +16,7 @@ from typing import TextIO
 
 import plot
 import report
-from driver import OURS, RUNTIMES, Bench
+from driver import ON_DEMAND, OURS, RUNTIMES, Bench
 from shapes import networks, read, select
 
 from dwconv.cli.info import cpu_name
@@ -57,7 +57,11 @@ def main() -> int:
             for shape in group.shapes:
                 progress.show(str(shape))
                 figures = bench.measure(
-                    shape, arguments.channels_first, arguments.rounds, arguments.seconds
+                    shape,
+                    arguments.channels_first,
+                    arguments.placements,
+                    arguments.rounds,
+                    arguments.seconds,
                 )
                 row = report.Row(group.name, group.at_least, shape, figures)
                 run.rows.append(row)
@@ -84,8 +88,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--shapes", help="a pattern of classes ('3x3*') or shapes ('*x256 k3 s?')")
     parser.add_argument("--only", help=f"some of {', '.join(RUNTIMES)}; 'ours' is {OURS}")
     parser.add_argument("--channels-first", action="store_true")
-    parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
-    parser.add_argument("--rounds", type=int, help="how often each runtime has its turn")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer and shorter rounds, arrays made once"
+    )
+    parser.add_argument("--placements", type=int, help="how often all arrays are made anew")
+    parser.add_argument("--rounds", type=int, help="turns of each runtime, per placement")
     parser.add_argument("--seconds", type=float, help="length of a turn")
     parser.add_argument("--save", action="store_true", help=f"write into {RESULTS}")
     parser.add_argument(
@@ -94,7 +101,8 @@ def parse() -> argparse.Namespace:
         help="of the environment with the other runtimes",
     )
     arguments = parser.parse_args()
-    arguments.rounds = arguments.rounds or (5 if arguments.quick else 9)
+    arguments.placements = arguments.placements or (1 if arguments.quick else 3)
+    arguments.rounds = arguments.rounds or (5 if arguments.quick else 3)
     arguments.seconds = arguments.seconds or (0.008 if arguments.quick else 0.016)
     if unknown := set(arguments.networks) - set(networks()):
         parser.error(f"expected networks among {networks()}; received {sorted(unknown)}")
@@ -107,7 +115,7 @@ def chosen_runtimes(only: str | None, channels_first: bool) -> list[str]:
         if unknown := set(names) - set(RUNTIMES):
             sys.exit(f"--only: expected some of {list(RUNTIMES)}; received {sorted(unknown)}")
     else:
-        names = list(RUNTIMES)
+        names = [name for name in RUNTIMES if name not in ON_DEMAND]
         if platform.machine() not in ("x86_64", "AMD64"):
             names.remove("dwconv-avx2")
     if channels_first:
@@ -125,7 +133,7 @@ def facts(bench: Bench, cpu: int, arguments: argparse.Namespace) -> dict[str, st
         "CPU": f"{cpu_name()}, {os.cpu_count()} CPUs, pinned to {cpu}",
         "system": platform.platform(),
         "what": "float32, 'same', bias + ReLU, one thread; medians over "
-        f"{arguments.rounds} rounds of {arguments.seconds * 1e3:g} ms",
+        f"{arguments.placements} x {arguments.rounds} rounds of {arguments.seconds * 1e3:g} ms",
         **versions,
     }
 

@@ -44,8 +44,8 @@ def main() -> int:
         asked = json.loads(line)
         try:
             if asked["do"] == "prepare":
-                variants.clear()
-                variants += module.prepare(problems.read(Path(asked["problem"])))
+                # The old arrays live until the new ones are made: so these lie elsewhere.
+                variants = module.prepare(problems.read(Path(asked["problem"])))
                 for variant in variants:
                     variant.call()
                 results = {f"y{i}": variant.result() for i, variant in enumerate(variants)}
