@@ -48,6 +48,7 @@ def main() -> int:
                 variants = module.prepare(problems.read(Path(asked["problem"])))
                 for variant in variants:
                     variant.call()
+                gc.collect()  # here and not for each figure: it takes long where much is imported
                 results = {f"y{i}": variant.result() for i, variant in enumerate(variants)}
                 np.savez(asked["results"], **results)
                 told = [{"name": v.name, "padding": v.padding} for v in variants]
@@ -79,7 +80,6 @@ def timed(variant: Variant, seconds: float) -> dict[str, Any]:
         return {"seconds": variant.timer(seconds), "calls": 0}
     call = variant.call
     clock = time.perf_counter_ns
-    gc.collect()
     gc.disable()
     try:
         warm_up, start = [], clock()
