@@ -142,6 +142,8 @@ def save(run: report.Run, sentences: list[str], arguments: argparse.Namespace) -
     """Writes JSON, Markdown and picture, named after the CPU and the networks."""
     cpu = re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
     stem = "-".join([cpu, *arguments.networks, *["channels-first"] * arguments.channels_first])
+    if arguments.shapes or arguments.only:
+        stem += "-part"  # not over the figures of a whole run
     RESULTS.mkdir(exist_ok=True)
     report.write_json(run, sentences, RESULTS / f"{stem}.json")
     report.write_markdown(run, sentences, RESULTS / f"{stem}.md", f"{stem}.svg")
