@@ -120,6 +120,8 @@ def test_aarch64_counts_both_registers_of_a_pair():
         ("dw_strip_k3x3s1_t4x2_left_f32_avx512", 60),  # 4 rows x 3 taps fewer
         ("dw_strip_k3x3s2_t2x2_left_f64_avx2", 36),  # SAME pads an even width on the right alone
         ("dw_strip_k5x5s2m_t2x4_both_f32_neon", 170),  # 3 of 20 pairs of column and tap are skipped
+        ("dw_strip_k3x3s2_t0x4_right_f32_avx2", 33),  # rolling: one row of four, a column skipped
+        ("dw_strip_k3x3s1mp_t0x4_inner_f32_neon", 36),
         ("dw_strip_general_f32_avx2", None),
     ],
 )

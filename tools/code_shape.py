@@ -46,7 +46,7 @@ TARGETS = {
 CONSTANTS = 2
 
 KERNEL = re.compile(
-    r"dw_strip_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<spread>m?)"
+    r"dw_strip_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<flavour>m?p?)"
     r"_t(?P<tile_h>\d+)x(?P<tile_w>\d+)_(?P<edge>inner|left|right|both)"
     r"_(?P<dtype>[a-z]\d+)_(?P<isa>[a-z0-9]+)"
 )
@@ -56,7 +56,8 @@ def taps_of(name: str) -> int | None:
     """Multiply-adds of one tile of the kernel with that name; None if it is no tile kernel.
 
     The edges skip the columns of SAME padding: (kw - 1) // 2 on the left at stride 1, one less for
-    stride 2 (an even width), the rest on the right.
+    stride 2 (an even width), the rest on the right. A rolling kernel, tile_h 0, goes through its
+    loop once per row of outputs.
     """
     match = KERNEL.fullmatch(name)
     if not match:
@@ -69,7 +70,7 @@ def taps_of(name: str) -> int | None:
     first = left if match["edge"] in ("left", "both") else 0
     end = columns - (right if match["edge"] in ("right", "both") else 0)
     pairs = sum(first <= c * stride + kj < end for c in range(tile_w) for kj in range(kw))
-    return kh * tile_h * pairs
+    return kh * max(tile_h, 1) * pairs
 
 
 @dataclass(frozen=True)
