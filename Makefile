@@ -8,11 +8,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx dwconv/*.pxi dwconv/*.h) setup.py pyproject.toml
+PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dwconv/bench-venv
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 python
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test demo check bench test-c test-keras lint clean
+.PHONY: help build test demo check bench bench-quick shape test-c test-keras lint clean
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE"'
@@ -20,7 +21,9 @@ help:
 	@echo 'make test-c  the tests of the C core in C'
 	@echo 'make test-keras   tests/optional beside real Kerases, in .venv-keras (1.5 GB)'
 	@echo 'make check   every instruction set of this CPU against the reference'
-	@echo 'make bench   microseconds per call, MobileNet-V1 shapes'
+	@echo 'make bench   beside other runtimes; writes bench/results   ARGS="mobilenet_v1 --shapes PATTERN"'
+	@echo 'make bench-quick  the same within two minutes, writes nothing'
+	@echo 'make shape   multiply-adds and spills of every kernel, as gcc and clang compile it'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make build   nothing but the build'
 	@echo 'make clean   removes what was built, $(VENV) included'
@@ -45,8 +48,15 @@ demo: $(VENV)/installed
 check: $(VENV)/installed
 	$(BIN)/dwconv check $(ARGS)
 
-bench: $(VENV)/installed
-	$(BIN)/python bench/mobilenet_v1.py $(ARGS)
+bench: $(VENV)/installed $(PEERS)/installed
+	$(BIN)/python bench/run.py --python $(PEERS)/bin/python --save $(ARGS)
+	$(if $(ARGS),,$(BIN)/python bench/run.py --python $(PEERS)/bin/python --save --channels-first)
+
+bench-quick: $(VENV)/installed $(PEERS)/installed
+	$(BIN)/python bench/run.py --python $(PEERS)/bin/python --quick $(ARGS)
+
+shape: $(VENV)/made
+	$(BIN)/python tools/code_shape.py $(ARGS)
 
 lint: $(VENV)/linters
 	$(BIN)/ruff check .
@@ -88,11 +98,21 @@ $(VENV)/installed: $(VENV)/made $(BUILT_FROM)
 	@PYTHONWARNINGS='ignore:Editable installation' $(PIP) install --editable '.[test,demo]'
 	@touch $@
 
-# The requirements of the extra `dev`, read from the installed package: no second build.
+# The requirements of an extra, read from the installed package: no second build.
+requirements = $(BIN)/python -c "import re; from importlib.metadata import requires; \
+	found = [re.subn('(;| and) extra == .$(1).', '', r) for r in requires('dwconv')]; \
+	print(*(requirement for requirement, times in found if times), sep='\n')"
+
 $(VENV)/linters: $(VENV)/installed pyproject.toml
-	@$(BIN)/python -c "from importlib.metadata import requires; \
-	print(*(r.split(';')[0] for r in requires('dwconv') if 'extra == \"dev\"' in r), sep='\n')" \
-	| $(PIP) install --requirement /dev/stdin
+	@$(call requirements,dev) | $(PIP) install --requirement /dev/stdin
+	@touch $@
+
+# The other runtimes: made once for all clones of a user, since they are large.
+$(PEERS)/installed: pyproject.toml | $(VENV)/installed
+	@echo 'installing the runtimes to compare with into $(PEERS)'
+	@$(BIN)/python -m venv $(PEERS)
+	@$(call requirements,bench) | $(PEERS)/bin/python -m pip --quiet --disable-pip-version-check \
+	    install --requirement /dev/stdin
 	@touch $@
 
 # Keras 3 and Keras 2, both on TensorFlow.

@@ -1,0 +1,226 @@
+"""What the compilers made of the kernels: `make shape`.
+
+    python tools/code_shape.py [--compilers gcc,clang] [--all]
+
+Compiles the files of csrc/isa as setup.py does, disassembles them and looks at the innermost loops
+that multiply, of every tile kernel. Each must
+
+- multiply as many vectors per tile as the tile has taps, those apart that its edge skips; else a
+  loop stayed rolled. That is counted on the longest way through the loop, where all rows are valid,
+  and, where a compiler has made several loops for different rows in the padding, in the largest.
+- store no vector to the stack; else the tile does not fit the registers;
+- keep no more constants there than the two bounds of the activation.
+
+A table tells these numbers per kernel and the exit code whether all hold. Only compilers that are
+installed are used; NEON needs aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu).
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from disassembly import X86, AArch64, Instruction, Machine, functions
+from flow import loops
+
+ROOT = Path(__file__).resolve().parent.parent
+
+#: As setup.py has them; -fPIC as for every extension module.
+FLAGS = ["-std=c11", "-O3", "-g0", "-ffp-contract=off", "-fvisibility=hidden", "-fPIC"]
+
+#: Compiler -> the files of csrc/isa that it compiles.
+TARGETS = {
+    "gcc": ("avx2", "avx512"),
+    "clang": ("avx2", "avx512"),
+    "aarch64-linux-gnu-gcc": ("neon",),
+}
+
+#: What a loop may keep on the stack: the activation's bounds, read once per tile as weights are.
+CONSTANTS = 2
+
+KERNEL = re.compile(
+    r"dw_strip_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<flavour>m?p?)"
+    r"_t(?P<tile_h>\d+)x(?P<tile_w>\d+)_(?P<edge>inner|left|right|both)"
+    r"_(?P<dtype>[a-z]\d+)_(?P<isa>[a-z0-9]+)"
+)
+
+
+def taps_of(name: str) -> int | None:
+    """Multiply-adds of one tile of the kernel with that name; None if it is no tile kernel.
+
+    The edges skip the columns of SAME padding: (kw - 1) // 2 on the left at stride 1, one less for
+    stride 2 (an even width), the rest on the right. A rolling kernel, tile_h 0, goes through its
+    loop once per row of outputs.
+    """
+    match = KERNEL.fullmatch(name)
+    if not match:
+        return None
+    numbers = ("kh", "kw", "stride", "tile_h", "tile_w")
+    kh, kw, stride, tile_h, tile_w = (int(match[key]) for key in numbers)
+    padding = max(kw - stride, 0)
+    left, right = padding // 2, padding - padding // 2
+    columns = (tile_w - 1) * stride + kw
+    first = left if match["edge"] in ("left", "both") else 0
+    end = columns - (right if match["edge"] in ("right", "both") else 0)
+    pairs = sum(first <= c * stride + kj < end for c in range(tile_w) for kj in range(kw))
+    return kh * max(tile_h, 1) * pairs
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What an innermost loop does with vectors."""
+
+    fmas: int  #: per tile
+    loads: int  #: per tile, from memory operands, too
+    stores: int
+    spills: int  #: stores to and loads from places on the stack to which the loop stores
+    constants: int  #: places on the stack that it only reads
+
+
+@dataclass
+class Shape:
+    """The code of one kernel."""
+
+    name: str
+    expected: int | None  #: multiply-adds per tile; None for the general kernel
+    loops: list[Counts] = field(default_factory=list)
+    fmas_outside: int = 0
+
+    @property
+    def largest(self) -> Counts:
+        """The loop with the most multiply-adds."""
+        return max(self.loops, key=lambda loop: loop.fmas, default=Counts(0, 0, 0, 0, 0))
+
+    @property
+    def faults(self) -> list[str]:
+        found = []
+        if not self.loops:
+            found.append("no loop multiplies vectors")
+        if self.fmas_outside and self.expected is not None:
+            found.append(f"{self.fmas_outside} multiply-adds outside of loops")
+        if self.expected is not None and self.loops and self.largest.fmas != self.expected:
+            found.append(f"expected {self.expected} multiply-adds; found {self.largest.fmas}")
+        if spills := max((loop.spills for loop in self.loops), default=0):
+            found.append(f"{spills} spills in a loop")
+        constants = max((loop.constants for loop in self.loops), default=0)
+        if constants > CONSTANTS:
+            found.append(f"{constants} constants on the stack")
+        return found
+
+
+def shape_of(name: str, body: list[Instruction], machine: Machine) -> Shape:
+    """Counts along the way through each innermost loop that multiplies most: all rows are valid."""
+    shape = Shape(name, taps_of(name))
+    fmas = {i for i, instruction in enumerate(body) if machine.is_fma(instruction)}
+    multiplying = [loop for loop in loops(body, machine) if loop.instructions & fmas]
+    innermost = [
+        loop
+        for loop in multiplying
+        if not any(other.instructions < loop.instructions for other in multiplying)
+    ]
+    frame = machine.frame_register(body)
+    for loop in innermost:
+        path = loop.heaviest_path(lambda i: i in fmas)
+        loaded, stored = list[str](), list[str]()  # slots of the stack
+        for i in loop.instructions:
+            slots = machine.stack_slots(body[i], frame)
+            loaded += slots if machine.vectors_loaded(body[i]) else ()
+            stored += slots if machine.vectors_stored(body[i]) else ()
+        spilled = [slot for slot in loaded if slot in stored]
+        counts = Counts(
+            fmas=len(fmas.intersection(path)),
+            loads=sum(machine.vectors_loaded(body[i]) for i in path),
+            stores=sum(machine.vectors_stored(body[i]) for i in path),
+            spills=len(stored) + len(spilled),
+            constants=len(set(loaded) - set(stored)),
+        )
+        shape.loops.append(counts)
+    shape.fmas_outside = len(fmas.difference(*(loop.instructions for loop in innermost)))
+    return shape
+
+
+def shapes(listing: str, machine: Machine) -> list[Shape]:
+    """The kernels that multiply floating-point vectors in a listing."""
+    bodies = dict(functions(listing))
+    found = []
+    for name in bodies:
+        general = re.fullmatch(r"dw_strip_general_f\d+_\w+", name)
+        if general or KERNEL.fullmatch(name):
+            found.append(shape_of(name, resolved(name, bodies), machine))
+    return found
+
+
+def resolved(name: str, bodies: dict[str, list[Instruction]]) -> list[Instruction]:
+    """A function's code; where it only jumps to another one with the same code, that one's."""
+    body = bodies[name]
+    while len(body) and body[0].mnemonic in ("jmp", "b"):
+        target = re.search(r"<([^>+]+)>", body[0].operands)
+        if not target or target[1] not in bodies:
+            break
+        body = bodies[target[1]]
+    return body
+
+
+def disassemble(compiler: str, isa: str) -> str:
+    """The listing of csrc/isa/<isa>.c."""
+    prefix = compiler.rpartition("gcc")[0] if compiler.endswith("gcc") else ""
+    with tempfile.TemporaryDirectory() as folder:
+        compiled = Path(folder) / "kernels.o"
+        source = ROOT / "csrc" / "isa" / f"{isa}.c"
+        subprocess.run([compiler, *FLAGS, "-c", str(source), "-o", str(compiled)], check=True)
+        command = [f"{prefix}objdump", "--disassemble", "--no-show-raw-insn", str(compiled)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return done.stdout
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    installed = [compiler for compiler in TARGETS if shutil.which(compiler)]
+    parser.add_argument("--compilers", default=",".join(installed), help=", ".join(TARGETS))
+    parser.add_argument("--all", action="store_true", help="a row per edge, not only of faults")
+    arguments = parser.parse_args()
+    compilers = [name for name in arguments.compilers.split(",") if name]
+    if unknown := set(compilers) - set(installed):
+        parser.error(f"expected compilers among {installed}; received {sorted(unknown)}")
+    for compiler in set(TARGETS) - set(compilers):
+        print(f"not looked at: {', '.join(TARGETS[compiler])} of {compiler}")
+    jobs = [(compiler, isa) for compiler in compilers for isa in TARGETS[compiler]]
+    faults = 0
+    with ThreadPoolExecutor(2) as pool:
+        for job, listing in zip(jobs, pool.map(lambda job: disassemble(*job), jobs), strict=True):
+            faults += report(*job, listing, arguments.all)
+    print(f"{faults} kernels with faults" if faults else "all kernels as expected")
+    return 1 if faults or not jobs else 0
+
+
+def report(compiler: str, isa: str, listing: str, everything: bool) -> int:
+    """Prints the table of one object file; returns how many kernels have faults."""
+    found = shapes(listing, AArch64() if isa == "neon" else X86())
+    print(f"\n{compiler}, {isa}: vectors per tile")
+    print(f"{'kernel':<40}{'fmas':>6}{'loads':>7}{'stores':>8}{'spills':>8}{'constants':>11}")
+    for shape in found:
+        edge = re.search("_(left|right|both)_", shape.name)
+        if edge and not shape.faults and not everything:
+            continue
+        loop = shape.largest
+        numbers = (
+            f"{loop.fmas:>6}{loop.loads:>7}{loop.stores:>8}{loop.spills:>8}{loop.constants:>11}"
+        )
+        faults = "; ".join(shape.faults)
+        print(f"{shape.name.removeprefix('dw_strip_'):<40}{numbers}  {faults}".rstrip())
+    wrong = sum(bool(shape.faults) for shape in found)
+    if not found:
+        print("no kernel was found: their names have changed")
+        return 1
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())
