@@ -100,7 +100,7 @@ def cases(isa: str, dtype: str) -> Iterator[Case]:
 
 
 def check(isa: str, dtype: str) -> None:
-    rooms = [Room(pages) for pages in (32, 16, 1, 8)]
+    rooms = [Room(pages) for pages in (64, 16, 1, 32)]
     for case in cases(isa, dtype):
         x, kernel, bias = case.arrays()
         expected = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())

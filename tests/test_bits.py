@@ -18,7 +18,7 @@ from support import Case, assert_same_bits, lanes, tile_cases, tiles
 
 import dwconv
 from dwconv import isa as isas
-from dwconv import ops, shapes
+from dwconv import shapes
 
 Array = NDArray[Any]
 
