@@ -7,7 +7,7 @@ height/width, OH/OW output height/width. Every pair is (height, width).
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np

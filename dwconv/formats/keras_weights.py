@@ -173,6 +173,10 @@ class _ByName(NoWeights):
         self._inner: dict[str, _Inner] = {}
 
     def of(self, place: Where) -> Arrays | None:
+        if not place.names:
+            raise FormatError(
+                "expected the config of a model, whose layers have names; received a layer's"
+            )
         outermost = place.names[0]
         group = self._group.get(outermost)
         if group is None:
