@@ -20,6 +20,7 @@ from . import isa as isas
 
 Array: TypeAlias = NDArray[Any]
 Activation: TypeAlias = Callable[[Array], Any]
+Fused: TypeAlias = activations.Fused
 
 Plan = _core.Plan  # from here for all others: they don't import the core
 
@@ -63,7 +64,7 @@ def depthwise_conv2d(
         dilation_rate: an int or two, (height, width), in pixels; works with any strides.
         data_format: 'channels_last' or 'channels_first', of x and the result; None is
             channels_last.
-        activation: None, a name of `dwconv.activations` ('linear', 'relu', 'relu6' are fused into
+        activation: None, a name or object of `dwconv.activations` (FUSED_ACTIVATIONS are fused into
             the convolution), or a function of the whole output in its data_format, called once;
             what it returns is cast to the result's dtype.
         out: where to put the result: an array of exactly its shape and dtype, at any strides, that
@@ -102,20 +103,14 @@ def depthwise_conv2d(
     return run(made, x, dtype=dtype, data_format=layout, finish=finish, out=out)
 
 
-def split_activation(activation: Any) -> tuple[str, Activation | None]:
-    """(the name that a plan fuses, the function to call afterwards or None) of an activation.
+def split_activation(activation: Any) -> tuple[Fused, Activation | None]:
+    """(what a plan fuses, the function to call afterwards or None) of an activation.
 
     Takes what `activations.get` takes, with its errors.
     """
-    if activation is None:
-        return "linear", None
-    if isinstance(activation, str) and activation in FUSED_ACTIVATIONS:
-        return activation, None
     function = activations.get(activation)
-    for name in FUSED_ACTIVATIONS:
-        if function is activations.get(name):
-            return name, None
-    return "linear", function
+    fused = function.fused() if isinstance(function, activations.Activation) else None
+    return (Fused("linear"), function) if fused is None else (fused, None)
 
 
 def nhwc_shape(x: Array, data_format: shapes.DataFormat) -> tuple[int, int, int, int]:
@@ -139,15 +134,15 @@ def plan(
     strides: Any,
     padding: Any,
     dilation_rate: Any,
-    activation: str = "linear",
+    activation: Fused = Fused("linear"),
     isa: str | None = None,
 ) -> Plan:
     """A checked, packed plan for inputs of `x_shape` (N, H, W, C); the weights are copied.
 
     kernel: (kh, kw, C, M) of a result dtype (`dwconv.dtypes`), whose compute dtype becomes the
     plan's;
-    bias: (C*M,), cast to that, or None; activation: one of FUSED_ACTIVATIONS; the rest as in
-    `depthwise_conv2d`, with the same errors.
+    bias: (C*M,), cast to that, or None; activation: its name one of FUSED_ACTIVATIONS; the rest as
+    in `depthwise_conv2d`, with the same errors.
     """
     stride_pair = shapes.pair(strides, "strides")
     dilation_pair = shapes.pair(dilation_rate, "dilation_rate")
@@ -177,8 +172,9 @@ def plan(
         stride_pair,
         dilation_pair,
         amounts,
-        activation,
+        activation.name,
         name,
+        activation.alpha,
     )
 
 

@@ -31,7 +31,7 @@ ORDER = [
 ]
 
 #: Who may use the compiled module.
-USERS_OF_CORE = {"isa", "ops"}
+USERS_OF_CORE = {"isa", "activations", "ops"}
 
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy", "safetensors"}

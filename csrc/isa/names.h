@@ -29,6 +29,7 @@
 #define vec_mul DW_NAME(vec_mul)
 #define vec_div DW_NAME(vec_div)
 #define vec_fnma DW_NAME(vec_fnma)
+#define vec_max DW_NAME(vec_max)
 #define vec_abs DW_NAME(vec_abs)
 #define vec_copysign DW_NAME(vec_copysign)
 #define vec_select_less DW_NAME(vec_select_less)

@@ -99,6 +99,7 @@ DW_INLINE vec vec_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
 DW_INLINE vec vec_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
 DW_INLINE vec vec_div(vec a, vec b) { return _mm256_div_ps(a, b); }
 DW_INLINE vec vec_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, c); }
+DW_INLINE vec vec_max(vec x, vec low) { return _mm256_max_ps(low, x); }
 DW_INLINE vec vec_abs(vec x) { return _mm256_andnot_ps(vec_set1((real)-0.0), x); }
 
 DW_INLINE vec vec_copysign(vec x, vec sign) {
@@ -157,6 +158,7 @@ DW_INLINE vec vec_sub(vec a, vec b) { return _mm256_sub_pd(a, b); }
 DW_INLINE vec vec_mul(vec a, vec b) { return _mm256_mul_pd(a, b); }
 DW_INLINE vec vec_div(vec a, vec b) { return _mm256_div_pd(a, b); }
 DW_INLINE vec vec_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_pd(a, b, c); }
+DW_INLINE vec vec_max(vec x, vec low) { return _mm256_max_pd(low, x); }
 DW_INLINE vec vec_abs(vec x) { return _mm256_andnot_pd(vec_set1((real)-0.0), x); }
 
 DW_INLINE vec vec_copysign(vec x, vec sign) {

@@ -62,6 +62,7 @@ DW_INLINE vec vec_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
 DW_INLINE vec vec_mul(vec a, vec b) { return _mm512_mul_ps(a, b); }
 DW_INLINE vec vec_div(vec a, vec b) { return _mm512_div_ps(a, b); }
 DW_INLINE vec vec_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_ps(a, b, c); }
+DW_INLINE vec vec_max(vec x, vec low) { return _mm512_max_ps(low, x); }
 DW_INLINE vec vec_abs(vec x) { return _mm512_andnot_ps(vec_set1((real)-0.0), x); }
 
 DW_INLINE vec vec_copysign(vec x, vec sign) {
@@ -110,6 +111,7 @@ DW_INLINE vec vec_sub(vec a, vec b) { return _mm512_sub_pd(a, b); }
 DW_INLINE vec vec_mul(vec a, vec b) { return _mm512_mul_pd(a, b); }
 DW_INLINE vec vec_div(vec a, vec b) { return _mm512_div_pd(a, b); }
 DW_INLINE vec vec_fnma(vec a, vec b, vec c) { return _mm512_fnmadd_pd(a, b, c); }
+DW_INLINE vec vec_max(vec x, vec low) { return _mm512_max_pd(low, x); }
 DW_INLINE vec vec_abs(vec x) { return _mm512_andnot_pd(vec_set1((real)-0.0), x); }
 
 DW_INLINE vec vec_copysign(vec x, vec sign) {

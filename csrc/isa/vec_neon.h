@@ -89,6 +89,7 @@ DW_INLINE vec vec_sub(vec a, vec b) { return vsubq_f32(a, b); }
 DW_INLINE vec vec_mul(vec a, vec b) { return vmulq_f32(a, b); }
 DW_INLINE vec vec_div(vec a, vec b) { return vdivq_f32(a, b); }
 DW_INLINE vec vec_fnma(vec a, vec b, vec c) { return vfmsq_f32(c, a, b); }
+DW_INLINE vec vec_max(vec x, vec low) { return vbslq_f32(vcltq_f32(x, low), low, x); }
 DW_INLINE vec vec_abs(vec x) { return vabsq_f32(x); }
 
 DW_INLINE vec vec_copysign(vec x, vec sign) { return vbslq_f32(vdupq_n_u32(0x80000000), sign, x); }
@@ -145,6 +146,7 @@ DW_INLINE vec vec_sub(vec a, vec b) { return vsubq_f64(a, b); }
 DW_INLINE vec vec_mul(vec a, vec b) { return vmulq_f64(a, b); }
 DW_INLINE vec vec_div(vec a, vec b) { return vdivq_f64(a, b); }
 DW_INLINE vec vec_fnma(vec a, vec b, vec c) { return vfmsq_f64(c, a, b); }
+DW_INLINE vec vec_max(vec x, vec low) { return vbslq_f64(vcltq_f64(x, low), low, x); }
 DW_INLINE vec vec_abs(vec x) { return vabsq_f64(x); }
 
 DW_INLINE vec vec_copysign(vec x, vec sign) { return vbslq_f64(vdupq_n_u64(UINT64_C(1) << 63), sign, x); }

@@ -102,6 +102,12 @@ DW_INLINE vec vec_fnma(vec a, vec b, vec c) {
     return c;
 }
 
+/* x < low ? low : x: NaN stays NaN, and -0 stays -0 where low is 0. */
+DW_INLINE vec vec_max(vec x, vec low) {
+    for (int i = 0; i < LANES; i++) x.lane[i] = x.lane[i] < low.lane[i] ? low.lane[i] : x.lane[i];
+    return x;
+}
+
 DW_INLINE vec vec_abs(vec x) {
     for (int i = 0; i < LANES; i++) x.lane[i] = (real)fabs(x.lane[i]);
     return x;
