@@ -122,8 +122,7 @@ class Activation:
 
     def _fused(self, chosen: Config) -> Fused | None:
         form = _FUSED.get(self.function) if self.registered is None else None
-        fused = form(**chosen) if form is not None else None
-        return fused if fused is not None and np.isfinite(fused.alpha) else None
+        return None if form is None else form(**chosen)
 
     def _in_core(self, fused: Fused, array: Array) -> Array:
         result = array.astype(self._computed_in(array.dtype), order="C")  # always a copy

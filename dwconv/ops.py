@@ -134,14 +134,14 @@ def plan(
     strides: Any,
     padding: Any,
     dilation_rate: Any,
-    activation: Fused = Fused("linear"),
+    activation: str | Fused = "linear",
     isa: str | None = None,
 ) -> Plan:
     """A checked, packed plan for inputs of `x_shape` (N, H, W, C); the weights are copied.
 
     kernel: (kh, kw, C, M) of a result dtype (`dwconv.dtypes`), whose compute dtype becomes the
     plan's;
-    bias: (C*M,), cast to that, or None; activation: its name one of FUSED_ACTIVATIONS; the rest as
+    bias: (C*M,), cast to that, or None; activation: one of FUSED_ACTIVATIONS (with alpha); the rest as
     in `depthwise_conv2d`, with the same errors.
     """
     stride_pair = shapes.pair(strides, "strides")
@@ -165,6 +165,7 @@ def plan(
         (height, width), kernel_size, stride_pair, sides, dilation_pair
     )
     dtype = dtypes.compute_dtype(kernel.dtype)
+    fused = Fused(activation) if isinstance(activation, str) else activation
     return Plan(
         _plain(kernel, dtype),
         None if bias is None else _plain(bias, dtype),
@@ -172,9 +173,9 @@ def plan(
         stride_pair,
         dilation_pair,
         amounts,
-        activation.name,
+        fused.name,
         name,
-        activation.alpha,
+        fused.alpha,
     )
 
 

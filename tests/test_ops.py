@@ -256,7 +256,6 @@ def test_fused_with_parameters() -> None:
         relu(max_value=5),
         relu(threshold=1),
         relu(negative_slope=0.1, max_value=6),
-        elu(alpha=np.inf),
         activations.softmax,
         activations.hard_sigmoid_k2,
     ):
