@@ -1,6 +1,7 @@
 /* desc.c - checks a dw_desc: after it, no size or offset that the library computes can overflow. */
 #include "desc.h"
 
+#include <math.h>
 #include <stddef.h>
 
 /* *total = a + b * c for a, b, c >= 0; returns 0 if that does not fit. */
@@ -30,10 +31,18 @@ static dw_status output_length(int64_t in, int64_t before, int64_t after, int64_
     return DW_OK;
 }
 
+dw_status dw_check_activation(dw_dtype dtype, dw_activation activation, double alpha) {
+    if (dtype < DW_F32 || dtype >= DW_DTYPE_COUNT) return DW_ERR_DTYPE;
+    if (activation < DW_LINEAR || activation >= DW_ACTIVATION_COUNT) return DW_ERR_ACTIVATION;
+    if (dtype == DW_I32 && activation > DW_RELU6) return DW_ERR_ACTIVATION;
+    const int has_alpha = activation == DW_LEAKY_RELU || activation == DW_ELU;
+    return has_alpha && !isfinite(alpha) ? DW_ERR_ACTIVATION : DW_OK;
+}
+
 dw_status dw_output_size(const dw_desc *d, int64_t *oh, int64_t *ow) {
     if (!d || !oh || !ow) return DW_ERR_NULL;
-    if (d->dtype < DW_F32 || d->dtype >= DW_DTYPE_COUNT) return DW_ERR_DTYPE;
-    if (d->activation < DW_LINEAR || d->activation > DW_RELU6) return DW_ERR_ACTIVATION;
+    const dw_status activation = dw_check_activation(d->dtype, d->activation, d->activation_alpha);
+    if (activation != DW_OK) return activation;
     if (d->batch < 0 || d->height < 1 || d->width < 1 || d->channels < 1 || d->multiplier < 1)
         return DW_ERR_SHAPE;
     if (d->kernel_h < 1 || d->kernel_w < 1) return DW_ERR_KERNEL;
@@ -63,7 +72,7 @@ const char *dw_status_text(dw_status status) {
     case DW_OK: return "ok";
     case DW_ERR_NULL: return "a required pointer is NULL";
     case DW_ERR_DTYPE: return "the dtype is not float32, float64 or int32";
-    case DW_ERR_ACTIVATION: return "the activation is not one that is fused";
+    case DW_ERR_ACTIVATION: return "the activation is not one that is fused for this dtype, or its alpha is not finite";
     case DW_ERR_ISA: return "the instruction set is not available on this CPU or in this build";
     case DW_ERR_SHAPE: return "height, width, channels and multiplier must be at least 1, batch at least 0";
     case DW_ERR_KERNEL: return "the kernel size must be at least 1";

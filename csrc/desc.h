@@ -1,4 +1,4 @@
-/* desc.h - sizes of a dw_desc without overflow. */
+/* desc.h - checks of a dw_desc, sizes without overflow. */
 #ifndef DW_DESC_H
 #define DW_DESC_H
 
@@ -8,5 +8,8 @@ int64_t dw_item_size(dw_dtype dtype);
 
 /* *bytes = item * the product of sizes, all >= 0; returns 0 if that is more than an object may have. */
 int dw_bytes(int64_t item, const int64_t *sizes, int count, int64_t *bytes);
+
+/* Whether a dtype has an activation, and alpha is a number if that has one. */
+dw_status dw_check_activation(dw_dtype dtype, dw_activation activation, double alpha);
 
 #endif

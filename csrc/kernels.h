@@ -63,6 +63,16 @@ typedef struct dw_tile {
     dw_strip_fn *strip[DW_EDGES]; /* DW_MERGED: the first only */
 } dw_tile;
 
+/* What an activation is applied to, in place: `count` elements at each of rows x cols places. */
+typedef struct dw_runs {
+    void *y;
+    int64_t rows, cols, count;
+    ptrdiff_t y_row, y_col; /* elements */
+    double alpha;
+} dw_runs;
+
+typedef void dw_activate_fn(const dw_runs *);
+
 typedef struct dw_kernels {
     int lanes;
     int registers; /* that the sums, the inputs of a row, a weight and a bias may fill before a kernel gets slow */
@@ -70,6 +80,7 @@ typedef struct dw_kernels {
     const char *general_name;
     dw_strip_fn *general; /* any size, stride, dilation, multiplier, channels, padding */
     const dw_tile *tiles; /* the preferred one of a size first; ends with a NULL name */
+    dw_activate_fn *const *activate; /* by dw_activation; NULL for linear. Integers have none: NULL */
 } dw_kernels;
 
 /* The lists of compile-time sizes: X(kh, kw, stride, tile_h, tile_w, pad_left, pad_right), tile_h 0 for rolling.

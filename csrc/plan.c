@@ -297,10 +297,11 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     plan->kernels = dw_kernels_of(isa, d->dtype);
     plan->item = dw_item_size(d->dtype);
     /* (double), because INFINITY is a float, which cannot hold INT32_MAX. */
-    plan->low = d->activation != DW_LINEAR ? 0 : d->dtype == DW_I32 ? INT32_MIN : -(double)INFINITY;
+    plan->low = d->activation == DW_RELU || d->activation == DW_RELU6 ? 0 : d->dtype == DW_I32 ? INT32_MIN : -(double)INFINITY;
     plan->high = d->activation == DW_RELU6 ? 6 : d->dtype == DW_I32 ? INT32_MAX : (double)INFINITY;
     choose_kernel(plan);
     plan->group_rows = rows_of_groups(plan);
+    if (d->activation > DW_RELU6) plan->activate = plan->kernels->activate[d->activation];
     status = make_columns(plan);
     return status == DW_OK ? dw_pack(plan, kernel, bias) : status;
 }

@@ -45,6 +45,7 @@ struct dw_plan {
     int64_t out_h, out_w, out_channels;
     int64_t item; /* bytes of an element */
     double low, high;
+    dw_activate_fn *activate; /* what follows the clamp; NULL: nothing */
 
     /* At stride 1 `merged` pixels are one column to the tile kernels, with merged * C channels whose weights
      * repeat: C = 3 or 24 fills no whole number of vectors, 16 or 2 pixels do. 1: off. */

@@ -10,6 +10,20 @@ static void use_blocks(dw_strip *strip, const dw_packing *packing, int64_t block
     strip->block_end = packing->count - block > most ? block + most : packing->count;
 }
 
+/* Activates the sums that a strip of so many rows has just stored. Its blocks may overlap, but together they are one
+ * run of channels. Other strips may overlap this one: they store their own sums before they activate them. */
+static void activate(const dw_plan *plan, const dw_strip *strip, int64_t rows) {
+    const dw_block *first = strip->blocks + strip->block, *last = strip->blocks + strip->block_end - 1;
+    const dw_runs runs = {.y = (char *)strip->y + (strip->col * strip->y_col + first->y) * plan->item,
+                          .rows = rows,
+                          .cols = strip->cols,
+                          .count = last->y + last->y_count - first->y,
+                          .y_row = strip->y_row,
+                          .y_col = strip->y_col,
+                          .alpha = plan->desc.activation_alpha};
+    plan->activate(&runs);
+}
+
 /* Output rows row, row + dilation_h, ..., `out_rows` of them, of one image; x and y: the image. */
 static void run_rows(const dw_plan *plan, const dw_packing *packing, const char *x, char *y, int64_t row, int64_t out_rows) {
     const dw_desc *d = &plan->desc;
@@ -53,6 +67,7 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const char 
                 strip.x_step = pixels > 1 ? (ptrdiff_t)(pixels * d->channels) : tile->stride * strip.x_col;
                 strip.y_col = (ptrdiff_t)(pixels * plan->phase_step * plan->out_channels);
                 segment->tile(&strip);
+                if (plan->activate) activate(plan, &strip, out_rows);
                 continue;
             }
             const dw_packing *single = pixels > 1 ? &plan->single : packing;
@@ -74,6 +89,7 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const char 
                 if (general.ki_end - general.ki_begin > 1) general.row_step = (ptrdiff_t)(d->dilation_h * x_row);
                 general.y = (char *)strip.y + r * d->dilation_h * y_row * plan->item;
                 plan->kernels->general(&general);
+                if (plan->activate) activate(plan, &general, 1);
             }
         }
     }

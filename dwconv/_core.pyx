@@ -21,6 +21,15 @@ cdef extern from "dwconv.h" nogil:
         DW_LINEAR
         DW_RELU
         DW_RELU6
+        DW_LEAKY_RELU
+        DW_HARD_SIGMOID
+        DW_HARD_SILU
+        DW_SIGMOID
+        DW_TANH
+        DW_SILU
+        DW_GELU
+        DW_GELU_TANH
+        DW_ELU
     ctypedef enum dw_isa:
         DW_ISA_COUNT
     ctypedef struct dw_desc:
@@ -29,6 +38,7 @@ cdef extern from "dwconv.h" nogil:
         int64_t pad_top, pad_bottom, pad_left, pad_right
         dw_dtype dtype
         dw_activation activation
+        double activation_alpha
     ctypedef struct dw_plan:
         pass
     dw_status dw_output_size(const dw_desc *desc, int64_t *oh, int64_t *ow)
@@ -36,6 +46,7 @@ cdef extern from "dwconv.h" nogil:
                              dw_plan **plan)
     void dw_plan_destroy(dw_plan *plan)
     void dw_plan_run(const dw_plan *plan, const void *x, void *y)
+    dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw_isa isa, int64_t count, void *y)
     ctypedef struct dw_plan_info:
         const char *kernel
         int lanes, tile_h, tile_w
@@ -61,9 +72,22 @@ cdef int check(dw_status status) except -1:
     raise ValueError(text)
 
 
-cdef dict FUSED = {"linear": DW_LINEAR, "relu": DW_RELU, "relu6": DW_RELU6}
+cdef dict FUSED = {
+    "linear": DW_LINEAR,
+    "relu": DW_RELU,
+    "relu6": DW_RELU6,
+    "leaky_relu": DW_LEAKY_RELU,
+    "hard_sigmoid": DW_HARD_SIGMOID,
+    "hard_silu": DW_HARD_SILU,
+    "sigmoid": DW_SIGMOID,
+    "tanh": DW_TANH,
+    "silu": DW_SILU,
+    "gelu": DW_GELU,
+    "gelu_tanh": DW_GELU_TANH,
+    "elu": DW_ELU,
+}
 
-#: Names of the activations that a plan applies itself.
+#: Names of the activations that a plan applies itself; csrc/dwconv.h has their formulas.
 FUSED_ACTIVATIONS = tuple(FUSED)
 
 #: Names of the instruction sets that this build knows of, narrowest first.
@@ -138,12 +162,28 @@ cdef void *write_at(array, dw_dtype dtype) except? NULL:
     return <void *>&i32[0, 0, 0, 0] if i32.size else NULL
 
 
+def activate(str activation, double alpha, array, str isa):
+    """Applies one of FUSED_ACTIVATIONS to a float32 or float64 array (1, 1, 1, n), C-contiguous, in place.
+
+    alpha: of leaky_relu (its negative_slope) and elu. The same bits as in a plan. ValueError if it is not finite.
+    """
+    cdef dw_activation which = FUSED[activation]
+    cdef dw_isa index = <dw_isa><int>ISA_NAMES.index(isa)
+    cdef dw_dtype dtype = DTYPES[array.dtype.char]
+    cdef void *at = write_at(array, dtype)
+    cdef int64_t count = array.size
+    cdef dw_status status
+    with nogil:
+        status = dw_activate(dtype, which, alpha, index, count, at)
+    check(status)
+
+
 cdef class Plan(Vectorcallable):
     """An immutable plan for one shape: kernel chosen, weights packed. Any thread may call it at any time.
 
     kernel: (kh, kw, C, M) float32, float64 or int32, C-contiguous; bias: (C*M,) of the same dtype, or None.
     x_shape: (N, H, W, C); padding: ((top, bottom), (left, right)); activation: one of FUSED_ACTIVATIONS;
-    isa: one of available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for
+    alpha: of leaky_relu (its negative_slope) and elu; isa: one of available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for
     sizes that cannot be allocated.
 
     operation: what a call does with arrays that the kernel cannot take as they are, a function (plan, x, out or
@@ -166,7 +206,7 @@ cdef class Plan(Vectorcallable):
     cdef bint brief
 
     def __cinit__(self, kernel, bias, x_shape, strides, dilation_rate, padding, str activation, str isa,
-                  operation=None):
+                  operation=None, double alpha=0):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
@@ -187,6 +227,7 @@ cdef class Plan(Vectorcallable):
         desc.dilation_h, desc.dilation_w = dilation_rate
         (desc.pad_top, desc.pad_bottom), (desc.pad_left, desc.pad_right) = padding
         desc.activation = FUSED[activation]
+        desc.activation_alpha = alpha
         desc.dtype = self.dtype = DTYPES[kernel.dtype.char]
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
         kernel_at = read_at(kernel, self.dtype)

@@ -1,8 +1,10 @@
 """Activations: each a function and its derivative, side by side.
 
-Every activation is an `Activation`, a callable x -> y of x's dtype.  float16 (and bfloat16) is
-computed in float32 and rounded once; float32 in float32, or in float64 where sums or the error
-function would lose digits; float64 as it is. NaN gives NaN, an infinity gives the limit, and no
+Every activation is an `Activation`, a callable x -> y of x's dtype. Those that a plan of the C core
+fuses (`Activation.fused`) are computed by the C core: the same bits as in a layer, on every CPU,
+within 2 ulp of the formula (float64: 4). The others: float16 (and bfloat16) is computed in float32
+and rounded once; float32 in float32, or in float64 where sums would lose digits; float64 as it is.
+NaN gives NaN, an infinity gives the limit, and no
 call warns.  Integers pass through linear, relu and relu6, which are exact on them; all others raise
 TypeError.
 
@@ -22,12 +24,13 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import formulas
+from . import _core, formulas
+from . import isa as isas
 from .registry import (
     OWN_PACKAGE,
     Config,
@@ -54,6 +57,15 @@ _COMPUTE: dict[str, np.dtype[Any]] = {
 }
 # Elements computed at a time: about 20 temporaries of 8 bytes each stay in a 2 MB L2 cache.
 _BLOCK = 8192
+
+
+class Fused(NamedTuple):
+    """An activation as the C core has it: a name of `_core.FUSED_ACTIVATIONS`, and alpha where it
+    has one: leaky_relu's negative_slope, elu's alpha.
+    """
+
+    name: str
+    alpha: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,25 @@ class Activation:
         if self.integers and array.dtype.kind in "iu" and np.can_cast(array.dtype, np.int64):
             result = self.function(array.astype(np.int64), **_whole(self.name, chosen))
             return np.asarray(result).astype(array.dtype)
-        return self._evaluate(self.function, array, chosen)
+        fused = self._fused(chosen)
+        if fused is None:
+            return self._evaluate(self.function, array, chosen)
+        return self._in_core(fused, array)
+
+    def fused(self) -> Fused | None:
+        """What computes it in the C core; None if nothing does."""
+        return self._fused({**self.defaults, **self.parameters})
+
+    def _fused(self, chosen: Config) -> Fused | None:
+        form = _FUSED.get(self.function) if self.registered is None else None
+        fused = form(**chosen) if form is not None else None
+        return fused if fused is not None and np.isfinite(fused.alpha) else None
+
+    def _in_core(self, fused: Fused, array: Array) -> Array:
+        result = array.astype(self._computed_in(array.dtype), order="C")  # always a copy
+        _core.activate(*fused, result.reshape(1, 1, 1, -1), isas.default())
+        with np.errstate(all="ignore"):
+            return result.astype(array.dtype, copy=False)
 
     def derivative(self, x: ArrayLike, **parameters: Any) -> Array:
         """dy/dx at each element, of x's shape and dtype; NaN where x is NaN.
@@ -214,12 +244,16 @@ class Activation:
             raise TypeError(f"{self.name}: expected values for {', '.join(missing)}, received none")
         return chosen
 
+    def _computed_in(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        if dtype in (_SINGLE, _DOUBLE):  # dtype.name takes microseconds
+            return dtype
+        if dtype.name not in _COMPUTE:
+            raise TypeError(f"{self.name}: expected a floating-point array, received {dtype}")
+        return _COMPUTE[dtype.name]
+
     def _widen(self, array: Array) -> Array:
-        if array.dtype in (_SINGLE, _DOUBLE):  # dtype.name takes microseconds
-            return array.astype(_DOUBLE, copy=False) if self.wide else array
-        if array.dtype.name not in _COMPUTE:
-            raise TypeError(f"{self.name}: expected a floating-point array, received {array.dtype}")
-        return array.astype(_COMPUTE[array.dtype.name])
+        wide = self.wide and array.dtype == _SINGLE
+        return array.astype(_DOUBLE if wide else self._computed_in(array.dtype), copy=False)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Activation):
@@ -263,6 +297,28 @@ def _whole(name: str, parameters: Config) -> Config:
         if value is not None and value != int(value):
             raise TypeError(f"{name}: expected a whole {key} for integers, received {value!r}")
     return {key: None if value is None else int(value) for key, value in parameters.items()}
+
+
+def _fused_relu(negative_slope: float, max_value: float | None, threshold: float) -> Fused | None:
+    if threshold == 0 and max_value is None:
+        return Fused("leaky_relu", negative_slope) if negative_slope else Fused("relu")
+    return Fused("relu6") if (negative_slope, max_value, threshold) == (0, 6, 0) else None
+
+
+#: How the C core has a formula: from its parameters what is to be fused, None if it has not those.
+_FUSED: dict[Callable[..., Any], Callable[..., Fused | None]] = {
+    formulas.linear: lambda: Fused("linear"),
+    formulas.relu: _fused_relu,
+    formulas.relu6: lambda: Fused("relu6"),
+    formulas.leaky_relu: lambda negative_slope: Fused("leaky_relu", negative_slope),
+    formulas.hard_sigmoid: lambda: Fused("hard_sigmoid"),
+    formulas.hard_silu: lambda: Fused("hard_silu"),
+    formulas.sigmoid: lambda: Fused("sigmoid"),
+    formulas.tanh: lambda: Fused("tanh"),
+    formulas.silu: lambda: Fused("silu"),
+    formulas.gelu: lambda approximate: Fused("gelu_tanh" if approximate else "gelu"),
+    formulas.elu: lambda alpha: Fused("elu", alpha),
+}
 
 
 # -- the table -------------------------------------------------------------------------------------

@@ -230,7 +230,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         activation = activations.get(value)
         if dtypes.is_integer(self.compute_dtype) and isinstance(activation, activations.Activation):
             activation(np.zeros(2, self.compute_dtype))  # raises what the first call would
-        self._split = ops.split_activation(activation)
+        self._split = ops.split_activation(activation, self.compute_dtype)
         self._activation = activation
         self._drop_plans()  # they have the old one in them
 

@@ -22,11 +22,15 @@ from .description import Description
 
 Array: TypeAlias = NDArray[Any]
 Activation: TypeAlias = Callable[[Array], Any]
+Fused: TypeAlias = activations.Fused
 
 Plan = _core.Plan  # from here for all others: they don't import the core
 
 FUSED_ACTIVATIONS: tuple[str, ...] = _core.FUSED_ACTIVATIONS
 
+_SINGLE = np.dtype(np.float32)
+_LINEAR = Fused("linear")
+_EXACT = ("linear", "relu", "relu6")  # on integers
 _OVERLAP_WORK = 10_000  # bound of NumPy's exact search for an element that two strided arrays share
 
 
@@ -65,7 +69,7 @@ def depthwise_conv2d(
         dilation_rate: an int or two, (height, width), in pixels; works with any strides.
         data_format: 'channels_last' or 'channels_first', of x and the result; None is
             channels_last.
-        activation: None, a name of `dwconv.activations` ('linear', 'relu', 'relu6' are fused into
+        activation: None, a name or object of `dwconv.activations` (FUSED_ACTIVATIONS are fused into
             the convolution), or a function of the whole output in its data_format, called once;
             what it returns is cast to the result's dtype. To integers only those apply that are
             exact on them: linear, relu and relu6 of the built-in ones.
@@ -88,9 +92,9 @@ def depthwise_conv2d(
         MemoryError: sizes that cannot be allocated.
     """
     layout = shapes.normalize_data_format(data_format)
-    fused, finish = split_activation(activation)
     x, kernel = np.asarray(x), np.asarray(kernel)
     dtype = dtypes.result_dtype(x.dtype, kernel.dtype)
+    fused, finish = split_activation(activation, dtype)
     if bias is not None:
         bias = np.asarray(bias)
         dtypes.check_castable(bias.dtype, dtype, "bias")
@@ -105,20 +109,19 @@ def depthwise_conv2d(
     return run(made, x, dtype=dtype, data_format=layout, finish=finish, out=out)
 
 
-def split_activation(activation: Any) -> tuple[str, Activation | None]:
-    """(the name that a plan fuses, the function to call afterwards or None) of an activation.
+def split_activation(
+    activation: Any, dtype: dtypes.DType = _SINGLE
+) -> tuple[Fused, Activation | None]:
+    """(what a plan fuses, the function to call afterwards or None) of an activation of a result of
+    `dtype`.
 
     Takes what `activations.get` takes, with its errors.
     """
-    if activation is None:
-        return "linear", None
-    if isinstance(activation, str) and activation in FUSED_ACTIVATIONS:
-        return activation, None
     function = activations.get(activation)
-    for name in FUSED_ACTIVATIONS:
-        if function is activations.get(name):
-            return name, None
-    return "linear", function
+    fused = function.fused() if isinstance(function, activations.Activation) else None
+    if fused is not None and dtypes.is_integer(dtype) and fused.name not in _EXACT:
+        fused = None  # the function raises what is to be said
+    return (_LINEAR, function) if fused is None else (fused, None)
 
 
 def nhwc_shape(x: Array, data_format: shapes.DataFormat) -> tuple[int, int, int, int]:
@@ -142,7 +145,7 @@ def plan(
     strides: Any,
     padding: Any,
     dilation_rate: Any,
-    activation: str = "linear",
+    activation: str | Fused = "linear",
     isa: str | None = None,
     operation: Operation | None = None,
 ) -> Plan:
@@ -153,8 +156,8 @@ def plan(
 
     kernel: (kh, kw, C, M) of a result dtype (`dwconv.dtypes`), whose compute dtype becomes the
     plan's;
-    bias: (C*M,), cast to that, or None; activation: one of FUSED_ACTIVATIONS; the rest as in
-    `depthwise_conv2d`, with the same errors.
+    bias: (C*M,), cast to that, or None; activation: one of FUSED_ACTIVATIONS (with alpha); the rest
+    as in `depthwise_conv2d`, with the same errors.
     """
     stride_pair = shapes.pair(strides, "strides")
     dilation_pair = shapes.pair(dilation_rate, "dilation_rate")
@@ -178,6 +181,7 @@ def plan(
         (height, width), kernel_size, stride_pair, sides, dilation_pair
     )
     dtype = dtypes.compute_dtype(kernel.dtype)
+    fused = Fused(activation) if isinstance(activation, str) else activation
     return Plan(
         _plain(kernel, dtype),
         None if bias is None else _plain(bias, dtype),
@@ -185,9 +189,10 @@ def plan(
         stride_pair,
         dilation_pair,
         amounts,
-        activation,
+        fused.name,
         name,
         operation,
+        fused.alpha,
     )
 
 
@@ -198,14 +203,14 @@ class Operation:
     name         what messages begin with
     dtype        the result's, to whose compute dtype x is cast
     data_format  of x and of the result
-    fused        the activation in the kernel, by name
+    fused        the activation in the kernel
     finish       the one after it, or None
     """
 
     name: str
     dtype: dtypes.DType
     data_format: shapes.DataFormat = "channels_last"
-    fused: str = "linear"
+    fused: Fused = _LINEAR
     finish: Activation | None = None
 
     @property
@@ -250,7 +255,7 @@ class Operation:
             dtype=self.dtype.name,
             compute_dtype=dtypes.compute_dtype(self.dtype).name,
             data_format=self.data_format,
-            activation=self.fused,
+            activation=self.fused.name,
             activation_after=None if after is None else str(getattr(after, "name", after)),
             isa=plan.isa,
             **plan.info(),

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from support import Case, assert_same_bits, lanes, tile_cases, tiles
 
 import dwconv
+from dwconv import activations, ops, shapes
 from dwconv import isa as isas
-from dwconv import shapes
+from dwconv.activations import Activation
 
 Array = NDArray[Any]
 
@@ -376,6 +377,38 @@ def test_fused_activations_keep_nan(dtype: str, isa: str) -> None:
             values.reshape(1, 1, -1, 1), kernel, activation=activation, isa=isa
         )
         assert np.array_equal(y.ravel(), np.array(expected, dtype), equal_nan=True)
+
+
+FUSED = [
+    *(activations.get(name) for name in ops.FUSED_ACTIVATIONS if name != "gelu_tanh"),
+    activations.gelu.with_parameters(approximate=True),
+    activations.leaky_relu.with_parameters(negative_slope=-1.5),
+    activations.elu.with_parameters(alpha=0.7),
+]
+
+
+@pytest.mark.parametrize("activation", FUSED, ids=repr)
+def test_fused_is_the_function(activation: Activation, dtype: str, isa: str) -> None:
+    """A plan gives what the activation makes of the convolution, for any number: to the bit."""
+    values = special((3, 5, 4, 2 * lanes(isa, dtype) + 3), dtype, seed=5)
+    values.flat[:6] = np.array([np.nan, -np.inf, np.inf, -0.0, 0, np.finfo(dtype).tiny / 2])
+    kernel = np.ones((1, 1, values.shape[3], 1), dtype)
+    bias = np.full(values.shape[3], -0.0, dtype)  # keeps the sign of zero
+    y = dwconv.depthwise_conv2d(values, kernel, bias, activation=activation, isa=isa)
+    assert_same_bits(y, activation(values), f"{activation} {isa}")
+
+
+def test_activated_once(dtype: str, isa: str) -> None:
+    """Where tiles, blocks of channels or strips overlap, the sums are activated, not results."""
+    activation = activations.tanh  # tanh(tanh(x)) differs from tanh(x)
+    merged = [Case((5, 70), channels=channels, padding="same") for channels in (3, 24)]
+    for plain in [*tile_cases(), *CASES, *merged]:
+        for channels in (plain.channels, 2 * lanes(isa, dtype) + 1):
+            case = replace(plain, dtype=dtype, channels=channels)
+            arrays, options = case.arrays(), case.options()
+            sums = dwconv.depthwise_conv2d(*arrays, **options, isa=isa)
+            y = dwconv.depthwise_conv2d(*arrays, **(options | {"activation": "tanh"}), isa=isa)
+            assert_same_bits(y, activation(sums), f"{case} {isa}")
 
 
 # ---- the emulation -------------------------------------------------------------------------------

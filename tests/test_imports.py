@@ -32,7 +32,7 @@ ORDER = [
 ]
 
 #: Who may use the compiled module.
-USERS_OF_CORE = {"config", "isa", "ops", "weights", "base"}
+USERS_OF_CORE = {"config", "isa", "activations", "ops", "weights", "base"}
 
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy", "safetensors"}

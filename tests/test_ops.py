@@ -235,11 +235,34 @@ def test_activation_unknown(wrong: Any) -> None:
 @pytest.mark.parametrize("name", ops.FUSED_ACTIVATIONS)
 def test_fused(name: str) -> None:
     """By name, and as the function that the name stands for."""
-    assert ops.split_activation(name) == (name, None)
-    assert ops.split_activation(activations.get(name)) == (name, None)
+    if name == "gelu_tanh":
+        activation = activations.gelu.with_parameters(approximate=True)
+    else:
+        activation = activations.get(name)
+        assert ops.split_activation(name) == ops.split_activation(activation)
+    fused, finish = ops.split_activation(activation)
+    assert (fused.name, finish) == (name, None)
+    assert fused.alpha == {"leaky_relu": 0.2, "elu": 1}.get(name, 0)
 
 
-@pytest.mark.parametrize("name", ["gelu", "softmax", "hard_sigmoid"])
+def test_fused_with_parameters() -> None:
+    """What the core has under another name, or with alpha; what it has not is called afterwards."""
+    relu, elu = activations.relu.with_parameters, activations.elu.with_parameters
+    assert ops.split_activation(None) == (("linear", 0), None)
+    assert ops.split_activation(relu(max_value=6)) == (("relu6", 0), None)
+    assert ops.split_activation(relu(negative_slope=0.3)) == (("leaky_relu", 0.3), None)
+    assert ops.split_activation(elu(alpha=2)) == (("elu", 2), None)
+    for other in (
+        relu(max_value=5),
+        relu(threshold=1),
+        relu(negative_slope=0.1, max_value=6),
+        activations.softmax,
+        activations.hard_sigmoid_k2,
+    ):
+        assert ops.split_activation(other) == (("linear", 0), other)
+
+
+@pytest.mark.parametrize("name", ["softmax", "softplus", "hard_sigmoid_k2"])
 def test_activation_by_name(name: str) -> None:
     arrays = Case(multiplier=2).arrays()
     y = dwconv.depthwise_conv2d(*arrays, activation=name)

@@ -94,6 +94,28 @@ DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return _mm256_min_ps(high, _mm256_max_ps(low, x));
 }
 
+DW_INLINE vec vec_add(vec a, vec b) { return _mm256_add_ps(a, b); }
+DW_INLINE vec vec_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
+DW_INLINE vec vec_mul(vec a, vec b) { return _mm256_mul_ps(a, b); }
+DW_INLINE vec vec_div(vec a, vec b) { return _mm256_div_ps(a, b); }
+DW_INLINE vec vec_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_ps(a, b, c); }
+DW_INLINE vec vec_max(vec x, vec low) { return _mm256_max_ps(low, x); }
+DW_INLINE vec vec_abs(vec x) { return _mm256_andnot_ps(vec_set1((real)-0.0), x); }
+
+DW_INLINE vec vec_copysign(vec x, vec sign) {
+    return _mm256_or_ps(vec_abs(x), _mm256_and_ps(vec_set1((real)-0.0), sign));
+}
+
+DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+
+/* n + 1.5 * 2**23 + 127 has n + 127 in its last bits; the shift makes it the exponent. */
+DW_INLINE vec vec_pow2(vec n) {
+    const vec biased = vec_add(n, vec_set1((real)(0x1.8p23 + 127)));
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(biased), 23));
+}
+
 DW_INLINE vec_map vec_map_load(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
 DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm256_permutevar8x32_ps(x, map); }
 
@@ -129,6 +151,28 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
 
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return _mm256_min_pd(high, _mm256_max_pd(low, x));
+}
+
+DW_INLINE vec vec_add(vec a, vec b) { return _mm256_add_pd(a, b); }
+DW_INLINE vec vec_sub(vec a, vec b) { return _mm256_sub_pd(a, b); }
+DW_INLINE vec vec_mul(vec a, vec b) { return _mm256_mul_pd(a, b); }
+DW_INLINE vec vec_div(vec a, vec b) { return _mm256_div_pd(a, b); }
+DW_INLINE vec vec_fnma(vec a, vec b, vec c) { return _mm256_fnmadd_pd(a, b, c); }
+DW_INLINE vec vec_max(vec x, vec low) { return _mm256_max_pd(low, x); }
+DW_INLINE vec vec_abs(vec x) { return _mm256_andnot_pd(vec_set1((real)-0.0), x); }
+
+DW_INLINE vec vec_copysign(vec x, vec sign) {
+    return _mm256_or_pd(vec_abs(x), _mm256_and_pd(vec_set1((real)-0.0), sign));
+}
+
+DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
+    return _mm256_blendv_pd(no, yes, _mm256_cmp_pd(a, b, _CMP_LT_OQ));
+}
+
+/* n + 1.5 * 2**52 + 1023 has n + 1023 in its last bits; the shift makes it the exponent. */
+DW_INLINE vec vec_pow2(vec n) {
+    const vec biased = vec_add(n, vec_set1((real)(0x1.8p52 + 1023)));
+    return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(biased), 52));
 }
 
 /* 64-bit lane i -> 32-bit lanes 2i and 2i + 1. */

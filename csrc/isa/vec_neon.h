@@ -84,6 +84,26 @@ DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return vbslq_f32(vcgtq_f32(x, high), high, x);
 }
 
+DW_INLINE vec vec_add(vec a, vec b) { return vaddq_f32(a, b); }
+DW_INLINE vec vec_sub(vec a, vec b) { return vsubq_f32(a, b); }
+DW_INLINE vec vec_mul(vec a, vec b) { return vmulq_f32(a, b); }
+DW_INLINE vec vec_div(vec a, vec b) { return vdivq_f32(a, b); }
+DW_INLINE vec vec_fnma(vec a, vec b, vec c) { return vfmsq_f32(c, a, b); }
+DW_INLINE vec vec_max(vec x, vec low) { return vbslq_f32(vcltq_f32(x, low), low, x); }
+DW_INLINE vec vec_abs(vec x) { return vabsq_f32(x); }
+
+DW_INLINE vec vec_copysign(vec x, vec sign) { return vbslq_f32(vdupq_n_u32(0x80000000), sign, x); }
+
+DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
+    return vbslq_f32(vcltq_f32(a, b), yes, no);
+}
+
+/* n + 1.5 * 2**23 + 127 has n + 127 in its last bits; the shift makes it the exponent. */
+DW_INLINE vec vec_pow2(vec n) {
+    const vec biased = vec_add(n, vec_set1((real)(0x1.8p23 + 127)));
+    return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(biased), 23));
+}
+
 /* 32-bit lane i -> bytes 4i .. 4i + 3. */
 DW_INLINE vec_map vec_map_load(const real *p) {
     uint32x4_t lanes = vld1q_u32((const uint32_t *)p);
@@ -119,6 +139,26 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     x = vbslq_f64(vcltq_f64(x, low), low, x);
     return vbslq_f64(vcgtq_f64(x, high), high, x);
+}
+
+DW_INLINE vec vec_add(vec a, vec b) { return vaddq_f64(a, b); }
+DW_INLINE vec vec_sub(vec a, vec b) { return vsubq_f64(a, b); }
+DW_INLINE vec vec_mul(vec a, vec b) { return vmulq_f64(a, b); }
+DW_INLINE vec vec_div(vec a, vec b) { return vdivq_f64(a, b); }
+DW_INLINE vec vec_fnma(vec a, vec b, vec c) { return vfmsq_f64(c, a, b); }
+DW_INLINE vec vec_max(vec x, vec low) { return vbslq_f64(vcltq_f64(x, low), low, x); }
+DW_INLINE vec vec_abs(vec x) { return vabsq_f64(x); }
+
+DW_INLINE vec vec_copysign(vec x, vec sign) { return vbslq_f64(vdupq_n_u64(UINT64_C(1) << 63), sign, x); }
+
+DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
+    return vbslq_f64(vcltq_f64(a, b), yes, no);
+}
+
+/* n + 1.5 * 2**52 + 1023 has n + 1023 in its last bits; the shift makes it the exponent. */
+DW_INLINE vec vec_pow2(vec n) {
+    const vec biased = vec_add(n, vec_set1((real)(0x1.8p52 + 1023)));
+    return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(biased), 52));
 }
 
 /* 64-bit lane i (0 or 1) -> bytes 8i .. 8i + 7. */

@@ -73,6 +73,76 @@ DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return x;
 }
 
+#if !DW_INTEGER /* what only activations.inc needs, hence of floats alone */
+
+/* Each rounded once. */
+DW_INLINE vec vec_add(vec a, vec b) {
+    for (int i = 0; i < LANES; i++) a.lane[i] += b.lane[i];
+    return a;
+}
+
+DW_INLINE vec vec_sub(vec a, vec b) {
+    for (int i = 0; i < LANES; i++) a.lane[i] -= b.lane[i];
+    return a;
+}
+
+DW_INLINE vec vec_mul(vec a, vec b) {
+    for (int i = 0; i < LANES; i++) a.lane[i] *= b.lane[i];
+    return a;
+}
+
+DW_INLINE vec vec_div(vec a, vec b) {
+    for (int i = 0; i < LANES; i++) a.lane[i] /= b.lane[i];
+    return a;
+}
+
+/* c - a * b */
+DW_INLINE vec vec_fnma(vec a, vec b, vec c) {
+    for (int i = 0; i < LANES; i++) c.lane[i] = DW_PORTABLE_FMA(-a.lane[i], b.lane[i], c.lane[i]);
+    return c;
+}
+
+/* x < low ? low : x: NaN stays NaN, and -0 stays -0 where low is 0. */
+DW_INLINE vec vec_max(vec x, vec low) {
+    for (int i = 0; i < LANES; i++) x.lane[i] = x.lane[i] < low.lane[i] ? low.lane[i] : x.lane[i];
+    return x;
+}
+
+DW_INLINE vec vec_abs(vec x) {
+    for (int i = 0; i < LANES; i++) x.lane[i] = (real)fabs(x.lane[i]);
+    return x;
+}
+
+/* |x| with the sign of `sign`. */
+DW_INLINE vec vec_copysign(vec x, vec sign) {
+    for (int i = 0; i < LANES; i++) x.lane[i] = (real)copysign(x.lane[i], sign.lane[i]);
+    return x;
+}
+
+/* a < b ? yes : no, a lane that may be anything; `no` where a or b is NaN. */
+DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
+    for (int i = 0; i < LANES; i++) no.lane[i] = a.lane[i] < b.lane[i] ? yes.lane[i] : no.lane[i];
+    return no;
+}
+
+/* 2**n for whole n in [-126, 127], doubles [-1022, 1023]; any bits for others, NaN included. */
+DW_INLINE vec vec_pow2(vec n) {
+    for (int i = 0; i < LANES; i++) {
+        /* The sum has n + bias in its last bits; the shift makes it the exponent. */
+#if DW_BITS == 32
+        union { float number; uint32_t bits; } power = {n.lane[i] + (0x1.8p23f + 127)};
+        power.bits <<= 23;
+#else
+        union { double number; uint64_t bits; } power = {n.lane[i] + (0x1.8p52 + 1023)};
+        power.bits <<= 52;
+#endif
+        n.lane[i] = power.number;
+    }
+    return n;
+}
+
+#endif
+
 /* A map is stored as LANES integers as wide as `real`, each in [0, LANES). */
 DW_INLINE vec_map vec_map_load(const real *p) {
     vec_map map;

@@ -57,7 +57,10 @@ static void test_statuses(void) {
         expect(&d, status);      \
     } while (0)
     REFUSED(d.dtype = DW_DTYPE_COUNT, DW_ERR_DTYPE);
-    REFUSED(d.activation = (dw_activation)3, DW_ERR_ACTIVATION);
+    REFUSED(d.activation = DW_ACTIVATION_COUNT, DW_ERR_ACTIVATION);
+    REFUSED((d.activation = DW_SIGMOID, d.dtype = DW_I32), DW_ERR_ACTIVATION);
+    REFUSED((d.activation = DW_ELU, d.activation_alpha = INFINITY), DW_ERR_ACTIVATION);
+    REFUSED((d.activation = DW_LEAKY_RELU, d.activation_alpha = NAN), DW_ERR_ACTIVATION);
     REFUSED(d.batch = -1, DW_ERR_SHAPE);
     REFUSED(d.height = 0, DW_ERR_SHAPE);
     REFUSED(d.width = -5, DW_ERR_SHAPE);
@@ -84,6 +87,13 @@ static void test_statuses(void) {
 #undef REFUSED
 
     float kernel[27] = {0};
+    CHECK(dw_activate(DW_F32, DW_ACTIVATION_COUNT, 0, DW_ISA_AUTO, 1, kernel) == DW_ERR_ACTIVATION);
+    CHECK(dw_activate(DW_F64, DW_ELU, NAN, DW_ISA_AUTO, 1, kernel) == DW_ERR_ACTIVATION);
+    CHECK(dw_activate(DW_I32, DW_RELU, 0, DW_ISA_AUTO, 1, kernel) == DW_ERR_DTYPE);
+    CHECK(dw_activate(DW_F32, DW_SILU, 0, (dw_isa)99, 1, kernel) == DW_ERR_ISA);
+    CHECK(dw_activate(DW_F32, DW_SILU, 0, DW_ISA_AUTO, -1, kernel) == DW_ERR_SHAPE);
+    CHECK(dw_activate(DW_F32, DW_SILU, 0, DW_ISA_AUTO, 1, NULL) == DW_ERR_NULL);
+    CHECK(dw_activate(DW_F32, DW_SILU, 0, DW_ISA_AUTO, 0, NULL) == DW_OK);
     int64_t oh, ow;
     dw_plan *plan = NULL;
     d = ordinary();
