@@ -8,8 +8,8 @@
  *   N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel height/width,
  *   OH/OW output height/width, OC = C*M output channels (channel c, multiplier m -> c*M + m).
  *
- * Arrays: x (N, H, W, C), kernel (kh, kw, C, M), bias (OC), y (N, OH, OW, OC), row-major, no gaps,
- * any alignment that suits the element type. No byte outside of them is read or written.
+ * Arrays: x (N, H, W, C), kernel (kh, kw, C, M), bias (OC), y (N, OH, OW, OC), or x (N, C, H, W) and
+ * y (N, OC, OH, OW) in the other layout; row-major, no gaps, any alignment that suits the element type. No byte outside of them is read or written.
  *
  * Results: each output element starts from its bias and adds its valid taps row by row, left to right,
  * one fused multiply-add each; taps in the padding are skipped, not multiplied by zero. That order is the
@@ -37,7 +37,8 @@ typedef enum dw_status {
     DW_ERR_PADDING,    /* a padding < 0 */
     DW_ERR_OUTPUT,     /* the kernel, dilated, is larger than the padded input */
     DW_ERR_OVERFLOW,   /* a size does not fit the address space */
-    DW_ERR_NOMEM       /* the plan could not be allocated */
+    DW_ERR_NOMEM,      /* the plan could not be allocated */
+    DW_ERR_LAYOUT      /* layout is none of dw_layout */
 } dw_status;
 
 typedef enum dw_dtype {
@@ -52,6 +53,12 @@ typedef enum dw_activation {
     DW_RELU = 1, /* y < 0 ? 0 : y; NaN stays NaN */
     DW_RELU6 = 2 /* relu, then y > 6 ? 6 : y */
 } dw_activation;
+
+/* Of x and y; the kernel is (kh, kw, C, M) with both. */
+typedef enum dw_layout {
+    DW_NHWC = 0, /* channels_last: x (N, H, W, C), y (N, OH, OW, OC) */
+    DW_NCHW = 1  /* channels_first: x (N, C, H, W), y (N, OC, OH, OW) */
+} dw_layout;
 
 typedef enum dw_isa {
     DW_ISA_AUTO = -1, /* the widest that this CPU and OS offer */
@@ -71,6 +78,7 @@ typedef struct dw_desc {
     int64_t pad_top, pad_bottom, pad_left, pad_right;
     dw_dtype dtype;
     dw_activation activation;
+    dw_layout layout;
 } dw_desc;
 
 typedef struct dw_plan dw_plan;
@@ -84,7 +92,7 @@ dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, co
                          dw_plan **plan);
 void dw_plan_destroy(dw_plan *plan); /* NULL is fine */
 
-/* x (N, H, W, C) -> y (N, OH, OW, OC). The arrays must not overlap. */
+/* x (N, H, W, C) -> y (N, OH, OW, OC), or as the layout says. The arrays must not overlap. */
 void dw_plan_run(const dw_plan *plan, const void *x, void *y);
 
 /* What a plan has decided, for people who wonder why a shape is fast or slow. */

@@ -223,6 +223,7 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     /* (double), because INFINITY is a float, which cannot hold INT32_MAX. */
     plan->low = d->activation != DW_LINEAR ? 0 : d->dtype == DW_I32 ? INT32_MIN : -(double)INFINITY;
     plan->high = d->activation == DW_RELU6 ? 6 : d->dtype == DW_I32 ? INT32_MAX : (double)INFINITY;
+    if (d->layout == DW_NCHW) return dw_planar_create(plan, kernel, bias);
     choose_kernel(plan);
     status = make_columns(plan);
     return status == DW_OK ? dw_pack(plan, kernel, bias) : status;
@@ -251,5 +252,6 @@ void dw_plan_destroy(dw_plan *plan) {
     free(plan->weights_memory);
     free(plan->phases);
     free(plan->segments);
+    dw_planar_destroy(plan->planar);
     free(plan);
 }

@@ -3,6 +3,7 @@
 #define DW_PLAN_H
 
 #include "kernels.h"
+#include "planar.h"
 
 /* The columns of one dilation phase, or all of them: a dense problem of its own for the tile kernels. */
 typedef struct dw_phase {
@@ -26,6 +27,17 @@ typedef struct dw_blocks {
     int64_t count;
 } dw_blocks;
 
+/* Of a plan for channels_first: planar.c. */
+typedef struct dw_planar {
+    const dw_planar_table *table;
+    const dw_planar_kernel *kernel; /* NULL: the general kernel of the table */
+    int lanes;
+    int64_t band; /* output rows that are made column by column */
+    dw_column *columns;
+    int64_t column_count;
+    dw_span *spans; /* of the columns at the edges */
+} dw_planar;
+
 struct dw_plan {
     dw_desc desc;
     dw_isa isa;
@@ -45,9 +57,16 @@ struct dw_plan {
     dw_phase *phases;
     dw_segment *segments;
     int64_t phase_count, segment_count, phase_step; /* phase_step: columns from one of a phase to the next */
+
+    dw_planar *planar; /* NULL: channels_last. Else it has its own kernels; of the above the sizes and weights count */
 };
 
 /* Fills plan->blocks, plan->general_blocks and plan->weights. */
 dw_status dw_pack(dw_plan *plan, const void *kernel, const void *bias);
+
+/* channels_first: fills plan->planar and plan->weights; runs; frees. */
+dw_status dw_planar_create(dw_plan *plan, const void *kernel, const void *bias);
+void dw_planar_run(const dw_plan *plan, const void *x, void *y);
+void dw_planar_destroy(dw_planar *planar);
 
 #endif

@@ -1,0 +1,195 @@
+/* planar.c - plans and runs channels_first: divides a row into vectors, says which of their taps are in the padding,
+ * packs the weights. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "desc.h"
+#include "plan.h"
+#include "planar.h"
+
+#define DECLARE(isa) extern const dw_planar_table dw_planar_table_f32_##isa, dw_planar_table_f64_##isa, dw_planar_table_i32_##isa;
+#define ALL_DTYPES(isa) {&dw_planar_table_f32_##isa, &dw_planar_table_f64_##isa, &dw_planar_table_i32_##isa}
+DECLARE(portable)
+DECLARE(neon)
+DECLARE(avx2)
+DECLARE(avx512)
+DECLARE(avx512vl)
+
+static const dw_planar_table *const tables[DW_ISA_COUNT][DW_DTYPE_COUNT] = {
+    [DW_ISA_PORTABLE] = ALL_DTYPES(portable),
+#if defined(__x86_64__) || defined(_M_X64)
+    [DW_ISA_AVX2] = ALL_DTYPES(avx2),
+    [DW_ISA_AVX512] = ALL_DTYPES(avx512),
+#endif
+#if defined(__aarch64__) || defined(_M_ARM64)
+    [DW_ISA_NEON] = ALL_DTYPES(neon),
+#endif
+};
+
+static const dw_planar_table *const narrow_tables[DW_ISA_COUNT][DW_DTYPE_COUNT] = {
+#if defined(__x86_64__) || defined(_M_X64)
+    [DW_ISA_AVX512] = ALL_DTYPES(avx512vl),
+#endif
+};
+
+/* ---- choosing a kernel ----------------------------------------------------------------------------- */
+
+static const dw_planar_kernel *find_kernel(const dw_planar_table *table, const dw_plan *plan) {
+    const dw_desc *d = &plan->desc;
+    for (const dw_planar_kernel *kernel = table->kernels; kernel->name; kernel++) {
+        if (kernel->kernel_h != d->kernel_h || kernel->kernel_w != d->kernel_w) continue;
+        if (kernel->stride != d->stride_h || kernel->stride != d->stride_w) continue;
+        /* Dilated rows next to each other in a phase are one dilation apart at stride 1 only. */
+        if (kernel->stride != 1 && (d->dilation_h != 1 || d->dilation_w != 1)) continue;
+        if (plan->out_h / d->dilation_h < (kernel->kernel_h - 1) / kernel->stride) continue;
+        return kernel;
+    }
+    return NULL;
+}
+
+/* ---- columns --------------------------------------------------------------------------------------- */
+
+/* Lanes [begin, end) of `lanes` whose elements, first + lane * step, lie in [0, width). */
+static dw_span valid_lanes(int64_t first, int64_t step, int64_t width, int lanes) {
+    int64_t begin = first < 0 ? (-first - 1) / step + 1 : 0;
+    int64_t end = first < width ? (width - first - 1) / step + 1 : 0;
+    if (begin > lanes) begin = lanes;
+    if (end > lanes) end = lanes;
+    return (dw_span){(int32_t)begin, (int32_t)(end < begin ? begin : end)};
+}
+
+/* The spans of the vector of outputs that begins at `col`; returns whether a lane has a tap in the padding. */
+static int make_spans(const dw_plan *plan, int64_t col, dw_span *spans) {
+    const dw_desc *d = &plan->desc;
+    const int lanes = plan->planar->lanes;
+    const int64_t first = col * d->stride_w - d->pad_left;
+    int padded = 0;
+    for (int64_t kj = 0; kj < d->kernel_w; kj++) {
+        spans[kj] = valid_lanes(first + kj * d->dilation_w, d->stride_w, d->width, lanes);
+        if (spans[kj].begin > 0 || spans[kj].end < lanes) padded = 1;
+    }
+    if (!plan->planar->kernel || plan->planar->kernel->stride != 2) return padded;
+    for (int64_t pair = 0; pair < d->kernel_w / 2; pair++) {
+        spans[d->kernel_w + 2 * pair] = valid_lanes(first + 2 * pair, 1, d->width, lanes);
+        spans[d->kernel_w + 2 * pair + 1] = valid_lanes(first + 2 * pair + lanes, 1, d->width, lanes);
+    }
+    return padded;
+}
+
+static dw_status make_columns(dw_plan *plan) {
+    const dw_desc *d = &plan->desc;
+    dw_planar *planar = plan->planar;
+    const int64_t lanes = planar->lanes, spans_each = 2 * d->kernel_w;
+    const int64_t count = (plan->out_w - 1) / lanes + 1;
+    /* Inner vectors share the last entry of the spans, which is made and then not used. */
+    int64_t bytes, edges = 0;
+    dw_span *spans = NULL;
+    if (!dw_bytes((int64_t)sizeof(dw_column), &count, 1, &bytes)) return DW_ERR_OVERFLOW;
+    planar->columns = malloc((size_t)bytes);
+    if (!planar->columns) return DW_ERR_NOMEM;
+    planar->column_count = count;
+    /* Twice: to count the vectors at the edges, and to fill in their spans. */
+    for (int pass = 0; pass < 2; pass++) {
+        const int64_t sizes[] = {pass ? edges : 1, spans_each};
+        if (!dw_bytes((int64_t)sizeof(dw_span), sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
+        spans = malloc((size_t)(bytes ? bytes : 1));
+        if (!spans) return DW_ERR_NOMEM;
+        if (pass) planar->spans = spans;
+        int64_t used = 0;
+        for (int64_t c = 0; c < count; c++) {
+            int64_t col = c * lanes;
+            if (plan->out_w >= lanes && col > plan->out_w - lanes) col = plan->out_w - lanes;
+            dw_column *column = planar->columns + c;
+            if (pass && !column->spans) continue;
+            dw_span *own = spans + (pass ? used : 0) * spans_each;
+            const int padded = make_spans(plan, col, own) || plan->out_w < lanes;
+            used += padded;
+            *column = (dw_column){col, (int32_t)(plan->out_w < lanes ? plan->out_w : lanes), padded ? own : NULL};
+        }
+        edges = used;
+        if (!pass) free(spans);
+    }
+    return DW_OK;
+}
+
+/* ---- weights --------------------------------------------------------------------------------------- */
+
+/* [output channel][bias, taps]: a vector of weights is one of them in all lanes. */
+static dw_status pack(dw_plan *plan, const char *kernel, const char *bias) {
+    const int64_t channels = plan->out_channels, item = plan->item;
+    const int64_t taps = plan->desc.kernel_h * plan->desc.kernel_w, sizes[] = {channels, 1 + taps};
+    int64_t bytes;
+    if (!dw_bytes(item, sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
+    char *to = plan->weights = plan->weights_memory = malloc((size_t)bytes);
+    if (!to) return DW_ERR_NOMEM;
+    for (int64_t channel = 0; channel < channels; channel++, to += (1 + taps) * item) {
+        if (bias) memcpy(to, bias + channel * item, (size_t)item);
+        else memset(to, 0, (size_t)item);
+        for (int64_t tap = 0; tap < taps; tap++)
+            memcpy(to + (1 + tap) * item, kernel + (tap * channels + channel) * item, (size_t)item);
+    }
+    return DW_OK;
+}
+
+/* ---- the plan -------------------------------------------------------------------------------------- */
+
+/* Output rows of which inputs and outputs, in part, stay in L1 while the columns are gone through. */
+static int64_t rows_in_cache(const dw_plan *plan) {
+    enum { BYTES = 16384 };
+    const dw_desc *d = &plan->desc;
+    const int64_t row = (d->width * d->stride_h + plan->out_w) * plan->item, rows = BYTES / row;
+    const int64_t least = 4 * d->kernel_h; /* the first and last rows of a band are loaded twice */
+    return rows > least ? rows : least;
+}
+
+dw_status dw_planar_create(dw_plan *plan, const void *kernel, const void *bias) {
+    plan->planar = calloc(1, sizeof *plan->planar);
+    if (!plan->planar) return DW_ERR_NOMEM;
+    dw_planar *planar = plan->planar;
+    planar->table = tables[plan->isa][plan->desc.dtype];
+    const dw_planar_table *narrow = narrow_tables[plan->isa][plan->desc.dtype];
+    if (narrow && plan->out_w <= narrow->lanes) planar->table = narrow;
+    planar->lanes = planar->table->lanes;
+    planar->kernel = find_kernel(planar->table, plan);
+    planar->band = rows_in_cache(plan);
+    const dw_status status = make_columns(plan);
+    return status == DW_OK ? pack(plan, kernel, bias) : status;
+}
+
+void dw_planar_destroy(dw_planar *planar) {
+    if (!planar) return;
+    free(planar->columns);
+    free(planar->spans);
+    free(planar);
+}
+
+void dw_planar_run(const dw_plan *plan, const void *x, void *y) {
+    const dw_desc *d = &plan->desc;
+    const dw_planar *planar = plan->planar;
+    const dw_planes planes = {.x = x,
+                              .y = y,
+                              .plane = 0,
+                              .plane_end = d->batch * plan->out_channels,
+                              .out_channels = plan->out_channels,
+                              .multiplier = d->multiplier,
+                              .height = d->height,
+                              .width = d->width,
+                              .out_h = plan->out_h,
+                              .out_w = plan->out_w,
+                              .kernel_h = d->kernel_h,
+                              .kernel_w = d->kernel_w,
+                              .stride_h = d->stride_h,
+                              .stride_w = d->stride_w,
+                              .dilation_h = d->dilation_h,
+                              .dilation_w = d->dilation_w,
+                              .pad_top = d->pad_top,
+                              .pad_left = d->pad_left,
+                              .band = planar->band,
+                              .columns = planar->columns,
+                              .column_count = planar->column_count,
+                              .weights = plan->weights,
+                              .low = plan->low,
+                              .high = plan->high};
+    if (planar->kernel) planar->kernel->run(&planes);
+    else planar->table->general(&planes);
+}
