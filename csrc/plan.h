@@ -32,7 +32,7 @@ typedef struct dw_planar {
     const dw_planar_table *table;
     const dw_planar_kernel *kernel; /* NULL: the general kernel of the table */
     int lanes;
-    int64_t band; /* output rows that are made column by column */
+    int64_t band, chunk; /* output rows, and planes, that are made column by column */
     dw_column *columns;
     int64_t column_count;
     dw_span *spans; /* of the columns at the edges */

@@ -69,7 +69,7 @@ static int make_spans(const dw_plan *plan, int64_t col, dw_span *spans) {
         if (spans[kj].begin > 0 || spans[kj].end < lanes) padded = 1;
     }
     if (!plan->planar->kernel || plan->planar->kernel->stride != 2) return padded;
-    for (int64_t pair = 0; pair < d->kernel_w / 2; pair++) {
+    for (int64_t pair = 0; pair <= d->kernel_w / 2; pair++) {
         spans[d->kernel_w + 2 * pair] = valid_lanes(first + 2 * pair, 1, d->width, lanes);
         spans[d->kernel_w + 2 * pair + 1] = valid_lanes(first + 2 * pair + lanes, 1, d->width, lanes);
     }
@@ -79,7 +79,7 @@ static int make_spans(const dw_plan *plan, int64_t col, dw_span *spans) {
 static dw_status make_columns(dw_plan *plan) {
     const dw_desc *d = &plan->desc;
     dw_planar *planar = plan->planar;
-    const int64_t lanes = planar->lanes, spans_each = 2 * d->kernel_w;
+    const int64_t lanes = planar->lanes, spans_each = 2 * d->kernel_w + 1; /* more than make_spans makes */
     const int64_t count = (plan->out_w - 1) / lanes + 1;
     /* Inner vectors share the last entry of the spans, which is made and then not used. */
     int64_t bytes, edges = 0;
@@ -104,7 +104,13 @@ static dw_status make_columns(dw_plan *plan) {
             dw_span *own = spans + (pass ? used : 0) * spans_each;
             const int padded = make_spans(plan, col, own) || plan->out_w < lanes;
             used += padded;
-            *column = (dw_column){col, (int32_t)(plan->out_w < lanes ? plan->out_w : lanes), padded ? own : NULL};
+            *column = (dw_column){col, 1, (int32_t)(plan->out_w < lanes ? plan->out_w : lanes), padded ? own : NULL};
+        }
+        /* Inner vectors, each right after the other, are made by one call. */
+        for (int64_t c = count - 2; c >= 0; c--) {
+            const dw_column *next = planar->columns + c + 1;
+            dw_column *column = planar->columns + c;
+            if (!column->spans && !next->spans && next->col == column->col + lanes) column->run = next->run + 1;
         }
         edges = used;
         if (!pass) free(spans);
@@ -133,13 +139,18 @@ static dw_status pack(dw_plan *plan, const char *kernel, const char *bias) {
 
 /* ---- the plan -------------------------------------------------------------------------------------- */
 
-/* Output rows of which inputs and outputs, in part, stay in L1 while the columns are gone through. */
-static int64_t rows_in_cache(const dw_plan *plan) {
+/* A kernel goes through a band of rows of a chunk of planes before the next columns: their inputs and outputs, in
+ * part, stay in L1 until then. */
+static void divide_work(dw_plan *plan) {
     enum { BYTES = 16384 };
     const dw_desc *d = &plan->desc;
-    const int64_t row = (d->width * d->stride_h + plan->out_w) * plan->item, rows = BYTES / row;
-    const int64_t least = 4 * d->kernel_h; /* the first and last rows of a band are loaded twice */
-    return rows > least ? rows : least;
+    dw_planar *planar = plan->planar;
+    const int64_t row = (d->width * d->stride_h + plan->out_w) * plan->item;
+    const int64_t least = 4 * d->kernel_h; /* the rows between two bands are loaded twice */
+    planar->band = BYTES / row > least ? BYTES / row : least;
+    planar->chunk = BYTES / row / plan->out_h > 1 ? BYTES / row / plan->out_h : 1;
+    if (getenv("DW_BAND")) planar->band = atoi(getenv("DW_BAND"));
+    if (getenv("DW_CHUNK")) planar->chunk = atoi(getenv("DW_CHUNK"));
 }
 
 dw_status dw_planar_create(dw_plan *plan, const void *kernel, const void *bias) {
@@ -149,9 +160,10 @@ dw_status dw_planar_create(dw_plan *plan, const void *kernel, const void *bias) 
     planar->table = tables[plan->isa][plan->desc.dtype];
     const dw_planar_table *narrow = narrow_tables[plan->isa][plan->desc.dtype];
     if (narrow && plan->out_w <= narrow->lanes) planar->table = narrow;
+    if (narrow && getenv("DW_NARROW")) planar->table = atoi(getenv("DW_NARROW")) ? narrow : tables[plan->isa][plan->desc.dtype];
     planar->lanes = planar->table->lanes;
     planar->kernel = find_kernel(planar->table, plan);
-    planar->band = rows_in_cache(plan);
+    divide_work(plan);
     const dw_status status = make_columns(plan);
     return status == DW_OK ? pack(plan, kernel, bias) : status;
 }
@@ -163,33 +175,60 @@ void dw_planar_destroy(dw_planar *planar) {
     free(planar);
 }
 
-void dw_planar_run(const dw_plan *plan, const void *x, void *y) {
+/* Output planes [plane, plane_end) of one image, whose x and y are given. */
+static void run_planes(const dw_plan *plan, const char *x, char *y, int64_t plane, int64_t plane_end) {
     const dw_desc *d = &plan->desc;
     const dw_planar *planar = plan->planar;
-    const dw_planes planes = {.x = x,
-                              .y = y,
-                              .plane = 0,
-                              .plane_end = d->batch * plan->out_channels,
-                              .out_channels = plan->out_channels,
-                              .multiplier = d->multiplier,
-                              .height = d->height,
-                              .width = d->width,
-                              .out_h = plan->out_h,
-                              .out_w = plan->out_w,
-                              .kernel_h = d->kernel_h,
-                              .kernel_w = d->kernel_w,
-                              .stride_h = d->stride_h,
-                              .stride_w = d->stride_w,
-                              .dilation_h = d->dilation_h,
-                              .dilation_w = d->dilation_w,
-                              .pad_top = d->pad_top,
-                              .pad_left = d->pad_left,
-                              .band = planar->band,
-                              .columns = planar->columns,
-                              .column_count = planar->column_count,
-                              .weights = plan->weights,
-                              .low = plan->low,
-                              .high = plan->high};
-    if (planar->kernel) planar->kernel->run(&planes);
-    else planar->table->general(&planes);
+    const int64_t taps = d->kernel_h * d->kernel_w;
+    dw_planes planes = {.x = x + plane / d->multiplier * d->height * d->width * plan->item,
+                        .y = y + plane * plan->out_h * plan->out_w * plan->item,
+                        .weights = (const char *)plan->weights + plane * (1 + taps) * plan->item,
+                        .planes = plane_end - plane,
+                        .multiplier = d->multiplier,
+                        .m = plane % d->multiplier,
+                        .height = d->height,
+                        .width = d->width,
+                        .out_h = plan->out_h,
+                        .out_w = plan->out_w,
+                        .kernel_h = d->kernel_h,
+                        .kernel_w = d->kernel_w,
+                        .stride_h = d->stride_h,
+                        .stride_w = d->stride_w,
+                        .dilation_h = d->dilation_h,
+                        .dilation_w = d->dilation_w,
+                        .pad_top = d->pad_top,
+                        .pad_left = d->pad_left,
+                        .columns = planar->columns,
+                        .column_count = planar->column_count,
+                        .low = plan->low,
+                        .high = plan->high};
+    if (!planar->kernel) {
+        planar->table->general(&planes);
+        return;
+    }
+    const int64_t step = d->dilation_h, least = (d->kernel_h - 1) / d->stride_h;
+    for (int64_t phase = 0; phase < step; phase++) {
+        const int64_t total = (plan->out_h - phase - 1) / step + 1;
+        for (int64_t row = 0; row < total; row += planes.rows) {
+            planes.first = phase + row * step;
+            planes.rows = total - row < planar->band + least ? total - row : planar->band;
+            for (int64_t c = 0; c < planar->column_count; c += planes.column_count) {
+                planes.columns = planar->columns + c;
+                planes.column_count = planar->columns[c].run;
+                if (planes.columns->spans) planar->kernel->edge(&planes);
+                else planar->kernel->inner(&planes);
+            }
+        }
+    }
+}
+
+void dw_planar_run(const dw_plan *plan, const void *x, void *y) {
+    const dw_desc *d = &plan->desc;
+    const int64_t x_image = d->channels * d->height * d->width * plan->item;
+    const int64_t y_image = plan->out_channels * plan->out_h * plan->out_w * plan->item;
+    const int64_t step = plan->planar->kernel ? plan->planar->chunk : plan->out_channels;
+    for (int64_t n = 0; n < d->batch; n++)
+        for (int64_t plane = 0; plane < plan->out_channels; plane += step)
+            run_planes(plan, (const char *)x + n * x_image, (char *)y + n * y_image, plane,
+                       plan->out_channels - plane < step ? plan->out_channels : plane + step);
 }

@@ -14,42 +14,43 @@ typedef struct dw_span {
  * that its neighbour has, too; a row of fewer columns than a vector has lanes is one vector of `count` lanes. */
 typedef struct dw_column {
     int64_t col;
-    int32_t count;
+    int64_t run;   /* this and so many - 1 after it are inner vectors side by side */
+    int32_t count; /* columns, <= lanes */
     /* NULL: no tap of these lanes is in the padding. Else for each kj the lanes whose tap is in the row (also
-     * those from `count` on, which are never stored), then, at stride 2, for kj = 0, 2, ..., kw - 3 the elements,
-     * of the 2 * lanes from there on, that are in the row. */
+     * those from `count` on, which are never stored); then, for a kernel of stride 2 and kj = 0, 2, ..., kw - 1,
+     * which of the `lanes` elements from that tap on are in the row, and which of the next `lanes`. */
     const dw_span *spans;
 } dw_column;
 
-/* One kernel call: the output planes [plane, plane_end) of all images, (n * C + c) * M + m. */
+/* One kernel call: one vector of columns, or several inner ones, of `planes` consecutive output planes of an image. */
 typedef struct dw_planes {
-    const void *x; /* (N, C, H, W) */
-    void *y;       /* (N, C*M, OH, OW) */
-    int64_t plane, plane_end;
-    int64_t out_channels, multiplier;
+    const void *x; /* the input plane of the first output plane */
+    void *y;
+    const void *weights; /* [output plane][bias, taps] */
+    int64_t planes;
+    int64_t multiplier, m; /* output planes per input plane, and which of them the first is */
     int64_t height, width, out_h, out_w;
     int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
-    int64_t band;        /* output rows that are made column by column: their inputs should stay in L1 */
+    int64_t first, rows;   /* compile-time sizes: output rows, dilation_h apart; the general kernel makes all */
     const dw_column *columns;
     int64_t column_count;
-    const void *weights; /* [output channel][bias, taps] */
-    double low, high;    /* activation: clamp to [low, high] */
+    double low, high;      /* activation: clamp to [low, high] */
 } dw_planes;
 
 typedef void dw_planes_fn(const dw_planes *);
 
-/* A kernel with compile-time sizes, for stride = stride_h = stride_w, no dilation in width where it is 2, and
- * out_h / dilation_h >= (kernel_h - 1) / stride. */
+/* A kernel with compile-time sizes, for stride = stride_h = stride_w, no dilation in width where that is 2, and
+ * rows >= (kernel_h - 1) / stride. `inner` takes columns without spans, `edge` one column with spans. */
 typedef struct dw_planar_kernel {
     const char *name;
     int kernel_h, kernel_w, stride;
-    dw_planes_fn *run;
+    dw_planes_fn *inner, *edge;
 } dw_planar_kernel;
 
 typedef struct dw_planar_table {
     int lanes;
     const char *general_name;
-    dw_planes_fn *general;           /* any size, stride, dilation, padding */
+    dw_planes_fn *general;           /* any size, stride, dilation, padding, columns */
     const dw_planar_kernel *kernels; /* ends with a NULL name */
 } dw_planar_table;
 

@@ -74,6 +74,21 @@ DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskl
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_blendv_epi8(b, a, mask); }
 #endif
 
+#if DW_K_MASKS
+DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    const __m256i evens = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+    *even = _mm256_permutex2var_epi32(a, evens, b);
+    *odd = _mm256_permutex2var_epi32(a, _mm256_add_epi32(evens, _mm256_set1_epi32(1)), b);
+}
+
+DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+}
+
+DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+}
+#else
 /* Of each half of the elements the first and the second half, so that no lane has to change its half. */
 DW_INLINE void vec_unzip(vec front, vec back, vec *even, vec *odd) {
     const __m256 a = _mm256_castsi256_ps(front), b = _mm256_castsi256_ps(back);
@@ -90,6 +105,7 @@ DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, 
     const vec a = vec_load_where(p, low), b = vec_load_where(p + LANES, high);
     vec_unzip(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31), even, odd);
 }
+#endif
 
 DW_INLINE vec vec_shift_in(vec v, real next) {
     return _mm256_blend_epi32(_mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0)), vec_set1(next), 0x80);
@@ -165,6 +181,21 @@ DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskl
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(mask)); }
 #endif
 
+#if DW_K_MASKS
+DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    const __m256i evens = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
+    *even = _mm256_permutex2var_ps(a, evens, b);
+    *odd = _mm256_permutex2var_ps(a, _mm256_add_epi32(evens, _mm256_set1_epi32(1)), b);
+}
+
+DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+}
+
+DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+}
+#else
 /* Of each half of the elements the first and the second half, so that no lane has to change its half. */
 DW_INLINE void vec_unzip(vec front, vec back, vec *even, vec *odd) {
     *even = _mm256_shuffle_ps(front, back, 0x88);
@@ -180,6 +211,7 @@ DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, 
     const vec a = vec_load_where(p, low), b = vec_load_where(p + LANES, high);
     vec_unzip(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31), even, odd);
 }
+#endif
 
 DW_INLINE vec vec_shift_in(vec v, real next) {
     return _mm256_blend_ps(_mm256_permutevar8x32_ps(v, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0)), vec_set1(next), 0x80);
@@ -250,6 +282,21 @@ DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskl
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_blendv_pd(b, a, _mm256_castsi256_pd(mask)); }
 #endif
 
+#if DW_K_MASKS
+DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    const __m256i evens = _mm256_set_epi64x(6, 4, 2, 0);
+    *even = _mm256_permutex2var_pd(a, evens, b);
+    *odd = _mm256_permutex2var_pd(a, _mm256_add_epi64(evens, _mm256_set1_epi64x(1)), b);
+}
+
+DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+}
+
+DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+}
+#else
 /* Of each half of the elements the first and the second half, so that no lane has to change its half. */
 DW_INLINE void vec_unzip(vec front, vec back, vec *even, vec *odd) {
     *even = _mm256_unpacklo_pd(front, back);
@@ -265,6 +312,7 @@ DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, 
     const vec a = vec_load_where(p, low), b = vec_load_where(p + LANES, high);
     vec_unzip(_mm256_permute2f128_pd(a, b, 0x20), _mm256_permute2f128_pd(a, b, 0x31), even, odd);
 }
+#endif
 
 DW_INLINE vec vec_shift_in(vec v, real next) {
     return _mm256_blend_pd(_mm256_permute4x64_pd(v, 0x39), vec_set1(next), 8);
