@@ -41,6 +41,21 @@
 #define DW_INLINE static inline __attribute__((always_inline, unused))
 #endif
 
+/* gcc likes to load a vector again for each instruction that overwrites it; a load across two cache lines takes two
+ * cycles. x86 only. */
+#if defined(__GNUC__)
+#define DW_IN_REGISTERS(a, b) __asm__("" : "+v"(a), "+v"(b))
+#else
+#define DW_IN_REGISTERS(a, b)
+#endif
+
+/* A hint, which touches no memory: any address will do. */
+#if defined(__GNUC__)
+#define DW_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define DW_PREFETCH(p) (void)(p)
+#endif
+
 /* Loops over compile-time sizes must vanish, or the sums land in memory. clang ignores gcc's pragma without
  * a word, hence one spelling each. */
 #if defined(__clang__)

@@ -76,6 +76,7 @@ DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_blendv_epi
 
 #if DW_K_MASKS
 DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    DW_IN_REGISTERS(a, b);
     const __m256i evens = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
     *even = _mm256_permutex2var_epi32(a, evens, b);
     *odd = _mm256_permutex2var_epi32(a, _mm256_add_epi32(evens, _mm256_set1_epi32(1)), b);
@@ -183,6 +184,7 @@ DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_blendv_ps(
 
 #if DW_K_MASKS
 DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    DW_IN_REGISTERS(a, b);
     const __m256i evens = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
     *even = _mm256_permutex2var_ps(a, evens, b);
     *odd = _mm256_permutex2var_ps(a, _mm256_add_epi32(evens, _mm256_set1_epi32(1)), b);
@@ -284,6 +286,7 @@ DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_blendv_pd(
 
 #if DW_K_MASKS
 DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    DW_IN_REGISTERS(a, b);
     const __m256i evens = _mm256_set_epi64x(6, 4, 2, 0);
     *even = _mm256_permutex2var_pd(a, evens, b);
     *odd = _mm256_permutex2var_pd(a, _mm256_add_epi64(evens, _mm256_set1_epi64x(1)), b);

@@ -35,6 +35,7 @@ DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_epi32(mask, b, a); }
 
 DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    DW_IN_REGISTERS(a, b);
     const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     *even = _mm512_permutex2var_epi32(a, evens, b);
     *odd = _mm512_permutex2var_epi32(a, _mm512_add_epi32(evens, _mm512_set1_epi32(1)), b);
@@ -89,6 +90,7 @@ DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_ps(mask, b, a); }
 
 DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    DW_IN_REGISTERS(a, b);
     const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     *even = _mm512_permutex2var_ps(a, evens, b);
     *odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(evens, _mm512_set1_epi32(1)), b);
@@ -144,6 +146,7 @@ DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_pd(mask, b, a); }
 
 DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    DW_IN_REGISTERS(a, b);
     const __m512i evens = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
     *even = _mm512_permutex2var_pd(a, evens, b);
     *odd = _mm512_permutex2var_pd(a, _mm512_add_epi64(evens, _mm512_set1_epi64(1)), b);
