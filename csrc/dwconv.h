@@ -99,11 +99,12 @@ void dw_plan_run(const dw_plan *plan, const void *x, void *y);
 typedef struct dw_plan_info {
     dw_isa isa;
     const char *kernel;      /* does most of the work, like "k3x3s1_t4x2_avx512"; "general_..." for any size.
-                                Of a narrower instruction set where the channels fill no vector of `isa` */
+                                Of a narrower instruction set where the channels fill no vector of `isa`.
+                                DW_NCHW: "planar_k3x3s1_avx512", "planar_general_..." */
     int lanes;               /* elements of a vector */
     int tile_h, tile_w;      /* outputs that share their inputs; 1 x 1 for the general kernel */
     int64_t merged_pixels;   /* pixels that share vectors because one has too few channels; 1: none do */
-    int64_t blocks;          /* vectors that the channels (of the merged pixels) fill */
+    int64_t blocks;          /* vectors that the channels (of the merged pixels) fill; DW_NCHW: that a row of y fills */
     int64_t weight_bytes;    /* of the packed weights */
     double multiply_adds;    /* of one run, valid taps only */
     int64_t x_bytes, y_bytes;

@@ -7,7 +7,10 @@
 #include "plan.h"
 #include "planar.h"
 
-#define DECLARE(isa) extern const dw_planar_table dw_planar_table_f32_##isa, dw_planar_table_f64_##isa, dw_planar_table_i32_##isa;
+#define DECLARE(isa)                                                           \
+    extern const dw_planar_table dw_planar_table_f32_##isa;                    \
+    extern const dw_planar_table dw_planar_table_f64_##isa;                    \
+    extern const dw_planar_table dw_planar_table_i32_##isa;
 #define ALL_DTYPES(isa) {&dw_planar_table_f32_##isa, &dw_planar_table_f64_##isa, &dw_planar_table_i32_##isa}
 DECLARE(portable)
 DECLARE(neon)
@@ -26,6 +29,7 @@ static const dw_planar_table *const tables[DW_ISA_COUNT][DW_DTYPE_COUNT] = {
 #endif
 };
 
+/* Vectors of half the width, for rows that fill no more: the same bits from as many registers. */
 static const dw_planar_table *const narrow_tables[DW_ISA_COUNT][DW_DTYPE_COUNT] = {
 #if defined(__x86_64__) || defined(_M_X64)
     [DW_ISA_AVX512] = ALL_DTYPES(avx512vl),
@@ -41,6 +45,7 @@ static const dw_planar_kernel *find_kernel(const dw_planar_table *table, const d
         if (kernel->stride != d->stride_h || kernel->stride != d->stride_w) continue;
         /* Dilated rows next to each other in a phase are one dilation apart at stride 1 only. */
         if (kernel->stride != 1 && (d->dilation_h != 1 || d->dilation_w != 1)) continue;
+        if (d->dilation_w > d->width) continue; /* offsets of taps stay small; nothing worth it is left out */
         if (plan->out_h / d->dilation_h < (kernel->kernel_h - 1) / kernel->stride) continue;
         return kernel;
     }
@@ -58,17 +63,19 @@ static dw_span valid_lanes(int64_t first, int64_t step, int64_t width, int lanes
     return (dw_span){(int32_t)begin, (int32_t)(end < begin ? begin : end)};
 }
 
-/* The spans of the vector of outputs that begins at `col`; returns whether a lane has a tap in the padding. */
+/* The spans of the vector of outputs that begins at `col`, 2 * kernel_w + 1 at most, unless `spans` is NULL; returns
+ * whether a lane has a tap in the padding. */
 static int make_spans(const dw_plan *plan, int64_t col, dw_span *spans) {
     const dw_desc *d = &plan->desc;
     const int lanes = plan->planar->lanes;
     const int64_t first = col * d->stride_w - d->pad_left;
     int padded = 0;
     for (int64_t kj = 0; kj < d->kernel_w; kj++) {
-        spans[kj] = valid_lanes(first + kj * d->dilation_w, d->stride_w, d->width, lanes);
-        if (spans[kj].begin > 0 || spans[kj].end < lanes) padded = 1;
+        const dw_span span = valid_lanes(first + kj * d->dilation_w, d->stride_w, d->width, lanes);
+        if (span.begin > 0 || span.end < lanes) padded = 1;
+        if (spans) spans[kj] = span;
     }
-    if (!plan->planar->kernel || plan->planar->kernel->stride != 2) return padded;
+    if (!spans || !plan->planar->kernel || plan->planar->kernel->stride != 2) return padded;
     for (int64_t pair = 0; pair <= d->kernel_w / 2; pair++) {
         spans[d->kernel_w + 2 * pair] = valid_lanes(first + 2 * pair, 1, d->width, lanes);
         spans[d->kernel_w + 2 * pair + 1] = valid_lanes(first + 2 * pair + lanes, 1, d->width, lanes);
@@ -79,41 +86,37 @@ static int make_spans(const dw_plan *plan, int64_t col, dw_span *spans) {
 static dw_status make_columns(dw_plan *plan) {
     const dw_desc *d = &plan->desc;
     dw_planar *planar = plan->planar;
-    const int64_t lanes = planar->lanes, spans_each = 2 * d->kernel_w + 1; /* more than make_spans makes */
-    const int64_t count = (plan->out_w - 1) / lanes + 1;
-    /* Inner vectors share the last entry of the spans, which is made and then not used. */
+    const int64_t lanes = planar->lanes, count = (plan->out_w - 1) / lanes + 1;
+    const int partial = plan->out_w < lanes;
     int64_t bytes, edges = 0;
-    dw_span *spans = NULL;
     if (!dw_bytes((int64_t)sizeof(dw_column), &count, 1, &bytes)) return DW_ERR_OVERFLOW;
     planar->columns = malloc((size_t)bytes);
     if (!planar->columns) return DW_ERR_NOMEM;
     planar->column_count = count;
-    /* Twice: to count the vectors at the edges, and to fill in their spans. */
-    for (int pass = 0; pass < 2; pass++) {
-        const int64_t sizes[] = {pass ? edges : 1, spans_each};
+    for (int64_t c = 0; c < count; c++) {
+        const int64_t last = partial ? 0 : plan->out_w - lanes, col = c * lanes < last ? c * lanes : last;
+        planar->columns[c] = (dw_column){col, 1, (int32_t)(partial ? plan->out_w : lanes), NULL};
+        edges += partial || make_spans(plan, col, NULL);
+    }
+    if (edges > 0) {
+        const int64_t sizes[] = {edges, 2 * d->kernel_w + 1};
         if (!dw_bytes((int64_t)sizeof(dw_span), sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
-        spans = malloc((size_t)(bytes ? bytes : 1));
-        if (!spans) return DW_ERR_NOMEM;
-        if (pass) planar->spans = spans;
-        int64_t used = 0;
-        for (int64_t c = 0; c < count; c++) {
-            int64_t col = c * lanes;
-            if (plan->out_w >= lanes && col > plan->out_w - lanes) col = plan->out_w - lanes;
-            dw_column *column = planar->columns + c;
-            if (pass && !column->spans) continue;
-            dw_span *own = spans + (pass ? used : 0) * spans_each;
-            const int padded = make_spans(plan, col, own) || plan->out_w < lanes;
-            used += padded;
-            *column = (dw_column){col, 1, (int32_t)(plan->out_w < lanes ? plan->out_w : lanes), padded ? own : NULL};
-        }
-        /* Inner vectors, each right after the other, are made by one call. */
-        for (int64_t c = count - 2; c >= 0; c--) {
-            const dw_column *next = planar->columns + c + 1;
-            dw_column *column = planar->columns + c;
-            if (!column->spans && !next->spans && next->col == column->col + lanes) column->run = next->run + 1;
-        }
-        edges = used;
-        if (!pass) free(spans);
+        planar->spans = malloc((size_t)bytes);
+        if (!planar->spans) return DW_ERR_NOMEM;
+    }
+    dw_span *spans = planar->spans;
+    for (int64_t c = 0; c < count; c++) {
+        dw_column *column = planar->columns + c;
+        if (!partial && !make_spans(plan, column->col, NULL)) continue;
+        make_spans(plan, column->col, spans);
+        column->spans = spans;
+        spans += 2 * d->kernel_w + 1;
+    }
+    /* Inner vectors, each right after the other, are made by one call. */
+    for (int64_t c = count - 2; c >= 0; c--) {
+        dw_column *column = planar->columns + c;
+        if (!column->spans && !column[1].spans && column[1].col == column->col + lanes)
+            column->run = column[1].run + 1;
     }
     return DW_OK;
 }

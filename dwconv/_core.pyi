@@ -27,6 +27,7 @@ class Plan:
         padding: tuple[tuple[int, int], tuple[int, int]],
         activation: str,
         isa: str,
+        channels_first: bool = False,
     ) -> None: ...
     def info(self) -> dict[str, Any]: ...
     @property

@@ -17,6 +17,9 @@ cdef extern from "dwconv.h" nogil:
         DW_LINEAR
         DW_RELU
         DW_RELU6
+    ctypedef enum dw_layout:
+        DW_NHWC
+        DW_NCHW
     ctypedef enum dw_isa:
         DW_ISA_COUNT
     ctypedef struct dw_desc:
@@ -25,6 +28,7 @@ cdef extern from "dwconv.h" nogil:
         int64_t pad_top, pad_bottom, pad_left, pad_right
         dw_dtype dtype
         dw_activation activation
+        dw_layout layout
     ctypedef struct dw_plan:
         pass
     dw_status dw_output_size(const dw_desc *desc, int64_t *oh, int64_t *ow)
@@ -138,7 +142,7 @@ cdef class Plan:
     """An immutable plan for one shape: kernel chosen, weights packed. Any thread may call it at any time.
 
     kernel: (kh, kw, C, M) float32, float64 or int32, C-contiguous; bias: (C*M,) of the same dtype, or None.
-    x_shape: (N, H, W, C); padding: ((top, bottom), (left, right)); activation: one of FUSED_ACTIVATIONS;
+    x_shape: (N, H, W, C), or (N, C, H, W) if channels_first; padding: ((top, bottom), (left, right)); activation: one of FUSED_ACTIVATIONS;
     isa: one of available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for
     sizes that cannot be allocated.
     """
@@ -149,7 +153,8 @@ cdef class Plan:
     cdef readonly tuple y_shape
     cdef readonly str isa
 
-    def __cinit__(self, kernel, bias, x_shape, strides, dilation_rate, padding, str activation, str isa):
+    def __cinit__(self, kernel, bias, x_shape, strides, dilation_rate, padding, str activation, str isa,
+                  bint channels_first=False):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
@@ -157,7 +162,11 @@ cdef class Plan:
         cdef int isa_index = ISA_NAMES.index(isa)
         cdef dw_status status
 
-        desc.batch, desc.height, desc.width, desc.channels = x_shape
+        if channels_first:
+            desc.batch, desc.channels, desc.height, desc.width = x_shape
+        else:
+            desc.batch, desc.height, desc.width, desc.channels = x_shape
+        desc.layout = DW_NCHW if channels_first else DW_NHWC
         desc.kernel_h, desc.kernel_w, channels, desc.multiplier = kernel.shape
         if channels != desc.channels:
             raise ValueError(f"expected a kernel for {desc.channels} channels; received {channels}")
@@ -177,8 +186,8 @@ cdef class Plan:
             status = dw_plan_create(&desc, <dw_isa>isa_index, kernel_at, bias_at, &self.plan)
         check(status)
         self.isa = isa
-        self.x_shape = (desc.batch, desc.height, desc.width, desc.channels)
-        self.y_shape = (desc.batch, oh, ow, outputs)
+        self.x_shape = tuple(x_shape)
+        self.y_shape = (desc.batch, outputs, oh, ow) if channels_first else (desc.batch, oh, ow, outputs)
 
     def __dealloc__(self):
         dw_plan_destroy(self.plan)
@@ -206,7 +215,7 @@ cdef class Plan:
         return self.info()["kernel"]
 
     def __call__(self, x, out):
-        """Computes x (N, H, W, C) -> out (N, OH, OW, C*M). Both C-contiguous, of the plan's dtype, disjoint."""
+        """Computes x -> out, of x_shape and y_shape. Both C-contiguous, of the plan's dtype, disjoint."""
         if x.shape != self.x_shape or out.shape != self.y_shape:
             raise ValueError(
                 f"expected x of shape {self.x_shape} and out of shape {self.y_shape}; "

@@ -142,7 +142,7 @@ class DepthwiseConv2D(WeightedLayer):
             self._start_with(weights)
         # Whether the core takes the layer's inputs and gives its outputs as they are, but for a
         # separate activation.
-        self._plain = self.data_format == "channels_last" and self.compute_dtype == self._wide
+        self._plain = self.compute_dtype == self._wide
         # Last: a layer that could not be made uses up no name.
         self.name = naming.given_or_unique(name, type(self).__name__)
 
@@ -195,7 +195,7 @@ class DepthwiseConv2D(WeightedLayer):
         # warn.
         with np.errstate(over="ignore"):
             x = x.astype(self.compute_dtype, copy=False)
-            y = ops.run(plan, x, dtype=self._wide, data_format=self.data_format)
+            y = ops.run(plan, x, dtype=self._wide)
             if self._finish is not None:
                 y = ops.finished(self._finish, y, self.name)
             return y.astype(self.compute_dtype, order="C", copy=False)
@@ -250,6 +250,7 @@ class DepthwiseConv2D(WeightedLayer):
                 self.padding,
                 self.dilation_rate,
                 self._fused,
+                data_format=self.data_format,
             ),
         )
 

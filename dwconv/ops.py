@@ -67,8 +67,8 @@ def depthwise_conv2d(
             the convolution), or a function of the whole output in its data_format, called once;
             what it returns is cast to the result's dtype.
         out: where to put the result: an array of exactly its shape and dtype, at any strides, that
-            shares no element with x, kernel or bias. Faster if C-contiguous, channels_last and not
-            float16. If an error is raised, nothing was written.
+            shares no element with x, kernel or bias. Faster if C-contiguous and not float16. If an
+            error is raised, nothing was written.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
 
     Returns:
@@ -94,12 +94,20 @@ def depthwise_conv2d(
     shape = nhwc_shape(x, layout)
     compute = dtypes.compute_dtype(dtype)
     made = plan(
-        shape, kernel.astype(compute, copy=False), bias, strides, padding, dilation_rate, fused, isa
+        shape,
+        kernel.astype(compute, copy=False),
+        bias,
+        strides,
+        padding,
+        dilation_rate,
+        fused,
+        isa,
+        layout,
     )
     if out is not None:
-        y_shape = activated_shape(finish, _in_layout(made.y_shape, layout))
+        y_shape = activated_shape(finish, made.y_shape)
         _check_out(out, y_shape, dtype, {"x": x, "kernel": kernel, "bias": bias})
-    return run(made, x, dtype=dtype, data_format=layout, finish=finish, out=out)
+    return run(made, x, dtype=dtype, finish=finish, out=out)
 
 
 def split_activation(activation: Any) -> tuple[str, Activation | None]:
@@ -141,8 +149,10 @@ def plan(
     dilation_rate: Any,
     activation: str = "linear",
     isa: str | None = None,
+    data_format: shapes.DataFormat = "channels_last",
 ) -> Plan:
-    """A checked, packed plan for inputs of `x_shape` (N, H, W, C); the weights are copied.
+    """A checked, packed plan for inputs of `x_shape` (N, H, W, C), which lie in memory as
+    `data_format` says; the weights are copied.
 
     kernel: (kh, kw, C, M) of a result dtype (`dwconv.dtypes`), whose compute dtype becomes the
     plan's;
@@ -173,12 +183,13 @@ def plan(
     return Plan(
         _plain(kernel, dtype),
         None if bias is None else _plain(bias, dtype),
-        x_shape,
+        (x_shape[0], channels, height, width) if data_format == "channels_first" else x_shape,
         stride_pair,
         dilation_pair,
         amounts,
         activation,
         name,
+        data_format == "channels_first",
     )
 
 
@@ -187,28 +198,24 @@ def run(
     x: Array,
     *,
     dtype: dtypes.DType,
-    data_format: shapes.DataFormat = "channels_last",
     finish: Activation | None = None,
     out: Array | None = None,
 ) -> Array:
-    """Runs a plan on x, of the plan's shape in `data_format`: the last step of `depthwise_conv2d`.
+    """Runs a plan on x, of the plan's shape: the last step of `depthwise_conv2d`.
 
     `dtype` is the result's; the plan was made with a kernel of its compute dtype. `finish` is the
     activation that the plan does not fuse. `out`, if given, is taken to be checked; whatever lies
-    between it and the core (layout, strides, float16, `finish`) goes through a temporary that is
+    between it and the core (strides, float16, `finish`) goes through a temporary that is
     copied at the very end.
     """
     compute = dtypes.compute_dtype(dtype)
-    first = data_format == "channels_first"
-    source = _plain(x.transpose(0, 2, 3, 1) if first else x, compute)
-    direct = not first and finish is None and dtype == compute
+    source = _plain(x, compute)
+    direct = finish is None and dtype == compute
     if direct and out is not None and out.flags.c_contiguous and out.flags.aligned:
         plan(source, out)
         return out
     y = plan(source, np.empty(plan.y_shape, compute))
     if not direct:
-        if first:
-            y = np.ascontiguousarray(y.transpose(0, 3, 1, 2))
         if finish is not None:
             y = finished(finish, y)
         y = y.astype(dtype, order="C", copy=False)
@@ -221,11 +228,6 @@ def run(
 def _plain(array: Array, dtype: dtypes.DType) -> Array:
     """`array`, or a copy, as the core wants it: of `dtype`, C-contiguous, aligned, native."""
     return np.require(array, dtype, ("C", "A"))
-
-
-def _in_layout(shape: tuple[int, ...], data_format: shapes.DataFormat) -> tuple[int, ...]:
-    batch, height, width, channels = shape
-    return (batch, channels, height, width) if data_format == "channels_first" else shape
 
 
 def activated_shape(activation: Any, shape: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -98,8 +98,8 @@ DW_INLINE void vec_unzip(vec front, vec back, vec *even, vec *odd) {
 }
 
 DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
-    vec_unzip(_mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(p))), _mm_loadu_si128((const __m128i *)(p + 2 * 4)), 1),
-              _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(p + 4))), _mm_loadu_si128((const __m128i *)(p + 3 * 4)), 1), even, odd);
+    const __m128i *quarters = (const __m128i *)p;
+    vec_unzip(_mm256_loadu2_m128i(quarters + 2, quarters), _mm256_loadu2_m128i(quarters + 3, quarters + 1), even, odd);
 }
 
 DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
@@ -109,7 +109,8 @@ DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, 
 #endif
 
 DW_INLINE vec vec_shift_in(vec v, real next) {
-    return _mm256_blend_epi32(_mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0)), vec_set1(next), 0x80);
+    const vec shifted = _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0));
+    return _mm256_blend_epi32(shifted, vec_set1(next), 0x80);
 }
 
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
@@ -205,8 +206,7 @@ DW_INLINE void vec_unzip(vec front, vec back, vec *even, vec *odd) {
 }
 
 DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
-    vec_unzip(_mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p)), _mm_loadu_ps(p + 2 * 4), 1),
-              _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(p + 4)), _mm_loadu_ps(p + 3 * 4), 1), even, odd);
+    vec_unzip(_mm256_loadu2_m128(p + 8, p), _mm256_loadu2_m128(p + 12, p + 4), even, odd);
 }
 
 DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
@@ -216,7 +216,8 @@ DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, 
 #endif
 
 DW_INLINE vec vec_shift_in(vec v, real next) {
-    return _mm256_blend_ps(_mm256_permutevar8x32_ps(v, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0)), vec_set1(next), 0x80);
+    const vec shifted = _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0));
+    return _mm256_blend_ps(shifted, vec_set1(next), 0x80);
 }
 
 /* The second operand is what max and min return for NaN and for equal zeros. */
@@ -307,8 +308,7 @@ DW_INLINE void vec_unzip(vec front, vec back, vec *even, vec *odd) {
 }
 
 DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
-    vec_unzip(_mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p)), _mm_loadu_pd(p + 2 * 2), 1),
-              _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(p + 2)), _mm_loadu_pd(p + 3 * 2), 1), even, odd);
+    vec_unzip(_mm256_loadu2_m128d(p + 4, p), _mm256_loadu2_m128d(p + 6, p + 2), even, odd);
 }
 
 DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {

@@ -58,6 +58,7 @@ static void test_statuses(void) {
     } while (0)
     REFUSED(d.dtype = DW_DTYPE_COUNT, DW_ERR_DTYPE);
     REFUSED(d.activation = (dw_activation)3, DW_ERR_ACTIVATION);
+    REFUSED(d.layout = (dw_layout)2, DW_ERR_LAYOUT);
     REFUSED(d.batch = -1, DW_ERR_SHAPE);
     REFUSED(d.height = 0, DW_ERR_SHAPE);
     REFUSED(d.width = -5, DW_ERR_SHAPE);
@@ -108,12 +109,12 @@ static void test_statuses(void) {
 }
 
 static void test_texts(void) {
-    for (int a = DW_OK; a <= DW_ERR_NOMEM; a++) {
+    for (int a = DW_OK; a <= DW_ERR_LAYOUT; a++) {
         CHECK(strcmp(dw_status_text((dw_status)a), "unknown status") != 0);
         for (int b = DW_OK; b < a; b++)
             CHECK(strcmp(dw_status_text((dw_status)a), dw_status_text((dw_status)b)) != 0);
     }
-    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_NOMEM + 1)), "unknown status") == 0);
+    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_LAYOUT + 1)), "unknown status") == 0);
     CHECK(strlen(dw_compiler()) > 0);
 }
 
