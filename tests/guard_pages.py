@@ -100,7 +100,7 @@ def cases(isa: str, dtype: str) -> Iterator[Case]:
 
 
 def planar_cases(isa: str, dtype: str) -> Iterator[Case]:
-    """channels_first: rows of up to two vectors and one column, for the sized kernels and others."""
+    """channels_first: rows of up to two vectors and one column, for sized kernels and others."""
     sizes = [(k, k, stride) for k in (3, 5, 7) for stride in (1, 2)]
     for kh, kw, stride in [*sizes, (2, 4, 1), (3, 2, 3)]:
         for out_w in range(1, 2 * lanes(isa, dtype) + 2):

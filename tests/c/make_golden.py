@@ -157,7 +157,7 @@ def of_all_sizes(dtype: str) -> Iterator[Problem]:
 
 
 def of_wide_rows(dtype: str) -> Iterator[Problem]:
-    """Rows of several vectors of columns, which only channels first divides: edges, inner, overlap."""
+    """Rows of several vectors of columns, as channels first divides them: edges, inner, overlap."""
     for size in (3, 5, 7):
         for stride in (1, 2):
             shape = Problem(dtype, channels=1, kernel_h=size, kernel_w=size)
