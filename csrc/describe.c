@@ -23,14 +23,14 @@ void dw_plan_describe(const dw_plan *plan, dw_plan_info *info) {
     const int64_t mapped = d->multiplier > 1;
     const double rows = valid_taps(plan->out_h, d->height, d->pad_top, d->kernel_h, d->stride_h, d->dilation_h);
     const double cols = valid_taps(plan->out_w, d->width, d->pad_left, d->kernel_w, d->stride_w, d->dilation_w);
-    const int64_t vectors = plan->blocks.count * (mapped + 1 + d->kernel_h * d->kernel_w);
+    const int64_t vectors = plan->packings[0].count * (mapped + 1 + d->kernel_h * d->kernel_w);
     *info = (dw_plan_info){.isa = plan->isa,
                            .kernel = tile ? tile->name : plan->kernels->general_name,
                            .lanes = plan->kernels->lanes,
                            .tile_h = tile ? tile->tile_h : 1,
                            .tile_w = tile ? tile->tile_w : 1,
                            .merged_pixels = plan->merged,
-                           .blocks = plan->blocks.count,
+                           .blocks = plan->packings[0].count,
                            .weight_bytes = vectors * plan->kernels->lanes * plan->item,
                            .multiply_adds = rows * cols * (double)d->batch * (double)plan->out_channels,
                            .x_bytes = d->batch * d->height * d->width * d->channels * plan->item,

@@ -22,13 +22,13 @@ typedef struct dw_block {
 } dw_block;
 
 /* One kernel call: `cols` output columns, beginning at column `col`, of the channel blocks
- * [block, block_end), for the output rows of one tile (the general kernel: one row).
+ * [block, block_end), for `out_rows` output rows (a tile: as many as it is high; the general kernel: one).
  * Steps and offsets count elements. Column q of x lies at row + x_first + q * x_col and is valid for
  * 0 <= q < width; the taps of output column o are the columns o * stride - pad + j * dilation, 0 <= j < kw.
- * To a tile kernel, `x_step` is what one output column is ahead of the one before: stride * x_col, or more
+ * To a sized kernel, `x_step` is what one output column is ahead of the one before: stride * x_col, or more
  * where several pixels of few channels count as one column of many. */
 typedef struct dw_strip {
-    const void *const *rows; /* tile: input rows; NULL for one that lies in the padding */
+    const void *const *rows; /* sized: (out_rows - 1) * stride + kh input rows; NULL for one in the padding */
     const void *row;         /* general: the first valid input row, ... */
     ptrdiff_t row_step;      /* ... the step to that of the next kernel row, ... */
     int64_t ki_begin, ki_end; /* ... and the kernel rows that are valid */
@@ -36,7 +36,7 @@ typedef struct dw_strip {
     int64_t width, pad;
     void *y;                 /* output column 0, channel 0 of the first output row */
     ptrdiff_t y_row, y_col;
-    int64_t col, cols;
+    int64_t out_rows, col, cols;
     const dw_block *blocks;
     int64_t block, block_end;
     const void *weights;     /* [block][(M > 1: input lane of each output lane), bias, taps][lanes] */
@@ -50,13 +50,17 @@ typedef void dw_strip_fn(const dw_strip *);
 /* Which columns of a tile's window lie in the padding: none, the first pad_left, the last pad_right, both. */
 enum { DW_INNER, DW_LEFT, DW_RIGHT, DW_BOTH, DW_EDGES };
 
-/* A kernel with compile-time sizes: C * M >= lanes, tiles of tile_h x tile_w outputs. */
+/* What a sized kernel is for, together: M > 1; columns of several pixels (never at an edge). */
+enum { DW_SPREAD = 1, DW_MERGED = 2 };
+
+/* A kernel with compile-time sizes, for at least `lanes` output channels: tiles of tile_h x tile_w outputs, or, if
+ * tile_h is 0, columns of tile_w outputs that roll down any number of rows. */
 typedef struct dw_tile {
     const char *name;
     int kernel_h, kernel_w, stride, tile_h, tile_w;
-    int spread; /* 0: for M = 1; 1: for M > 1 */
+    int flavour; /* DW_SPREAD, DW_MERGED */
     int pad_left, pad_right;
-    dw_strip_fn *strip[DW_EDGES];
+    dw_strip_fn *strip[DW_EDGES]; /* DW_MERGED: the first only */
 } dw_tile;
 
 typedef struct dw_kernels {
@@ -67,58 +71,64 @@ typedef struct dw_kernels {
     const dw_tile *tiles; /* the preferred one of a size first; ends with a NULL name */
 } dw_kernels;
 
-/* The lists of compile-time sizes: X(kh, kw, stride, tile_h, tile_w, pad_left, pad_right).
- * pad_*: the padding of SAME (at stride 2: for an even width). A tile's sums, one input and the weights
- * that the compiler keeps at hand must fit the registers. Tiles one wide also serve merged pixels.
- * New size: a line here. */
+/* The lists of compile-time sizes: X(kh, kw, stride, tile_h, tile_w, pad_left, pad_right), tile_h 0 for rolling.
+ * pad_*: the padding of SAME (at stride 2: for an even width).
+ * New size: a line here. The sums (rolling: tile_w for each of the ceil(kh / stride) output rows that an input
+ * row belongs to), the inputs of one row and one weight must fit the registers; `make shape` checks. */
 
-/* AVX2. Wide tiles: measured on Zen 3 (512 KB L2), 2x4, 1x7 and 1x4 take 0.7 to 0.9 of the time of 4x2 and
- * 7x1 in nearly every shape, most so where rows of 512 channels fall into the same sets of L1. */
+/* AVX2. */
 #define DW_TILES_16_REGISTERS(X) \
+    X(3, 3, 1, 0, 3, 1, 1)       \
+    X(3, 3, 1, 0, 4, 1, 1)       \
     X(3, 3, 1, 2, 4, 1, 1)       \
     X(3, 3, 1, 1, 7, 1, 1)       \
-    X(3, 3, 1, 1, 4, 1, 1)       \
-    X(3, 3, 1, 7, 1, 1, 1)       \
-    X(3, 3, 1, 4, 1, 1, 1)       \
     X(3, 3, 1, 1, 1, 1, 1)       \
+    X(3, 3, 2, 0, 4, 0, 1)       \
+    X(3, 3, 2, 0, 3, 0, 1)       \
     X(3, 3, 2, 2, 4, 0, 1)       \
     X(3, 3, 2, 1, 7, 0, 1)       \
     X(3, 3, 2, 1, 4, 0, 1)       \
     X(3, 3, 2, 2, 2, 0, 1)       \
     X(3, 3, 2, 1, 1, 0, 1)       \
+    X(5, 5, 1, 0, 2, 2, 2)       \
     X(5, 5, 1, 2, 4, 2, 2)       \
     X(5, 5, 1, 1, 7, 2, 2)       \
-    X(5, 5, 1, 4, 1, 2, 2)       \
+    X(5, 5, 2, 0, 3, 1, 2)       \
     X(5, 5, 2, 2, 4, 1, 2)       \
     X(5, 5, 2, 1, 7, 1, 2)       \
     X(7, 7, 1, 2, 4, 3, 3)       \
-    X(7, 7, 1, 1, 7, 3, 3)       \
-    X(7, 7, 1, 4, 1, 3, 3)
+    X(7, 7, 1, 1, 7, 3, 3)
 
-/* AVX-512 and NEON. Tall tiles, which with short chunks of channels read the fewest bytes from L2: chosen
- * after a study on a Xeon with 2 MB of L2, not measured with this code yet. */
+/* AVX-512 and NEON. */
 #define DW_TILES_32_REGISTERS(X) \
-    X(3, 3, 1, 4, 2, 1, 1)       \
-    X(3, 3, 1, 7, 2, 1, 1)       \
-    X(3, 3, 1, 7, 1, 1, 1)       \
-    X(3, 3, 1, 1, 1, 1, 1)       \
-    X(3, 3, 2, 4, 1, 0, 1)       \
-    X(3, 3, 2, 2, 2, 0, 1)       \
-    X(3, 3, 2, 1, 7, 0, 1)       \
-    X(3, 3, 2, 7, 1, 0, 1)       \
-    X(3, 3, 2, 1, 4, 0, 1)       \
-    X(3, 3, 2, 1, 1, 0, 1)       \
-    X(5, 5, 1, 2, 7, 2, 2)       \
-    X(5, 5, 1, 4, 4, 2, 2)       \
-    X(5, 5, 1, 4, 1, 2, 2)       \
-    X(5, 5, 2, 2, 7, 1, 2)       \
-    X(5, 5, 2, 4, 4, 1, 2)       \
+    X(3, 3, 1, 0, 7, 1, 1)       \
+    X(3, 3, 1, 0, 5, 1, 1)       \
+    X(3, 3, 1, 0, 4, 1, 1)       \
+    X(3, 3, 1, 0, 2, 1, 1)       \
+    X(3, 3, 1, 0, 1, 1, 1)       \
+    X(3, 3, 2, 0, 7, 0, 1)       \
+    X(3, 3, 2, 0, 5, 0, 1)       \
+    X(3, 3, 2, 0, 4, 0, 1)       \
+    X(3, 3, 2, 0, 2, 0, 1)       \
+    X(3, 3, 2, 0, 1, 0, 1)       \
+    X(5, 5, 1, 0, 4, 2, 2)       \
+    X(5, 5, 1, 0, 3, 2, 2)       \
+    X(5, 5, 1, 0, 1, 2, 2)       \
+    X(5, 5, 2, 0, 5, 1, 2)       \
+    X(5, 5, 2, 0, 4, 1, 2)       \
+    X(5, 5, 2, 0, 7, 1, 2)       \
+    X(5, 5, 2, 0, 2, 1, 2)       \
     X(7, 7, 1, 2, 7, 3, 3)       \
-    X(7, 7, 1, 1, 7, 3, 3)       \
-    X(7, 7, 1, 4, 1, 3, 3)
+    X(7, 7, 1, 2, 4, 3, 3)       \
+    X(7, 7, 1, 2, 1, 3, 3)       \
+    X(7, 7, 1, 0, 3, 3, 3)       \
+    X(7, 7, 1, 0, 1, 3, 3)       \
+    X(7, 7, 2, 0, 4, 2, 3)       \
+    X(7, 7, 2, 0, 1, 2, 3)
 
 /* The same for M > 1, where a map and a mask or a count take registers, too. */
 #define DW_SPREAD_TILES_16_REGISTERS(X) \
+    X(3, 3, 1, 0, 3, 1, 1)              \
     X(3, 3, 1, 2, 4, 1, 1)              \
     X(3, 3, 1, 1, 4, 1, 1)              \
     X(3, 3, 1, 1, 1, 1, 1)              \
@@ -130,17 +140,41 @@ typedef struct dw_kernels {
     X(7, 7, 1, 1, 7, 3, 3)
 
 #define DW_SPREAD_TILES_32_REGISTERS(X) \
-    X(3, 3, 1, 4, 2, 1, 1)              \
-    X(3, 3, 1, 2, 4, 1, 1)              \
-    X(3, 3, 1, 1, 1, 1, 1)              \
-    X(3, 3, 2, 2, 2, 0, 1)              \
-    X(3, 3, 2, 1, 4, 0, 1)              \
-    X(5, 5, 1, 2, 7, 2, 2)              \
-    X(5, 5, 2, 2, 4, 1, 2)              \
+    X(3, 3, 1, 0, 7, 1, 1)              \
+    X(3, 3, 1, 0, 4, 1, 1)              \
+    X(3, 3, 1, 0, 1, 1, 1)              \
+    X(3, 3, 2, 0, 4, 0, 1)              \
+    X(3, 3, 2, 0, 7, 0, 1)              \
+    X(3, 3, 2, 1, 1, 0, 1)              \
+    X(5, 5, 1, 0, 4, 2, 2)              \
+    X(5, 5, 2, 0, 4, 1, 2)              \
     X(7, 7, 1, 2, 7, 3, 3)              \
-    X(7, 7, 1, 1, 7, 3, 3)
+    X(7, 7, 1, 0, 3, 3, 3)
 
-enum { DW_MAX_TILE_ROWS = 32 }; /* input rows that a tile may read: (tile_h - 1) * stride + kh */
+/* Columns of several pixels, each for M = 1 and M > 1. Every output has inputs of its own. */
+#define DW_MERGED_TILES_16_REGISTERS(X) \
+    X(3, 3, 1, 0, 2, 0, 0)              \
+    X(3, 3, 1, 0, 1, 0, 0)              \
+    X(5, 5, 1, 0, 1, 0, 0)              \
+    X(7, 7, 1, 0, 1, 0, 0)
+
+#define DW_MERGED_TILES_32_REGISTERS(X) \
+    X(3, 3, 1, 0, 4, 0, 0)              \
+    X(3, 3, 1, 0, 2, 0, 0)              \
+    X(3, 3, 1, 0, 1, 0, 0)              \
+    X(5, 5, 1, 0, 2, 0, 0)              \
+    X(5, 5, 1, 0, 1, 0, 0)              \
+    X(7, 7, 1, 0, 2, 0, 0)              \
+    X(7, 7, 1, 0, 1, 0, 0)
+
+/* Bounds of these lists, for arrays. */
+enum {
+    DW_MAX_TILE_H = 7,   /* tile_h, or output rows that an input row belongs to */
+    DW_MAX_TILE_W = 7,
+    DW_MAX_INPUTS = 17,  /* vectors of a row under tile_w outputs */
+    DW_MAX_OUT_ROWS = 64, /* that a plan has rolled down at a time */
+    DW_MAX_TILE_ROWS = (DW_MAX_OUT_ROWS - 1) * 2 + 7 /* input rows of them */
+};
 
 /* One of each per instruction set in this build; NULL where it is not part of it. */
 const dw_kernels *dw_kernels_of(dw_isa isa, dw_dtype dtype);

@@ -13,30 +13,76 @@ static int64_t phase_cols(int64_t total, int64_t step, int64_t phase) { return (
 
 static int64_t div_up(int64_t a, int64_t b) { return (a - 1) / b + 1; }
 
-static int tile_fits(const dw_tile *tile, const dw_plan *plan) {
+static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
+
+static int tile_fits(const dw_tile *tile, const dw_plan *plan, int flavour, int64_t cols) {
     const dw_desc *d = &plan->desc;
     if (tile->kernel_h != d->kernel_h || tile->kernel_w != d->kernel_w) return 0;
     if (tile->stride != d->stride_h || tile->stride != d->stride_w) return 0;
-    if (tile->spread != (d->multiplier > 1)) return 0;
+    if (tile->flavour != flavour || tile->tile_h > plan->out_h / d->dilation_h) return 0;
     /* A dilated kernel is dense within a phase only if outputs next to each other in the phase are one
      * dilation apart: at stride 1. */
     if (tile->stride != 1 && (d->dilation_h != 1 || d->dilation_w != 1)) return 0;
-    return tile->tile_h <= plan->out_h / d->dilation_h && tile->tile_w <= plan->out_w / d->dilation_w;
+    return tile->tile_w <= cols;
 }
 
-/* Instructions of all tiles, roughly: multiply-adds, loads and stores count the same. */
-static double tile_cost(const dw_tile *tile, const dw_plan *plan) {
+static double larger(double a, double b) { return a > b ? a : b; }
+
+/* What `rows` output rows under one tile, or one column of a rolling kernel, cost, in multiply-adds of vectors: of
+ * these, the loads, and the latency of a chain of multiply-adds the largest, since a CPU does as many of each at a time;
+ * and what starts or ends a row. Fitted to measurements on Zen 4. */
+static double column_cost(const dw_tile *tile, double rows) {
+    enum { START = 8, PER_ROW = 3, LATENCY = 4, REGISTERS = 31, SPILLS = 8 };
+    const int w = tile->tile_w, taps = tile->kernel_h * tile->kernel_w;
+    const int inputs = tile->flavour & DW_MERGED ? w * tile->kernel_w : (w - 1) * tile->stride + tile->kernel_w;
+    const int h = tile->tile_h > 0 ? tile->tile_h : 1;
+    const int in_rows = tile->tile_h > 0 ? (h - 1) * tile->stride + tile->kernel_h : tile->stride;
+    const double chained = w < LATENCY ? (w + LATENCY) / 2.0 : w; /* few sums wait for each other */
+    double work = larger(h * chained * taps, in_rows * inputs + h * taps);
+    work += h * PER_ROW;
+    const int live = (tile->kernel_h - 1) / tile->stride + 1;
+    if (tile->tile_h == 0 && live * w + inputs + 2 > REGISTERS) work += SPILLS;
+    return ceil(rows / h) * work + START;
+}
+
+/* The kernel for `cols` columns, fewer than `tile` is wide: as narrow as does, of the same height; or `tile`. */
+static const dw_tile *narrower_tile(const dw_plan *plan, const dw_tile *tile, int64_t cols) {
+    const dw_tile *best = tile;
+    for (const dw_tile *other = plan->kernels->tiles; other->name; other++) {
+        if (other->kernel_h != tile->kernel_h || other->kernel_w != tile->kernel_w || other->stride != tile->stride ||
+            other->flavour != tile->flavour || other->tile_h != tile->tile_h)
+            continue;
+        if (other->tile_w >= cols && other->tile_w < best->tile_w) best = other;
+    }
+    return best;
+}
+
+/* What `cols` columns cost: a tile at each edge, unless one is both, and what lies between them. */
+static double tile_cost(const dw_plan *plan, const dw_tile *tile, double rows, int64_t cols) {
+    const int64_t w = tile->tile_w, edges = tile->flavour & DW_MERGED ? 0 : cols > w ? 2 : 1;
+    const int64_t inner = cols > edges * w ? cols - edges * w : 0, rest = inner % w;
+    double cost = (double)(edges + inner / w) * column_cost(tile, rows);
+    if (rest) cost += column_cost(narrower_tile(plan, tile, rest), rows);
+    return cost;
+}
+
+/* The tile of a flavour that costs least for `cols` columns of each output row, or NULL; and what it costs. */
+static const dw_tile *cheapest(const dw_plan *plan, int flavour, int64_t cols, double *cost) {
     const dw_desc *d = &plan->desc;
-    const double tiles = (double)(d->dilation_h * div_up(plan->out_h / d->dilation_h, tile->tile_h)) *
-                         (double)(d->dilation_w * div_up(plan->out_w / d->dilation_w, tile->tile_w));
-    const int sums = tile->tile_h * tile->tile_w;
-    const int inputs = ((tile->tile_h - 1) * tile->stride + tile->kernel_h) *
-                       ((tile->tile_w - 1) * tile->stride + tile->kernel_w);
-    const int taps = tile->kernel_h * tile->kernel_w;
-    return tiles * (sums * taps + inputs + taps + 3 * sums);
+    /* Where columns are merged, only the step between taps knows of the dilation in width. */
+    const int64_t phases = flavour & DW_MERGED ? 1 : d->dilation_w;
+    const dw_tile *best = NULL;
+    for (const dw_tile *tile = plan->kernels->tiles; tile->name; tile++) {
+        if (!tile_fits(tile, plan, flavour, cols / phases)) continue;
+        const double rows = (double)div_up(plan->out_h, d->dilation_h);
+        const double this_cost =
+            (double)phases * (double)d->dilation_h * tile_cost(plan, tile, rows, div_up(cols, phases));
+        if (best && this_cost >= *cost) continue;
+        best = tile;
+        *cost = this_cost;
+    }
+    return best;
 }
-
-static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
 /* Outputs [*first, *end) of a row have no tap in the padding; none if *first == *end. */
 static void inner_columns(const dw_desc *d, int64_t out_w, int64_t *first, int64_t *end) {
@@ -47,68 +93,81 @@ static void inner_columns(const dw_desc *d, int64_t out_w, int64_t *first, int64
     if (*first > *end) *first = *end;
 }
 
-/* How many pixels to merge into one column so that their channels fill whole vectors: where that leaves few
- * lanes idle, and few columns aside. */
-static int64_t pixels_to_merge(const dw_plan *plan) {
-    enum { MOST_LANES = 1024 };
+/* The tile for merged columns, if it costs less than `cost`, and how many pixels a column then is: as many as fill
+ * whole vectors. The outputs in the padding are left to the general kernel, which takes about four times as long. */
+static const dw_tile *choose_merged(const dw_plan *plan, double cost, int64_t *pixels) {
+    enum { MOST_LANES = 1024, GENERAL = 4 };
     const dw_desc *d = &plan->desc;
-    const int64_t lanes = plan->kernels->lanes, channels = d->channels;
-    if (d->stride_h != 1 || d->stride_w != 1 || d->multiplier != 1 || channels % lanes == 0) return 1;
-    const int64_t pixels = lanes / gcd(channels, lanes);
-    if (channels > MOST_LANES / pixels) return 1;
+    const int64_t lanes = plan->kernels->lanes, channels = plan->out_channels;
+    if (d->stride_h != 1 || d->stride_w != 1 || channels % lanes == 0) return NULL;
+    *pixels = lanes / gcd(channels, lanes);
+    if (channels > MOST_LANES / *pixels) return NULL;
     int64_t first, end;
     inner_columns(d, plan->out_w, &first, &end);
-    if (end - first < 2 * pixels) return 1;
-    /* Vectors per pixel: one by one, and merged. */
-    const double single = (double)div_up(channels, lanes), merged = (double)channels / (double)lanes;
-    return merged < 0.9 * single ? pixels : 1;
-}
-
-/* Merged columns: one tile wide, any dilation in width, since only the step between taps knows of it. */
-static const dw_tile *choose_merged_tile(const dw_plan *plan) {
-    const dw_desc *d = &plan->desc;
-    const dw_tile *best = NULL;
-    for (const dw_tile *tile = plan->kernels->tiles; tile->name; tile++) {
-        if (tile->kernel_h != d->kernel_h || tile->kernel_w != d->kernel_w || tile->stride != 1) continue;
-        if (tile->tile_w != 1 || tile->spread || tile->tile_h > plan->out_h / d->dilation_h) continue;
-        if (!best || tile->tile_h > best->tile_h) best = tile;
-    }
-    return best;
-}
-
-static const dw_tile *choose_tile(const dw_plan *plan) {
-    const dw_tile *best = NULL;
-    if (plan->out_channels < plan->kernels->lanes) return NULL;
-    for (const dw_tile *tile = plan->kernels->tiles; tile->name; tile++)
-        if (tile_fits(tile, plan) && (!best || tile_cost(tile, plan) < tile_cost(best, plan))) best = tile;
-    return best;
+    if (end - first < *pixels) return NULL;
+    const int64_t taps = d->kernel_h * d->kernel_w;
+    const double blocks = (double)(channels * *pixels / lanes), edge_blocks = (double)div_up(channels, lanes);
+    double merged_cost;
+    const dw_tile *tile = cheapest(plan, DW_MERGED | (d->multiplier > 1 ? DW_SPREAD : 0),
+                                   (end - first) / *pixels, &merged_cost);
+    const double edges = (double)(plan->out_w - end + first) * (double)plan->out_h * (double)taps * edge_blocks;
+    return tile && merged_cost * blocks + GENERAL * edges < cost ? tile : NULL;
 }
 
 static void choose_kernel(dw_plan *plan) {
-    plan->merged = pixels_to_merge(plan);
-    plan->tile = plan->merged > 1 ? choose_merged_tile(plan) : NULL;
-    if (plan->tile) return;
-    plan->merged = 1;
-    /* Channels that fill no AVX-512 vector may fill one of AVX2: the same bits, without partial vectors. */
-    if (plan->isa == DW_ISA_AVX512 && plan->out_channels < plan->kernels->lanes)
-        plan->kernels = dw_kernels_of(DW_ISA_AVX2, plan->desc.dtype);
-    plan->tile = choose_tile(plan);
+    const dw_desc *d = &plan->desc;
+    /* Channels that fill no AVX-512 vector may fill one of AVX2, if not several pixels do. */
+    for (int narrower = 0; narrower < 2; narrower++) {
+        const int64_t lanes = plan->kernels->lanes;
+        double cost = INFINITY, single = INFINITY;
+        if (plan->out_channels >= lanes) plan->tile = cheapest(plan, d->multiplier > 1 ? DW_SPREAD : 0, plan->out_w, &single);
+        if (plan->tile) cost = single * (double)div_up(plan->out_channels, lanes);
+        const dw_tile *tile = choose_merged(plan, cost, &plan->merged);
+        if (tile) {
+            plan->tile = tile;
+            return;
+        }
+        plan->merged = 1;
+        if (plan->tile || plan->isa != DW_ISA_AVX512 || plan->out_channels >= lanes) return;
+        plan->kernels = dw_kernels_of(DW_ISA_AVX2, d->dtype);
+    }
+}
+
+/* Output rows of a strip: of the tile, or as many as may roll, divided evenly. */
+static int64_t rows_of_groups(const dw_plan *plan) {
+    if (!plan->tile) return 1;
+    if (plan->tile->tile_h > 0) return plan->tile->tile_h;
+    const int64_t rows = div_up(plan->out_h, plan->desc.dilation_h);
+    return div_up(rows, div_up(rows, DW_MAX_OUT_ROWS));
 }
 
 /* ---- columns --------------------------------------------------------------------------------------- */
 
-static void add_segment(dw_plan *plan, int64_t phase, dw_strip_fn *tile, int64_t begin, int64_t end) {
+static void add_segment(dw_segments *to, int64_t phase, dw_strip_fn *tile, int64_t begin, int64_t end, int shifted) {
+    if (begin < end) to->at[to->count++] = (dw_segment){phase, tile, begin, end - begin, shifted};
+}
+
+/* Tiles for the columns [begin, end), none of which touches the padding, nor do those from `first` to `last`. What is
+ * left over is for a narrower tile, which may overlap its neighbour. */
+static void add_inner(dw_plan *plan, dw_segments *to, int64_t phase, int64_t begin, int64_t end, int64_t first, int64_t last) {
+    const dw_tile *tile = plan->tile;
     if (begin >= end) return;
-    plan->segments[plan->segment_count++] = (dw_segment){phase, tile, begin, end - begin};
+    const int64_t rest = begin + (end - begin) / tile->tile_w * tile->tile_w;
+    add_segment(to, phase, tile->strip[DW_INNER], begin, rest, 1);
+    if (rest == end) return;
+    tile = narrower_tile(plan, tile, end - rest);
+    const int64_t place = rest + tile->tile_w <= last ? rest : last - tile->tile_w;
+    if (place >= first) add_segment(to, phase, tile->strip[DW_INNER], place, place + tile->tile_w, 1);
+    else add_segment(to, phase, NULL, rest, end, 1);
 }
 
 /* Columns of one phase: a tile at each edge whose padding is known at compile time, tiles between them, the
- * last of which overlaps its neighbour, and the general kernel for what is left. At most six segments. */
+ * last of which may overlap its neighbour, and the general kernel for what is left. At most four segments. */
 static void divide_columns(dw_plan *plan, int64_t index) {
     const dw_tile *tile = plan->tile;
     const dw_phase *phase = plan->phases + index;
     if (!tile) {
-        add_segment(plan, index, NULL, 0, phase->cols);
+        add_segment(&plan->segments, index, NULL, 0, phase->cols, 1);
         return;
     }
     const int64_t stride = tile->stride, width = tile->tile_w, cols = phase->cols;
@@ -127,32 +186,23 @@ static void divide_columns(dw_plan *plan, int64_t index) {
     const int left_fits = phase->pad == tile->pad_left && phase->pad > 0 && width >= inner;
     const int right_fits = over_right == tile->pad_right && over_right > 0 && cols - inner_end <= width;
     if (last == 0 && left_fits && right_fits) {
-        add_segment(plan, index, tile->strip[DW_BOTH], 0, cols);
+        add_segment(&plan->segments, index, tile->strip[DW_BOTH], 0, cols, 1);
         return;
     }
     int64_t begin = inner, end = inner_end; /* what is left for inner tiles to cover */
     if (left_fits && window - phase->pad <= phase->width) {
-        add_segment(plan, index, tile->strip[DW_LEFT], 0, width);
+        add_segment(&plan->segments, index, tile->strip[DW_LEFT], 0, width, 1);
         begin = width;
     } else {
-        add_segment(plan, index, NULL, 0, inner);
+        add_segment(&plan->segments, index, NULL, 0, inner, 1);
     }
     if (right_fits && last * stride - phase->pad >= 0) {
-        add_segment(plan, index, tile->strip[DW_RIGHT], last, cols);
+        add_segment(&plan->segments, index, tile->strip[DW_RIGHT], last, cols, 1);
         end = last;
     } else {
-        add_segment(plan, index, NULL, inner_end, cols);
+        add_segment(&plan->segments, index, NULL, inner_end, cols, 1);
     }
-    if (begin >= end) return;
-    const int64_t whole = (end - begin) / width * width;
-    add_segment(plan, index, tile->strip[DW_INNER], begin, begin + whole);
-    begin += whole;
-    if (begin == end) return;
-    const int64_t overlapping = inner_end - width; /* the last place of an inner tile */
-    if (overlapping >= inner)
-        add_segment(plan, index, tile->strip[DW_INNER], begin < overlapping ? begin : overlapping,
-                    (begin < overlapping ? begin : overlapping) + width);
-    else add_segment(plan, index, NULL, begin, end);
+    add_inner(plan, &plan->segments, index, begin, end, inner, inner_end);
 }
 
 /* Merged pixels: the columns in the padding for the general kernel, and between them columns of `merged`
@@ -163,17 +213,42 @@ static void divide_merged_columns(dw_plan *plan) {
     inner_columns(d, plan->out_w, &first, &end);
     const int64_t whole = (end - first) / plan->merged;
     plan->phases[0] = (dw_phase){0, d->width, d->pad_left, 0, plan->out_w};
-    add_segment(plan, 0, NULL, 0, first);
+    add_segment(&plan->segments, 0, NULL, 0, first, 1);
     plan->phases[1] = (dw_phase){first - d->pad_left, d->width, 0, first, whole};
-    add_segment(plan, 1, plan->tile->strip[DW_INNER], 0, whole);
+    add_inner(plan, &plan->segments, 1, 0, whole, 0, whole);
     const int64_t last = end - plan->merged;
     plan->phases[2] = (dw_phase){last - d->pad_left, d->width, 0, last, 1};
-    if (whole * plan->merged < end - first) add_segment(plan, 2, plan->tile->strip[DW_INNER], 0, 1);
-    add_segment(plan, 0, NULL, end, plan->out_w);
+    if (whole * plan->merged < end - first)
+        add_segment(&plan->segments, 2, narrower_tile(plan, plan->tile, 1)->strip[DW_INNER], 0, 1, 1);
+    add_segment(&plan->segments, 0, NULL, end, plan->out_w, 1);
+}
+
+/* A division for blocks that begin in the pixel before: they make column q of their first channels, and q - 1 of their
+ * last. So they take one column more than those away from the edges, which stay as they are, and must not be the
+ * first or last of a row. Returns whether that pays: whether most columns are away from the edges. */
+static int straddle_columns(dw_plan *plan) {
+    const dw_tile *tile = plan->tile;
+    if (!tile || tile->stride != 1 || plan->merged > 1 || plan->phase_count > 1) return 0;
+    const int64_t width = tile->tile_w, last = plan->out_w - width; /* where the last tile begins */
+    const dw_segment *segments = plan->segments.at, *const end = segments + plan->segments.count;
+    dw_strip_fn *left = tile->strip[DW_INNER], *right = left; /* where there is no padding */
+    for (const dw_segment *s = segments; s < end; s++) {
+        if (!s->tile) return 0;
+        if (s->tile == tile->strip[DW_LEFT]) left = s->tile;
+        if (s->tile == tile->strip[DW_RIGHT]) right = s->tile;
+    }
+    int64_t inner, inner_end;
+    inner_columns(&plan->desc, plan->out_w, &inner, &inner_end);
+    if (width - 1 < inner || last >= inner_end || last + 1 < 3 * width) return 0;
+    dw_segments *to = &plan->straddling;
+    add_segment(to, 0, left, 0, width, 0);
+    add_inner(plan, to, 0, width, last + 1, inner + 1, last + 1);
+    add_segment(to, 0, right, last, last + width, 0);
+    return 1;
 }
 
 static dw_status make_columns(dw_plan *plan) {
-    enum { SEGMENTS_PER_PHASE = 6, PHASES_IF_MERGED = 3 };
+    enum { SEGMENTS_PER_PHASE = 4, PHASES_IF_MERGED = 3, STRADDLING = 4 };
     const dw_desc *d = &plan->desc;
     const int64_t step = plan->tile && plan->merged == 1 ? d->dilation_w : 1;
     const int64_t count = plan->merged > 1 ? PHASES_IF_MERGED : step < plan->out_w ? step : plan->out_w;
@@ -181,8 +256,9 @@ static dw_status make_columns(dw_plan *plan) {
     int64_t bytes;
     if (!dw_bytes(sizeof(dw_phase) + sizeof(dw_segment), sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
     plan->phases = malloc((size_t)count * sizeof(dw_phase));
-    plan->segments = malloc((size_t)count * SEGMENTS_PER_PHASE * sizeof(dw_segment));
-    if (!plan->phases || !plan->segments) return DW_ERR_NOMEM;
+    plan->segments.at = malloc((size_t)count * SEGMENTS_PER_PHASE * sizeof(dw_segment));
+    plan->straddling.at = malloc(STRADDLING * sizeof(dw_segment));
+    if (!plan->phases || !plan->segments.at || !plan->straddling.at) return DW_ERR_NOMEM;
     plan->phase_step = step;
     plan->phase_count = count;
     if (plan->merged > 1) {
@@ -205,6 +281,7 @@ static dw_status make_columns(dw_plan *plan) {
         }
         divide_columns(plan, p);
     }
+    plan->straddle = straddle_columns(plan);
     return DW_OK;
 }
 
@@ -225,6 +302,7 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     plan->high = d->activation == DW_RELU6 ? 6 : d->dtype == DW_I32 ? INT32_MAX : (double)INFINITY;
     if (d->layout == DW_NCHW) return dw_planar_create(plan, kernel, bias);
     choose_kernel(plan);
+    plan->group_rows = rows_of_groups(plan);
     status = make_columns(plan);
     return status == DW_OK ? dw_pack(plan, kernel, bias) : status;
 }
@@ -247,11 +325,14 @@ dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, co
 
 void dw_plan_destroy(dw_plan *plan) {
     if (!plan) return;
-    free(plan->blocks.at);
-    free(plan->general_blocks.at);
-    free(plan->weights_memory);
+    for (int i = 0; i < DW_MAX_PACKINGS; i++) {
+        free(plan->packings[i].blocks);
+        free(plan->packings[i].memory);
+    }
+    free(plan->single.blocks);
     free(plan->phases);
-    free(plan->segments);
+    free(plan->segments.at);
+    free(plan->straddling.at);
     dw_planar_destroy(plan->planar);
     free(plan);
 }

@@ -19,13 +19,23 @@ typedef struct dw_segment {
     int64_t phase;
     dw_strip_fn *tile; /* NULL: the general kernel */
     int64_t col, cols;
+    int shifted; /* uses a shifted packing, if the call has one */
 } dw_segment;
 
-/* Channel blocks, and how many. */
-typedef struct dw_blocks {
-    dw_block *at;
+typedef struct dw_segments {
+    dw_segment *at;
     int64_t count;
-} dw_blocks;
+} dw_segments;
+
+/* Channel blocks and their weights. */
+typedef struct dw_packing {
+    dw_block *blocks;
+    int64_t count;
+    void *weights, *memory; /* 64-byte aligned, and what to free */
+} dw_packing;
+
+/* Arrays as NumPy makes them begin at a multiple of 16 bytes: at one of four places within a vector of 64. */
+enum { DW_X_ALIGNMENT = 16, DW_MAX_PACKINGS = 4 };
 
 /* Of a plan for channels_first: planar.c. */
 typedef struct dw_planar {
@@ -36,6 +46,7 @@ typedef struct dw_planar {
     dw_column *columns;
     int64_t column_count;
     dw_span *spans; /* of the columns at the edges */
+    void *weights;  /* [output channel][bias, taps] */
 } dw_planar;
 
 struct dw_plan {
@@ -43,28 +54,34 @@ struct dw_plan {
     dw_isa isa;
     const dw_kernels *kernels;
     const dw_tile *tile; /* NULL: the general kernel makes everything */
+    int64_t group_rows;  /* output rows of a strip: of the tile, or as many as roll at most */
     int64_t out_h, out_w, out_channels;
     int64_t item; /* bytes of an element */
     double low, high;
 
     /* At stride 1 `merged` pixels are one column to the tile kernels, with merged * C channels whose weights
-     * repeat: C = 3 or 24 fills no whole number of vectors, 8 or 2 pixels do. 1: off. */
+     * repeat: C = 3 or 24 fills no whole number of vectors, 16 or 2 pixels do. 1: off. */
     int64_t merged;
-    dw_blocks blocks;         /* of the merged channels */
-    dw_blocks general_blocks; /* of one pixel, for the general kernel: the same ones if nothing is merged */
-    void *weights, *weights_memory; /* 64-byte aligned, and what to free */
+    dw_packing single; /* of one pixel, for the general kernel, if pixels are merged; with the weights of the others */
+
+    /* [0] has its blocks from channel 0 on. [i] is for arrays that begin i * DW_X_ALIGNMENT bytes before a vector's
+     * boundary: its blocks lie between boundaries, so that no load or store touches two cache lines. Either it has
+     * one more block for the channels before the first boundary; or, if `straddle`, its first block holds the last
+     * channels of one pixel and the first ones of the next, which only columns away from the edges can do. */
+    dw_packing packings[DW_MAX_PACKINGS];
+    int packing_count, straddle;
 
     dw_phase *phases;
-    dw_segment *segments;
-    int64_t phase_count, segment_count, phase_step; /* phase_step: columns from one of a phase to the next */
+    int64_t phase_count, phase_step; /* phase_step: columns from one of a phase to the next */
+    dw_segments segments, straddling; /* straddling: for packings other than the first, if `straddle` */
 
-    dw_planar *planar; /* NULL: channels_last. Else it has its own kernels; of the above the sizes and weights count */
+    dw_planar *planar; /* NULL: channels_last. Else only the sizes and bounds above count */
 };
 
-/* Fills plan->blocks, plan->general_blocks and plan->weights. */
+/* Fills plan->packings and plan->single. */
 dw_status dw_pack(dw_plan *plan, const void *kernel, const void *bias);
 
-/* channels_first: fills plan->planar and plan->weights; runs; frees. */
+/* channels_first: fills plan->planar; runs; frees. */
 dw_status dw_planar_create(dw_plan *plan, const void *kernel, const void *bias);
 void dw_planar_run(const dw_plan *plan, const void *x, void *y);
 void dw_planar_destroy(dw_planar *planar);

@@ -129,7 +129,7 @@ static dw_status pack(dw_plan *plan, const char *kernel, const char *bias) {
     const int64_t taps = plan->desc.kernel_h * plan->desc.kernel_w, sizes[] = {channels, 1 + taps};
     int64_t bytes;
     if (!dw_bytes(item, sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
-    char *to = plan->weights = plan->weights_memory = malloc((size_t)bytes);
+    char *to = plan->planar->weights = malloc((size_t)bytes);
     if (!to) return DW_ERR_NOMEM;
     for (int64_t channel = 0; channel < channels; channel++, to += (1 + taps) * item) {
         if (bias) memcpy(to, bias + channel * item, (size_t)item);
@@ -171,6 +171,7 @@ void dw_planar_destroy(dw_planar *planar) {
     if (!planar) return;
     free(planar->columns);
     free(planar->spans);
+    free(planar->weights);
     free(planar);
 }
 
@@ -181,7 +182,7 @@ static void run_planes(const dw_plan *plan, const char *x, char *y, int64_t plan
     const int64_t taps = d->kernel_h * d->kernel_w;
     dw_planes planes = {.x = x + plane / d->multiplier * d->height * d->width * plan->item,
                         .y = y + plane * plan->out_h * plan->out_w * plan->item,
-                        .weights = (const char *)plan->weights + plane * (1 + taps) * plan->item,
+                        .weights = (const char *)planar->weights + plane * (1 + taps) * plan->item,
                         .planes = plane_end - plane,
                         .multiplier = d->multiplier,
                         .m = plane % d->multiplier,

@@ -1,26 +1,26 @@
-/* run.c - runs a plan: row group -> channel chunk -> column segment -> (kernel: tile -> block).
- * That order keeps the few input rows of a group in L1 while all of their channels and columns are done. */
+/* run.c - runs a plan: row group -> channel chunk -> column segment -> (kernel: column -> block -> row).
+ * Within a group the inputs of a chunk are used up column by column, so what columns share is still in L1. */
 #include "plan.h"
 
 /* Blocks [block, block + most) of those that there are. */
-static void use_blocks(dw_strip *strip, const dw_blocks *blocks, int64_t block, int64_t most) {
-    strip->blocks = blocks->at;
+static void use_blocks(dw_strip *strip, const dw_packing *packing, int64_t block, int64_t most) {
+    strip->weights = packing->weights;
+    strip->blocks = packing->blocks;
     strip->block = block;
-    strip->block_end = blocks->count - block > most ? block + most : blocks->count;
+    strip->block_end = packing->count - block > most ? block + most : packing->count;
 }
 
-/* Output rows row, row + dilation_h, ... of one image, as many as a tile is high; x and y: the image. */
-static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
+/* Output rows row, row + dilation_h, ..., `out_rows` of them, of one image; x and y: the image. */
+static void run_rows(const dw_plan *plan, const dw_packing *packing, const char *x, char *y, int64_t row, int64_t out_rows) {
     const dw_desc *d = &plan->desc;
     const dw_tile *tile = plan->tile;
-    const int64_t tile_h = tile ? tile->tile_h : 1;
     const int64_t x_row = d->width * d->channels, y_row = plan->out_w * plan->out_channels;
     const int64_t first = row * d->stride_h - d->pad_top;
     y += row * y_row * plan->item;
 
     const void *rows[DW_MAX_TILE_ROWS];
     if (tile) {
-        const int64_t count = (tile_h - 1) * d->stride_h + d->kernel_h;
+        const int64_t count = (out_rows - 1) * d->stride_h + d->kernel_h;
         for (int64_t i = 0; i < count; i++) {
             const int64_t at = first + i * d->dilation_h;
             rows[i] = at >= 0 && at < d->height ? x + at * x_row * plan->item : NULL;
@@ -30,16 +30,16 @@ static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
     dw_strip strip = {.rows = rows,
                       /* Of use in tiles only; without one, the dilation may be too large to multiply. */
                       .y_row = tile ? (ptrdiff_t)(d->dilation_h * y_row) : 0,
-                      .weights = plan->weights,
+                      .out_rows = out_rows,
                       .kernel_h = d->kernel_h,
                       .kernel_w = d->kernel_w,
                       .stride = d->stride_w,
                       .multiplier = d->multiplier,
                       .low = plan->low,
                       .high = plan->high};
-    for (int64_t block = 0; block < plan->blocks.count; block += plan->kernels->chunk) {
-        for (int64_t s = 0; s < plan->segment_count; s++) {
-            const dw_segment *segment = plan->segments + s;
+    const dw_segments *segments = packing != plan->packings && plan->straddle ? &plan->straddling : &plan->segments;
+    for (int64_t block = 0; block < packing->count; block += plan->kernels->chunk) {
+        for (const dw_segment *segment = segments->at; segment < segments->at + segments->count; segment++) {
             const dw_phase *phase = plan->phases + segment->phase;
             strip.x_first = (ptrdiff_t)(phase->x_first * d->channels);
             strip.width = phase->width;
@@ -48,20 +48,20 @@ static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
             strip.col = segment->col;
             strip.cols = segment->cols;
             if (segment->tile) {
-                use_blocks(&strip, &plan->blocks, block, plan->kernels->chunk);
+                use_blocks(&strip, segment->shifted ? packing : plan->packings, block, plan->kernels->chunk);
                 strip.x_col = (ptrdiff_t)((pixels > 1 ? d->dilation_w : plan->phase_step) * d->channels);
                 strip.x_step = pixels > 1 ? (ptrdiff_t)(pixels * d->channels) : tile->stride * strip.x_col;
                 strip.y_col = (ptrdiff_t)(pixels * plan->phase_step * plan->out_channels);
                 segment->tile(&strip);
                 continue;
             }
-            const dw_blocks *blocks = pixels > 1 ? &plan->general_blocks : &plan->blocks;
-            if (block >= blocks->count) continue;
-            use_blocks(&strip, blocks, block, plan->kernels->chunk);
+            const dw_packing *single = pixels > 1 ? &plan->single : packing;
+            if (block >= single->count) continue;
+            use_blocks(&strip, single, block, plan->kernels->chunk);
             strip.x_col = (ptrdiff_t)(plan->phase_step * d->channels);
             strip.y_col = (ptrdiff_t)(plan->phase_step * plan->out_channels);
             strip.dilation = tile && pixels == 1 ? 1 : d->dilation_w;
-            for (int64_t r = 0; r < tile_h; r++) {
+            for (int64_t r = 0; r < out_rows; r++) {
                 /* Kernel rows ki with 0 <= begin + ki * dilation_h < height. */
                 const int64_t begin = first + r * d->dilation_h * d->stride_h;
                 dw_strip general = strip;
@@ -79,6 +79,24 @@ static void run_rows(const dw_plan *plan, const char *x, char *y, int64_t row) {
     }
 }
 
+/* The packing whose blocks lie on vector boundaries of both arrays, if there is one. */
+static const dw_packing *choose_packing(const dw_plan *plan, const void *x, const void *y) {
+    const uintptr_t vector = (uintptr_t)(plan->kernels->lanes * plan->item);
+    const uintptr_t before = (0 - (uintptr_t)x) % vector; /* bytes to the next boundary */
+    if (before % DW_X_ALIGNMENT != 0 || (0 - (uintptr_t)y) % vector != before) return plan->packings;
+    return before / DW_X_ALIGNMENT < (uintptr_t)plan->packing_count ? plan->packings + before / DW_X_ALIGNMENT
+                                                                   : plan->packings;
+}
+
+/* Output rows to roll down at a time: where two blocks share cache lines, as few as let these stay in L1. */
+static int64_t rows_to_roll(const dw_plan *plan, const dw_packing *packing, const void *x) {
+    enum { IF_SHARED = 8 };
+    const int64_t vector = plan->kernels->lanes * plan->item;
+    const int shared = packing == plan->packings && plan->desc.stride_h == 1 && ((uintptr_t)x % (uintptr_t)vector != 0 ||
+                                                     plan->desc.channels * plan->item % vector != 0);
+    return shared && plan->group_rows > IF_SHARED ? IF_SHARED : plan->group_rows;
+}
+
 void dw_plan_run(const dw_plan *plan, const void *x, void *y) {
     if (plan->planar) {
         dw_planar_run(plan, x, y);
@@ -87,17 +105,20 @@ void dw_plan_run(const dw_plan *plan, const void *x, void *y) {
     const dw_desc *d = &plan->desc;
     const int64_t x_image = d->height * d->width * d->channels * plan->item;
     const int64_t y_image = plan->out_h * plan->out_w * plan->out_channels * plan->item;
-    const int64_t tile_h = plan->tile ? plan->tile->tile_h : 1;
-    const int64_t step = plan->tile ? d->dilation_h : 1; /* rows of a tile are that far apart */
+    const int64_t rolls = plan->tile && plan->tile->tile_h == 0;
+    const int64_t step = plan->tile ? d->dilation_h : 1; /* rows of a group are that far apart */
+    const dw_packing *packing = choose_packing(plan, x, y); /* each image is a whole number of pixels further on */
+    const int64_t most = rolls ? rows_to_roll(plan, packing, x) : plan->group_rows;
     for (int64_t n = 0; n < d->batch; n++) {
         const char *x_n = (const char *)x + n * x_image;
         char *y_n = (char *)y + n * y_image;
         for (int64_t phase = 0; phase < step && phase < plan->out_h; phase++) {
             const int64_t count = (plan->out_h - phase - 1) / step + 1;
-            for (int64_t j = 0; j < count; j += tile_h) {
-                /* The last group overlaps its neighbour: the same values are written again. */
-                const int64_t begin = j + tile_h <= count ? j : count - tile_h;
-                run_rows(plan, x_n, y_n, phase + begin * step);
+            for (int64_t j = 0; j < count; j += most) {
+                /* The last group of tiles overlaps its neighbour: the same values are written again. */
+                const int64_t begin = rolls || j + most <= count ? j : count - most;
+                const int64_t rows = j + most <= count || !rolls ? most : count - j;
+                run_rows(plan, packing, x_n, y_n, phase + begin * step, rows);
             }
         }
     }

@@ -8,5 +8,6 @@
 /* No tiles: where fmaf is a call into libm, nothing is won by unrolling around it. */
 #define DW_TILES(X)
 #define DW_SPREAD_TILES(X)
+#define DW_MERGED_TILES(X)
 #define DW_PLANAR DW_PLANAR_NONE
 #include "every_dtype.inc"
