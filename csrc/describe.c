@@ -18,6 +18,7 @@ static double valid_taps(int64_t out, int64_t in, int64_t before, int64_t kernel
 
 void dw_plan_describe(const dw_plan *plan, dw_plan_info *info) {
     const dw_desc *d = &plan->desc;
+    const dw_planar *planar = plan->planar;
     const dw_tile *tile = plan->tile;
     const int64_t mapped = d->multiplier > 1;
     const double rows = valid_taps(plan->out_h, d->height, d->pad_top, d->kernel_h, d->stride_h, d->dilation_h);
@@ -34,4 +35,11 @@ void dw_plan_describe(const dw_plan *plan, dw_plan_info *info) {
                            .multiply_adds = rows * cols * (double)d->batch * (double)plan->out_channels,
                            .x_bytes = d->batch * d->height * d->width * d->channels * plan->item,
                            .y_bytes = d->batch * plan->out_h * plan->out_w * plan->out_channels * plan->item};
+    if (planar) {
+        info->kernel = planar->kernel ? planar->kernel->name : planar->table->general_name;
+        info->lanes = planar->lanes;
+        info->blocks = planar->column_count;
+        info->weight_bytes = plan->out_channels * (1 + d->kernel_h * d->kernel_w) * plan->item;
+        info->merged_pixels = 1;
+    }
 }

@@ -8,8 +8,8 @@
  *   N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel height/width,
  *   OH/OW output height/width, OC = C*M output channels (channel c, multiplier m -> c*M + m).
  *
- * Arrays: x (N, H, W, C), kernel (kh, kw, C, M), bias (OC), y (N, OH, OW, OC), row-major, no gaps,
- * any alignment that suits the element type. No byte outside of them is read or written.
+ * Arrays: x (N, H, W, C), kernel (kh, kw, C, M), bias (OC), y (N, OH, OW, OC), or x (N, C, H, W) and
+ * y (N, OC, OH, OW) in the other layout; row-major, no gaps, any alignment that suits the element type. No byte outside of them is read or written.
  *
  * Results: each output element starts from its bias and adds its valid taps row by row, left to right,
  * one fused multiply-add each; taps in the padding are skipped, not multiplied by zero. That order is the
@@ -37,7 +37,8 @@ typedef enum dw_status {
     DW_ERR_PADDING,    /* a padding < 0 */
     DW_ERR_OUTPUT,     /* the kernel, dilated, is larger than the padded input */
     DW_ERR_OVERFLOW,   /* a size does not fit the address space */
-    DW_ERR_NOMEM       /* the plan could not be allocated */
+    DW_ERR_NOMEM,      /* the plan could not be allocated */
+    DW_ERR_LAYOUT      /* layout is none of dw_layout */
 } dw_status;
 
 typedef enum dw_dtype {
@@ -66,6 +67,12 @@ typedef enum dw_activation {
     DW_ACTIVATION_COUNT = 12
 } dw_activation;
 
+/* Of x and y; the kernel is (kh, kw, C, M) with both. */
+typedef enum dw_layout {
+    DW_NHWC = 0, /* channels_last: x (N, H, W, C), y (N, OH, OW, OC) */
+    DW_NCHW = 1  /* channels_first: x (N, C, H, W), y (N, OC, OH, OW) */
+} dw_layout;
+
 typedef enum dw_isa {
     DW_ISA_AUTO = -1, /* the widest that this CPU and OS offer */
     DW_ISA_PORTABLE = 0,
@@ -85,6 +92,7 @@ typedef struct dw_desc {
     dw_dtype dtype;
     dw_activation activation;
     double activation_alpha; /* alpha of leaky_relu and elu, rounded to dtype; others ignore it */
+    dw_layout layout;
 } dw_desc;
 
 typedef struct dw_plan dw_plan;
@@ -98,7 +106,7 @@ dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, co
                          dw_plan **plan);
 void dw_plan_destroy(dw_plan *plan); /* NULL is fine */
 
-/* x (N, H, W, C) -> y (N, OH, OW, OC). The arrays must not overlap. */
+/* x (N, H, W, C) -> y (N, OH, OW, OC), or as the layout says. The arrays must not overlap. */
 void dw_plan_run(const dw_plan *plan, const void *x, void *y);
 
 /* The last step of a plan alone, with the same results: `count` floats at `y`, in place. Not for DW_I32. */
@@ -108,11 +116,12 @@ dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw
 typedef struct dw_plan_info {
     dw_isa isa;
     const char *kernel;      /* does most of the work, like "k3x3s1_t4x2_avx512"; "general_..." for any size.
-                                Of a narrower instruction set where the channels fill no vector of `isa` */
+                                Of a narrower instruction set where the channels fill no vector of `isa`.
+                                DW_NCHW: "planar_k3x3s1_avx512", "planar_general_..." */
     int lanes;               /* elements of a vector */
     int tile_h, tile_w;      /* outputs that share their inputs; 1 x 1 for the general kernel */
     int64_t merged_pixels;   /* pixels that share vectors because one has too few channels; 1: none do */
-    int64_t blocks;          /* vectors that the channels (of the merged pixels) fill */
+    int64_t blocks;          /* vectors that the channels (of the merged pixels) fill; DW_NCHW: that a row of y fills */
     int64_t weight_bytes;    /* of the packed weights */
     double multiply_adds;    /* of one run, valid taps only */
     int64_t x_bytes, y_bytes;

@@ -299,9 +299,10 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     /* (double), because INFINITY is a float, which cannot hold INT32_MAX. */
     plan->low = d->activation == DW_RELU || d->activation == DW_RELU6 ? 0 : d->dtype == DW_I32 ? INT32_MIN : -(double)INFINITY;
     plan->high = d->activation == DW_RELU6 ? 6 : d->dtype == DW_I32 ? INT32_MAX : (double)INFINITY;
+    if (d->activation > DW_RELU6) plan->activate = plan->kernels->activate[d->activation];
+    if (d->layout == DW_NCHW) return dw_planar_create(plan, kernel, bias);
     choose_kernel(plan);
     plan->group_rows = rows_of_groups(plan);
-    if (d->activation > DW_RELU6) plan->activate = plan->kernels->activate[d->activation];
     status = make_columns(plan);
     return status == DW_OK ? dw_pack(plan, kernel, bias) : status;
 }
@@ -332,5 +333,6 @@ void dw_plan_destroy(dw_plan *plan) {
     free(plan->phases);
     free(plan->segments.at);
     free(plan->straddling.at);
+    dw_planar_destroy(plan->planar);
     free(plan);
 }

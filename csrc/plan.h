@@ -3,6 +3,7 @@
 #define DW_PLAN_H
 
 #include "kernels.h"
+#include "planar.h"
 
 /* The columns of one dilation phase, or all of them: a dense problem of its own for the tile kernels. */
 typedef struct dw_phase {
@@ -36,6 +37,18 @@ typedef struct dw_packing {
 /* Arrays as NumPy makes them begin at a multiple of 16 bytes: at one of four places within a vector of 64. */
 enum { DW_X_ALIGNMENT = 16, DW_MAX_PACKINGS = 4 };
 
+/* Of a plan for channels_first: planar.c. */
+typedef struct dw_planar {
+    const dw_planar_table *table;
+    const dw_planar_kernel *kernel; /* NULL: the general kernel of the table */
+    int lanes;
+    int64_t band, chunk; /* output rows, and planes, that are made column by column */
+    dw_column *columns;
+    int64_t column_count;
+    dw_span *spans; /* of the columns at the edges */
+    void *weights;  /* [output channel][bias, taps] */
+} dw_planar;
+
 struct dw_plan {
     dw_desc desc;
     dw_isa isa;
@@ -62,9 +75,16 @@ struct dw_plan {
     dw_phase *phases;
     int64_t phase_count, phase_step; /* phase_step: columns from one of a phase to the next */
     dw_segments segments, straddling; /* straddling: for packings other than the first, if `straddle` */
+
+    dw_planar *planar; /* NULL: channels_last. Else only the sizes and bounds above count */
 };
 
 /* Fills plan->packings and plan->single. */
 dw_status dw_pack(dw_plan *plan, const void *kernel, const void *bias);
+
+/* channels_first: fills plan->planar; runs; frees. */
+dw_status dw_planar_create(dw_plan *plan, const void *kernel, const void *bias);
+void dw_planar_run(const dw_plan *plan, const void *x, void *y);
+void dw_planar_destroy(dw_planar *planar);
 
 #endif

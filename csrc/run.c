@@ -114,6 +114,10 @@ static int64_t rows_to_roll(const dw_plan *plan, const dw_packing *packing, cons
 }
 
 void dw_plan_run(const dw_plan *plan, const void *x, void *y) {
+    if (plan->planar) {
+        dw_planar_run(plan, x, y);
+        return;
+    }
     const dw_desc *d = &plan->desc;
     const int64_t x_image = d->height * d->width * d->channels * plan->item;
     const int64_t y_image = plan->out_h * plan->out_w * plan->out_channels * plan->item;

@@ -42,6 +42,7 @@ class Plan(Vectorcallable):
         isa: str,
         operation: Callable[[Plan, Any, Any], NDArray[Any]] | None = None,
         alpha: float = 0.0,
+        channels_first: bool = False,
     ) -> None: ...
     def info(self) -> dict[str, Any]: ...
     @property

@@ -30,6 +30,9 @@ cdef extern from "dwconv.h" nogil:
         DW_GELU
         DW_GELU_TANH
         DW_ELU
+    ctypedef enum dw_layout:
+        DW_NHWC
+        DW_NCHW
     ctypedef enum dw_isa:
         DW_ISA_COUNT
     ctypedef struct dw_desc:
@@ -39,6 +42,7 @@ cdef extern from "dwconv.h" nogil:
         dw_dtype dtype
         dw_activation activation
         double activation_alpha
+        dw_layout layout
     ctypedef struct dw_plan:
         pass
     dw_status dw_output_size(const dw_desc *desc, int64_t *oh, int64_t *ow)
@@ -182,8 +186,9 @@ cdef class Plan(Vectorcallable):
     """An immutable plan for one shape: kernel chosen, weights packed. Any thread may call it at any time.
 
     kernel: (kh, kw, C, M) float32, float64 or int32, C-contiguous; bias: (C*M,) of the same dtype, or None.
-    x_shape: (N, H, W, C); padding: ((top, bottom), (left, right)); activation: one of FUSED_ACTIVATIONS;
-    alpha: of leaky_relu (its negative_slope) and elu; isa: one of available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for
+    x_shape: (N, H, W, C), or (N, C, H, W) if channels_first; padding: ((top, bottom), (left, right));
+    activation: one of FUSED_ACTIVATIONS; alpha: of leaky_relu (its negative_slope) and elu; isa: one of
+    available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for
     sizes that cannot be allocated.
 
     operation: what a call does with arrays that the kernel cannot take as they are, a function (plan, x, out or
@@ -206,7 +211,7 @@ cdef class Plan(Vectorcallable):
     cdef bint brief
 
     def __cinit__(self, kernel, bias, x_shape, strides, dilation_rate, padding, str activation, str isa,
-                  operation=None, double alpha=0):
+                  operation=None, double alpha=0, bint channels_first=False):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
@@ -216,7 +221,11 @@ cdef class Plan(Vectorcallable):
         cdef dw_plan_info info
         cdef int i
 
-        desc.batch, desc.height, desc.width, desc.channels = x_shape
+        if channels_first:
+            desc.batch, desc.channels, desc.height, desc.width = x_shape
+        else:
+            desc.batch, desc.height, desc.width, desc.channels = x_shape
+        desc.layout = DW_NCHW if channels_first else DW_NHWC
         desc.kernel_h, desc.kernel_w, channels, desc.multiplier = kernel.shape
         if channels != desc.channels:
             raise ValueError(f"expected a kernel for {desc.channels} channels; received {channels}")
@@ -237,8 +246,8 @@ cdef class Plan(Vectorcallable):
             status = dw_plan_create(&desc, <dw_isa>isa_index, kernel_at, bias_at, &self.plan)
         check(status)
         self.isa = isa
-        self.x_shape = (desc.batch, desc.height, desc.width, desc.channels)
-        self.y_shape = (desc.batch, oh, ow, outputs)
+        self.x_shape = tuple(x_shape)
+        self.y_shape = (desc.batch, outputs, oh, ow) if channels_first else (desc.batch, oh, ow, outputs)
         for i in range(4):
             self.x_sizes[i] = self.x_shape[i]
             self.y_sizes[i] = self.y_shape[i]

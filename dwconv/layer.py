@@ -272,6 +272,7 @@ class DepthwiseConv2D(ConfiguredLayer):
             fused,
             isa,
             ops.Operation(self.name, self.compute_dtype, self.data_format, fused, finish),
+            self.data_format,
         )
 
     # ---- shapes ----------------------------------------------------------------------------------

@@ -74,8 +74,8 @@ def depthwise_conv2d(
             what it returns is cast to the result's dtype. To integers only those apply that are
             exact on them: linear, relu and relu6 of the built-in ones.
         out: where to put the result: an array of exactly its shape and dtype, at any strides, that
-            shares no element with x, kernel or bias. Faster if C-contiguous, channels_last and of
-            32 bits or more. If an error is raised, nothing was written.
+            shares no element with x, kernel or bias. Faster if C-contiguous and not float16. If an
+            error is raised, nothing was written.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
 
     Returns:
@@ -101,12 +101,20 @@ def depthwise_conv2d(
     shape = nhwc_shape(x, layout)
     compute = dtypes.compute_dtype(dtype)
     made = plan(
-        shape, kernel.astype(compute, copy=False), bias, strides, padding, dilation_rate, fused, isa
+        shape,
+        kernel.astype(compute, copy=False),
+        bias,
+        strides,
+        padding,
+        dilation_rate,
+        fused,
+        isa,
+        data_format=layout,
     )
     if out is not None:
-        y_shape = activated_shape(finish, _in_layout(made.y_shape, layout))
+        y_shape = activated_shape(finish, made.y_shape)
         _check_out(out, y_shape, dtype, {"x": x, "kernel": kernel, "bias": bias})
-    return run(made, x, dtype=dtype, data_format=layout, finish=finish, out=out)
+    return run(made, x, dtype=dtype, finish=finish, out=out)
 
 
 def split_activation(
@@ -148,8 +156,10 @@ def plan(
     activation: str | Fused = "linear",
     isa: str | None = None,
     operation: Operation | None = None,
+    data_format: shapes.DataFormat = "channels_last",
 ) -> Plan:
-    """A checked, packed plan for inputs of `x_shape` (N, H, W, C); the weights are copied.
+    """A checked, packed plan for inputs of `x_shape` (N, H, W, C), which lie in memory as
+    `data_format` says; the weights are copied.
 
     With an operation, whose compute dtype is the kernel's, calls of the plan take what that takes;
     without one only what the core does.
@@ -185,7 +195,7 @@ def plan(
     return Plan(
         _plain(kernel, dtype),
         None if bias is None else _plain(bias, dtype),
-        x_shape,
+        (x_shape[0], channels, height, width) if data_format == "channels_first" else x_shape,
         stride_pair,
         dilation_pair,
         amounts,
@@ -193,6 +203,7 @@ def plan(
         name,
         operation,
         fused.alpha,
+        data_format == "channels_first",
     )
 
 
@@ -216,7 +227,7 @@ class Operation:
     @property
     def direct(self) -> bool:
         """Whether there is nothing to do but for the kernel, if x and out are as it takes them."""
-        return _direct(self.dtype, self.data_format, self.finish)
+        return _direct(self.dtype, self.finish)
 
     def __call__(self, plan: Plan, x: Any, out: Array | None) -> Array:
         """y for x, in `out` if given; with the errors of `depthwise_conv2d`, and ValueError for
@@ -224,9 +235,8 @@ class Operation:
         """
         x = np.asarray(x)
         dtypes.check_castable(x.dtype, self.dtype, "x")
-        shape = _in_layout(plan.x_shape, self.data_format)
-        if x.shape != shape:
-            raise ValueError(f"x: expected shape {shape}; received shape {x.shape}")
+        if x.shape != plan.x_shape:
+            raise ValueError(f"x: expected shape {plan.x_shape}; received shape {x.shape}")
         if out is not None:
             _check_out(out, self.output_shape(plan), self.dtype, {"x": x})
         if x.dtype != self.dtype:  # first to that, also where it is not what is computed in
@@ -236,7 +246,6 @@ class Operation:
             plan,
             x,
             dtype=self.dtype,
-            data_format=self.data_format,
             finish=self.finish,
             out=out,
             name=self.name,
@@ -244,13 +253,13 @@ class Operation:
 
     def output_shape(self, plan: Plan) -> tuple[int, ...]:
         """The result's, in its layout and after the activation."""
-        return activated_shape(self.finish, _in_layout(plan.y_shape, self.data_format))
+        return activated_shape(self.finish, plan.y_shape)
 
     def describe(self, plan: Plan) -> Description:
         """What the plan has decided and what comes besides."""
         after = self.finish
         return Description(
-            x_shape=_in_layout(plan.x_shape, self.data_format),
+            x_shape=plan.x_shape,
             y_shape=self.output_shape(plan),
             dtype=self.dtype.name,
             compute_dtype=dtypes.compute_dtype(self.dtype).name,
@@ -267,33 +276,29 @@ def run(
     x: Array,
     *,
     dtype: dtypes.DType,
-    data_format: shapes.DataFormat = "channels_last",
     finish: Activation | None = None,
     out: Array | None = None,
     name: str = "activation",
 ) -> Array:
-    """Runs a plan on x, of the plan's shape in `data_format`: the last step of `depthwise_conv2d`.
+    """Runs a plan on x, of the plan's shape: the last step of `depthwise_conv2d`.
 
     `dtype` is the result's; the plan was made with a kernel of its compute dtype. `finish` is the
     activation that the plan does not fuse. `out`, if given, is taken to be checked; whatever lies
-    between it and the core (layout, strides, float16, `finish`) goes through a temporary that is
+    between it and the core (strides, float16, `finish`) goes through a temporary that is
     copied at the very end. `name` is what messages about `finish` begin with.
 
     What is new has recycled memory, but for an array that `finish` returns. Values beyond the range
     of x's or the result's dtype become infinite; that is what casting means, no reason to warn.
     """
     compute = dtypes.compute_dtype(dtype)
-    first = data_format == "channels_first"
     with np.errstate(over="ignore"):
-        source = _plain(x.transpose(0, 2, 3, 1) if first else x, compute)
+        source = _plain(x, compute)
         plain = out is None or (out.flags.c_contiguous and out.flags.aligned)
-        if plain and _direct(dtype, data_format, finish):
+        if plain and _direct(dtype, finish):
             return plan.run(source, out)
         y = plan.run(source)
-        if first:
-            y = y.transpose(0, 3, 1, 2)
         if finish is not None:
-            y = finished(finish, np.ascontiguousarray(y), name)
+            y = finished(finish, y, name)
             if out is None and y.dtype == dtype and y.flags.c_contiguous:
                 return y
         if out is None:
@@ -302,20 +307,14 @@ def run(
         return out
 
 
-def _direct(dtype: dtypes.DType, data_format: shapes.DataFormat, finish: Activation | None) -> bool:
+def _direct(dtype: dtypes.DType, finish: Activation | None) -> bool:
     """Whether the core gives the result as it is to be."""
-    layout = data_format == "channels_last"
-    return layout and finish is None and dtype == dtypes.compute_dtype(dtype)
+    return finish is None and dtype == dtypes.compute_dtype(dtype)
 
 
 def _plain(array: Array, dtype: dtypes.DType) -> Array:
     """`array`, or a copy, as the core wants it: of `dtype`, C-contiguous, aligned, native."""
     return np.require(array, dtype, ("C", "A"))
-
-
-def _in_layout(shape: tuple[int, ...], data_format: shapes.DataFormat) -> tuple[int, ...]:
-    batch, height, width, channels = shape
-    return (batch, channels, height, width) if data_format == "channels_first" else shape
 
 
 def activated_shape(activation: Any, shape: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -99,9 +99,26 @@ def cases(isa: str, dtype: str) -> Iterator[Case]:
             yield replace(shape, channels=channels, dtype=dtype, seed=channels)
 
 
+def planar_cases(isa: str, dtype: str) -> Iterator[Case]:
+    """channels_first: rows of up to two vectors and one column, for sized kernels and others."""
+    sizes = [(k, k, stride) for k in (3, 5, 7) for stride in (1, 2)]
+    for kh, kw, stride in [*sizes, (2, 4, 1), (3, 2, 3)]:
+        for out_w in range(1, 2 * lanes(isa, dtype) + 2):
+            yield Case(
+                (kh * stride, out_w * stride),
+                channels=2,
+                kernel_size=(kh, kw),
+                strides=(stride, stride),
+                padding="same",
+                data_format="channels_first",
+                dtype=dtype,
+                seed=out_w,
+            )
+
+
 def check(isa: str, dtype: str) -> None:
     rooms = [Room(pages) for pages in (64, 16, 1, 32)]
-    for case in cases(isa, dtype):
+    for case in (*cases(isa, dtype), *planar_cases(isa, dtype)):
         x, kernel, bias = case.arrays()
         expected = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
         for at_end in (False, True):

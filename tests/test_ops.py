@@ -344,7 +344,10 @@ def test_plan_is_the_operation_in_pieces() -> None:
     assert_same_bits(ops.run(plan, x, dtype=dtype), expected, case)
     assert_same_bits(ops.run(plan, x * 1, dtype=dtype), expected, case)
     first = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    y = ops.run(plan, first, dtype=dtype, data_format="channels_first")
+    x, kernel, bias = case.arrays()
+    plan = ops.plan(x.shape, kernel, bias, (2, 2), "same", 1, "relu", data_format="channels_first")
+    assert (plan.x_shape, plan.y_shape) == (first.shape, (3, 34, 4, 5))
+    y = ops.run(plan, first, dtype=dtype)
     assert_same_bits(y, expected.transpose(0, 3, 1, 2), case)
 
 

@@ -1,6 +1,7 @@
 /* avx2.c - the kernels for AVX2 and FMA. */
 #if defined(__x86_64__) || defined(_M_X64)
 #include "../kernels.h"
+#include "../planar.h"
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
@@ -15,6 +16,7 @@
 #define DW_TILES DW_TILES_16_REGISTERS
 #define DW_SPREAD_TILES DW_SPREAD_TILES_16_REGISTERS
 #define DW_MERGED_TILES DW_MERGED_TILES_16_REGISTERS
+#define DW_PLANAR DW_PLANAR_SIZES
 #include "every_dtype.inc"
 
 #if defined(__clang__)

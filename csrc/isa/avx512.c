@@ -1,6 +1,7 @@
 /* avx512.c - the kernels for AVX-512 F/VL/BW/DQ. */
 #if defined(__x86_64__) || defined(_M_X64)
 #include "../kernels.h"
+#include "../planar.h"
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), apply_to = function)
@@ -15,6 +16,7 @@
 #define DW_TILES DW_TILES_32_REGISTERS
 #define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
 #define DW_MERGED_TILES DW_MERGED_TILES_32_REGISTERS
+#define DW_PLANAR DW_PLANAR_SIZES
 #include "every_dtype.inc"
 
 #if defined(__clang__)

@@ -22,6 +22,14 @@
 #define vec_store DW_NAME(vec_store)
 #define vec_load_part DW_NAME(vec_load_part)
 #define vec_store_part DW_NAME(vec_store_part)
+#define vec_mask DW_NAME(vec_mask)
+#define vec_mask_range DW_NAME(vec_mask_range)
+#define vec_load_where DW_NAME(vec_load_where)
+#define vec_select DW_NAME(vec_select)
+#define vec_unzip DW_NAME(vec_unzip)
+#define vec_load_pairs DW_NAME(vec_load_pairs)
+#define vec_load_pairs_where DW_NAME(vec_load_pairs_where)
+#define vec_shift_in DW_NAME(vec_shift_in)
 #define vec_fma DW_NAME(vec_fma)
 #define vec_clamp DW_NAME(vec_clamp)
 #define vec_add DW_NAME(vec_add)
@@ -41,6 +49,21 @@
 #define DW_INLINE static __forceinline
 #else
 #define DW_INLINE static inline __attribute__((always_inline, unused))
+#endif
+
+/* gcc likes to load a vector again for each instruction that overwrites it; without that, 3x3 kernels of stride 2 are
+ * 2 % faster on Zen 4. For x86 only. */
+#if defined(__GNUC__)
+#define DW_IN_REGISTERS(a, b) __asm__("" : "+v"(a), "+v"(b))
+#else
+#define DW_IN_REGISTERS(a, b)
+#endif
+
+/* A hint, which touches no memory: any address will do. */
+#if defined(__GNUC__)
+#define DW_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define DW_PREFETCH(p) (void)(p)
 #endif
 
 /* Loops over compile-time sizes must vanish, or the sums land in memory. clang ignores gcc's pragma without

@@ -1,6 +1,7 @@
 /* neon.c - the kernels for AArch64 NEON. */
 #if defined(__aarch64__) || defined(_M_ARM64)
 #include "../kernels.h"
+#include "../planar.h"
 
 #define DW_ISA neon
 #define DW_HEADER "vec_neon.h"
@@ -9,6 +10,7 @@
 #define DW_TILES DW_TILES_32_REGISTERS
 #define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
 #define DW_MERGED_TILES DW_MERGED_TILES_32_REGISTERS
+#define DW_PLANAR DW_PLANAR_SIZES
 #include "every_dtype.inc"
 #else
 typedef int dw_neon_is_not_for_this_processor; /* C wants a declaration in every file */

@@ -1,5 +1,6 @@
 /* portable.c - the kernels in plain C, for any CPU. */
 #include "../kernels.h"
+#include "../planar.h"
 
 #define DW_ISA portable
 #define DW_HEADER "vec_portable.h"
@@ -9,4 +10,5 @@
 #define DW_TILES(X)
 #define DW_SPREAD_TILES(X)
 #define DW_MERGED_TILES(X)
+#define DW_PLANAR DW_PLANAR_NONE
 #include "every_dtype.inc"

@@ -25,6 +25,34 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
     _mm512_mask_storeu_epi32(p, (__mmask16)((1u << n) - 1), v);
 }
 
+typedef __mmask16 vec_mask;
+
+DW_INLINE vec_mask vec_mask_range(int begin, int end) {
+    return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1));
+}
+
+DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz_loadu_epi32(mask, p); }
+DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_epi32(mask, b, a); }
+
+DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    DW_IN_REGISTERS(a, b);
+    const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    *even = _mm512_permutex2var_epi32(a, evens, b);
+    *odd = _mm512_permutex2var_epi32(a, _mm512_add_epi32(evens, _mm512_set1_epi32(1)), b);
+}
+
+DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+}
+
+DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+}
+
+DW_INLINE vec vec_shift_in(vec v, real next) {
+    return _mm512_alignr_epi32(vec_set1(next), v, 1);
+}
+
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return _mm512_min_epi32(high, _mm512_max_epi32(low, x));
 }
@@ -50,6 +78,34 @@ DW_INLINE vec vec_load_part(const real *p, int n) {
 
 DW_INLINE void vec_store_part(real *p, vec v, int n) {
     _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v);
+}
+
+typedef __mmask16 vec_mask;
+
+DW_INLINE vec_mask vec_mask_range(int begin, int end) {
+    return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1));
+}
+
+DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
+DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_ps(mask, b, a); }
+
+DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    DW_IN_REGISTERS(a, b);
+    const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    *even = _mm512_permutex2var_ps(a, evens, b);
+    *odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(evens, _mm512_set1_epi32(1)), b);
+}
+
+DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+}
+
+DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+}
+
+DW_INLINE vec vec_shift_in(vec v, real next) {
+    return _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(vec_set1(next)), _mm512_castps_si512(v), 1));
 }
 
 /* The second operand is what max and min return for NaN and for equal zeros. */
@@ -100,6 +156,34 @@ DW_INLINE vec vec_load_part(const real *p, int n) {
 
 DW_INLINE void vec_store_part(real *p, vec v, int n) {
     _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v);
+}
+
+typedef __mmask8 vec_mask;
+
+DW_INLINE vec_mask vec_mask_range(int begin, int end) {
+    return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1));
+}
+
+DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
+DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_pd(mask, b, a); }
+
+DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+    DW_IN_REGISTERS(a, b);
+    const __m512i evens = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
+    *even = _mm512_permutex2var_pd(a, evens, b);
+    *odd = _mm512_permutex2var_pd(a, _mm512_add_epi64(evens, _mm512_set1_epi64(1)), b);
+}
+
+DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+}
+
+DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+}
+
+DW_INLINE vec vec_shift_in(vec v, real next) {
+    return _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(vec_set1(next)), _mm512_castpd_si512(v), 1));
 }
 
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) {

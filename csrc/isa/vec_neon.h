@@ -35,6 +35,41 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
     if (n >= 3) vst1q_lane_s32(p + 2, v, 2);
 }
 
+typedef struct {
+    int begin, end;
+} vec_mask;
+
+DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask){begin, end}; }
+
+DW_INLINE vec vec_load_where(const real *p, vec_mask mask) {
+    if (mask.begin <= 0 && mask.end >= LANES) return vec_load(p);
+    real lane[LANES] = {0};
+    for (int i = mask.begin; i < mask.end; i++) lane[i] = p[i];
+    return vec_load(lane);
+}
+
+DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) {
+    const uint32_t lanes[4] = {0, 1, 2, 3};
+    const uint32x4_t lane = vld1q_u32(lanes);
+    const uint32x4_t from = vcgeq_u32(lane, vdupq_n_u32((uint32_t)mask.begin));
+    return vbslq_s32(vandq_u32(from, vcltq_u32(lane, vdupq_n_u32((uint32_t)mask.end))), a, b);
+}
+
+DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+    const int32x4x2_t pairs = vld2q_s32(p);
+    *even = pairs.val[0];
+    *odd = pairs.val[1];
+}
+
+DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    real element[2 * LANES];
+    vec_store(element, vec_load_where(p, low));
+    vec_store(element + LANES, vec_load_where(p + LANES, high));
+    vec_load_pairs(element, even, odd);
+}
+
+DW_INLINE vec vec_shift_in(vec v, real next) { return vextq_s32(v, vec_set1(next), 1); }
+
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return vminq_s32(high, vmaxq_s32(low, x)); }
 
 /* 32-bit lane i -> bytes 4i .. 4i + 3. */
@@ -77,6 +112,41 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
     if (n >= 2) vst1q_lane_f32(p + 1, v, 1);
     if (n >= 3) vst1q_lane_f32(p + 2, v, 2);
 }
+
+typedef struct {
+    int begin, end;
+} vec_mask;
+
+DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask){begin, end}; }
+
+DW_INLINE vec vec_load_where(const real *p, vec_mask mask) {
+    if (mask.begin <= 0 && mask.end >= LANES) return vec_load(p);
+    real lane[LANES] = {0};
+    for (int i = mask.begin; i < mask.end; i++) lane[i] = p[i];
+    return vec_load(lane);
+}
+
+DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) {
+    const uint32_t lanes[4] = {0, 1, 2, 3};
+    const uint32x4_t lane = vld1q_u32(lanes);
+    const uint32x4_t from = vcgeq_u32(lane, vdupq_n_u32((uint32_t)mask.begin));
+    return vbslq_f32(vandq_u32(from, vcltq_u32(lane, vdupq_n_u32((uint32_t)mask.end))), a, b);
+}
+
+DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+    const float32x4x2_t pairs = vld2q_f32(p);
+    *even = pairs.val[0];
+    *odd = pairs.val[1];
+}
+
+DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    real element[2 * LANES];
+    vec_store(element, vec_load_where(p, low));
+    vec_store(element + LANES, vec_load_where(p + LANES, high));
+    vec_load_pairs(element, even, odd);
+}
+
+DW_INLINE vec vec_shift_in(vec v, real next) { return vextq_f32(v, vec_set1(next), 1); }
 
 /* Selects, not FMAX and FMIN: those give +0 for max(-0, +0), where x86 and vec_portable.h keep -0. */
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
@@ -135,6 +205,40 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
     if (n >= 2) vst1q_f64(p, v);
     else if (n == 1) vst1q_lane_f64(p, v, 0);
 }
+
+typedef struct {
+    int begin, end;
+} vec_mask;
+
+DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask){begin, end}; }
+
+DW_INLINE vec vec_load_where(const real *p, vec_mask mask) {
+    if (mask.begin <= 0 && mask.end >= LANES) return vec_load(p);
+    real lane[LANES] = {0};
+    for (int i = mask.begin; i < mask.end; i++) lane[i] = p[i];
+    return vec_load(lane);
+}
+
+DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) {
+    const uint64x2_t lane = vcombine_u64(vcreate_u64(0), vcreate_u64(1));
+    const uint64x2_t from = vcgeq_u64(lane, vdupq_n_u64((uint64_t)mask.begin));
+    return vbslq_f64(vandq_u64(from, vcltq_u64(lane, vdupq_n_u64((uint64_t)mask.end))), a, b);
+}
+
+DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+    const float64x2x2_t pairs = vld2q_f64(p);
+    *even = pairs.val[0];
+    *odd = pairs.val[1];
+}
+
+DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    real element[2 * LANES];
+    vec_store(element, vec_load_where(p, low));
+    vec_store(element + LANES, vec_load_where(p + LANES, high));
+    vec_load_pairs(element, even, odd);
+}
+
+DW_INLINE vec vec_shift_in(vec v, real next) { return vextq_f64(v, vec_set1(next), 1); }
 
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     x = vbslq_f64(vcltq_f64(x, low), low, x);

@@ -58,6 +58,49 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
     for (int i = 0; i < n; i++) p[i] = v.lane[i];
 }
 
+/* A mask is a range of lanes: [begin, end), 0 <= begin, end <= LANES; none if begin >= end. */
+typedef struct {
+    int begin, end;
+} vec_mask;
+
+DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask){begin, end}; }
+
+/* The lanes of the mask; the others are +0 and their memory is not touched. */
+DW_INLINE vec vec_load_where(const real *p, vec_mask mask) {
+    vec v = vec_set1(0);
+    for (int i = mask.begin; i < mask.end; i++) v.lane[i] = p[i];
+    return v;
+}
+
+/* a in the lanes of the mask, b in the others. */
+DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) {
+    for (int i = mask.begin; i < mask.end; i++) b.lane[i] = a.lane[i];
+    return b;
+}
+
+/* 2 * LANES elements: the even ones p[0], p[2], ... and the odd ones. */
+DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+    for (int i = 0; i < LANES; i++) {
+        even->lane[i] = p[2 * i];
+        odd->lane[i] = p[2 * i + 1];
+    }
+}
+
+/* The same where `low` has the first LANES elements and `high` the second; the others are +0, not touched. */
+DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    real element[2 * LANES] = {0};
+    for (int i = low.begin; i < low.end; i++) element[i] = p[i];
+    for (int i = high.begin; i < high.end; i++) element[LANES + i] = p[LANES + i];
+    vec_load_pairs(element, even, odd);
+}
+
+/* Lanes 1, 2, ... of v, then `next`. */
+DW_INLINE vec vec_shift_in(vec v, real next) {
+    for (int i = 0; i + 1 < LANES; i++) v.lane[i] = v.lane[i + 1];
+    v.lane[LANES - 1] = next;
+    return v;
+}
+
 /* a * b + c: floats rounded once, integers modulo 2**32. */
 DW_INLINE vec vec_fma(vec a, vec b, vec c) {
     for (int i = 0; i < LANES; i++) c.lane[i] = DW_PORTABLE_FMA(a.lane[i], b.lane[i], c.lane[i]);

@@ -6,7 +6,7 @@
  *
  * golden.txt holds the problems, each with the hash of its result; make_golden.py made it, in Python and without
  * this library. Runs each of them through dwconv.h and prints a line for it: the problem, the kernel that did it,
- * the hash. Every tile of the instruction set has to be among those kernels. Exit status: 0 all as expected, 1 not,
+ * the hash; then once more with channels first, which has to give the same bits. Every tile of the instruction set has to be among those kernels. Exit status: 0 all as expected, 1 not,
  * 2 wrong usage, 77 this CPU or build lacks the instruction set. */
 #include <inttypes.h>
 #include <stdio.h>
@@ -202,6 +202,44 @@ static dw_desc describe(const problem *p) {
                      .dtype = p->dtype, .activation = p->activation};
 }
 
+/* The elements of an array (N, H, W, C), as (N, C, H, W); `back`: the other way round. */
+static void transpose(const void *from, void *to, size_t item, int64_t n, int64_t pixels, int64_t channels, int back) {
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t p = 0; p < pixels; p++)
+            for (int64_t c = 0; c < channels; c++) {
+                const int64_t last = (i * pixels + p) * channels + c, first = (i * channels + c) * pixels + p;
+                put(to, item, back ? last : first, get(from, item, back ? first : last));
+            }
+}
+
+/* Whether channels first gives the same bits; names its kernel. */
+static int same_with_channels_first(const problem *p, dw_desc desc, dw_isa isa, const void *x, const void *kernel,
+                                    const void *bias, const void *y, const char **name) {
+    const size_t item = item_size(p->dtype);
+    const int64_t out_channels = (int64_t)p->channels * p->multiplier, pixels = (int64_t)p->height * p->width;
+    int64_t oh = 0, ow = 0;
+    dw_plan *plan = NULL;
+    desc.layout = DW_NCHW;
+    *name = "no plan";
+    if (dw_output_size(&desc, &oh, &ow) != DW_OK) return 0;
+    if (dw_plan_create(&desc, isa, kernel, bias, &plan) != DW_OK) return 0;
+    dw_plan_info info;
+    dw_plan_describe(plan, &info);
+    *name = info.kernel;
+    const size_t bytes = (size_t)(p->batch * oh * ow * out_channels) * item;
+    void *x_first = allocate((size_t)(p->batch * pixels * p->channels) * item);
+    unsigned char *y_first = allocate(MARGIN + bytes + MARGIN);
+    void *y_last = allocate(bytes);
+    memset(y_first, POISON, MARGIN + bytes + MARGIN);
+    transpose(x, x_first, item, p->batch, pixels, p->channels, 0);
+    dw_plan_run(plan, x_first, y_first + MARGIN);
+    transpose(y_first + MARGIN, y_last, item, p->batch, oh * ow, out_channels, 1);
+    const int same = memcmp(y, y_last, bytes) == 0 && margins_are_poison(y_first, bytes);
+    dw_plan_destroy(plan);
+    free(x_first), free(y_first), free(y_last);
+    return same;
+}
+
 /* Runs it, prints its line and adds its hash to *total; returns whether all is well. */
 static int run(int index, dw_isa isa, uint64_t *total) {
     const problem *p = problems + index;
@@ -237,11 +275,14 @@ static int run(int index, dw_isa isa, uint64_t *total) {
     *total = fnv1a(*total, hash, 8);
     const char *verdict = hash != p->expected ? "  DIFFERS" : nans ? "  NAN" : "";
     if (!margins_are_poison(y, bytes)) verdict = "  WROTE OUTSIDE";
-    printf("%3d %-7s %-8s %-6s %s  %dx%dx%dx%d m%d k%dx%d s%dx%d d%dx%d p%d,%d,%d,%d  %-22s %016" PRIx64 "%s\n",
+    const char *planar;
+    const int same = same_with_channels_first(p, desc, isa, x, kernel, bias, y + MARGIN, &planar);
+    if (!*verdict && !same) verdict = "  CHANNELS FIRST DIFFERS";
+    printf("%3d %-7s %-8s %-6s %s  %dx%dx%dx%d m%d k%dx%d s%dx%d d%dx%d p%d,%d,%d,%d  %-22s %-24s %016" PRIx64 "%s\n",
            index, dtype_names[p->dtype], kind_names[p->kind], activation_names[p->activation],
            p->with_bias ? "bias" : "    ", p->batch, p->height, p->width, p->channels, p->multiplier,
            p->kernel_h, p->kernel_w, p->stride_h, p->stride_w, p->dilation_h, p->dilation_w,
-           p->pad_top, p->pad_bottom, p->pad_left, p->pad_right, (plan->tile ? plan->tile->name : plan->kernels->general_name), hash, verdict);
+           p->pad_top, p->pad_bottom, p->pad_left, p->pad_right, (plan->tile ? plan->tile->name : plan->kernels->general_name), planar, hash, verdict);
     dw_plan_destroy(plan);
     free(x), free(kernel), free(bias), free(y);
     return !*verdict;

@@ -160,6 +160,16 @@ def of_all_sizes(dtype: str) -> Iterator[Problem]:
     yield same(replace(shape, channels=150, multiplier=2, height=4, width=5))
 
 
+def of_wide_rows(dtype: str) -> Iterator[Problem]:
+    """Rows of several vectors of columns, as channels first divides them: edges, inner, overlap."""
+    for size in (3, 5, 7):
+        for stride in (1, 2):
+            shape = Problem(dtype, channels=1, kernel_h=size, kernel_w=size)
+            sized = replace(shape, stride_h=stride, stride_w=stride)
+            width = (36 if dtype == "F32" else 21) * stride
+            yield same(replace(sized, height=size * stride, width=width))
+
+
 def problems() -> list[Problem]:
     """All of them, with kinds, activations and biases in turn."""
     found: dict[Problem, None] = {}
@@ -174,7 +184,7 @@ def problems() -> list[Problem]:
         )
         shapes = [*of_all_sizes(dtype)]
         if dtype != "I32":  # which has no tiles
-            shapes += [*of_tiles(dtype), *of_merged_pixels(dtype)]
+            shapes += [*of_tiles(dtype), *of_merged_pixels(dtype), *of_wide_rows(dtype)]
         for shape, (kind, activation, bias) in zip(dict.fromkeys(shapes), turns, strict=False):
             found[replace(shape, kind=kind, activation=activation, bias=bias)] = None
     return list(found)

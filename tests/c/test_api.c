@@ -61,6 +61,7 @@ static void test_statuses(void) {
     REFUSED((d.activation = DW_SIGMOID, d.dtype = DW_I32), DW_ERR_ACTIVATION);
     REFUSED((d.activation = DW_ELU, d.activation_alpha = INFINITY), DW_ERR_ACTIVATION);
     REFUSED((d.activation = DW_LEAKY_RELU, d.activation_alpha = NAN), DW_ERR_ACTIVATION);
+    REFUSED(d.layout = (dw_layout)2, DW_ERR_LAYOUT);
     REFUSED(d.batch = -1, DW_ERR_SHAPE);
     REFUSED(d.height = 0, DW_ERR_SHAPE);
     REFUSED(d.width = -5, DW_ERR_SHAPE);
@@ -118,12 +119,12 @@ static void test_statuses(void) {
 }
 
 static void test_texts(void) {
-    for (int a = DW_OK; a <= DW_ERR_NOMEM; a++) {
+    for (int a = DW_OK; a <= DW_ERR_LAYOUT; a++) {
         CHECK(strcmp(dw_status_text((dw_status)a), "unknown status") != 0);
         for (int b = DW_OK; b < a; b++)
             CHECK(strcmp(dw_status_text((dw_status)a), dw_status_text((dw_status)b)) != 0);
     }
-    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_NOMEM + 1)), "unknown status") == 0);
+    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_LAYOUT + 1)), "unknown status") == 0);
     CHECK(strlen(dw_compiler()) > 0);
 }
 

@@ -3,7 +3,7 @@
  *   cc -std=c11 -O2 -ffp-contract=off -Icsrc -DTEST_ISA=avx2 tests/c/test_vec.c -lm -o test_vec
  *   ./test_vec [force] [seed]
  *
- * TEST_ISA: portable (default), avx2, avx512 or neon. Needs nothing else of the project, so that it also runs,
+ * TEST_ISA: portable (default), avx2, avx512, avx512vl (vectors of AVX2, masks of AVX-512) or neon. Needs nothing else of the project, so that it also runs,
  * linked with -static, in an emulator. `force` skips the question whether the CPU has it, for emulators that hide
  * what they can do. Exit status: 0 passed, 1 failed, 77 the CPU lacks it. */
 #if !defined(_GNU_SOURCE)
@@ -27,6 +27,7 @@
 #define ID_avx2 2
 #define ID_avx512 3
 #define ID_neon 4
+#define ID_avx512vl 5
 #define ID_OF_(isa) ID_##isa
 #define ID_OF(isa) ID_OF_(isa)
 #define TEST_ID ID_OF(TEST_ISA)
@@ -191,8 +192,13 @@ static int cpu_has_it(void) { return 1; } /* part of the AArch64 base */
 #define TARGET "avx2,fma"
 static int cpu_has_it(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
 
-#elif TEST_ID == ID_avx512
+#elif TEST_ID == ID_avx512 || TEST_ID == ID_avx512vl
+#if TEST_ID == ID_avx512vl
+#define HEADER "isa/vec_avx2.h"
+#define DW_K_MASKS 1
+#else
 #define HEADER "isa/vec_avx512.h"
+#endif
 #define TARGET "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"
 static int cpu_has_it(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
@@ -200,7 +206,7 @@ static int cpu_has_it(void) {
 }
 
 #else
-#error "TEST_ISA must be portable, avx2, avx512 or neon"
+#error "TEST_ISA must be portable, avx2, avx512, avx512vl or neon"
 #endif
 
 #ifdef TARGET
