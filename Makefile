@@ -7,7 +7,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx) setup.py pyproject.toml
+BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx dwconv/*.pxi) setup.py pyproject.toml
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 python
 ARGS ?=
 

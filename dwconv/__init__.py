@@ -3,6 +3,11 @@
 from . import activations, constraints, initializers, isa, reference, regularizers
 from ._version import __version__
 from .formats import FormatError
+from .gradients import (
+    depthwise_conv2d_bias_grad,
+    depthwise_conv2d_input_grad,
+    depthwise_conv2d_kernel_grad,
+)
 from .inputs import Input
 from .layer import DepthwiseConv2D
 from .model import Sequential, layer_depthwise_conv_2d
@@ -18,6 +23,9 @@ __all__ = [
     "activations",
     "constraints",
     "depthwise_conv2d",
+    "depthwise_conv2d_bias_grad",
+    "depthwise_conv2d_input_grad",
+    "depthwise_conv2d_kernel_grad",
     "initializers",
     "isa",
     "layer_depthwise_conv_2d",

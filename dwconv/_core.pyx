@@ -217,3 +217,6 @@ cdef class Plan:
         with nogil:
             dw_plan_run(self.plan, x_at, y_at)
         return out
+
+
+include "_gradients.pxi"

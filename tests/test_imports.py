@@ -22,7 +22,7 @@ PACKAGE = ROOT / "dwconv"
 ORDER = [
     *("_version", "_core", "registry", "shapes", "dtypes", "config", "isa", "reference"),
     *("erf", "formulas", "activations", "initializers", "regularizers", "constraints"),
-    "ops",
+    *("ops", "gradients"),
     *("formats", "files"),
     *("policy", "naming", "configs", "weights", "base", "inputs", "table", "layer", "model"),
     "saving",
@@ -31,7 +31,7 @@ ORDER = [
 ]
 
 #: Who may use the compiled module.
-USERS_OF_CORE = {"isa", "ops"}
+USERS_OF_CORE = {"isa", "ops", "gradients"}
 
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy", "safetensors"}

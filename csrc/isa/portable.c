@@ -1,5 +1,5 @@
 /* portable.c - the kernels in plain C, for any CPU. */
-#include "../kernels.h"
+#include "../grad.h"
 
 #define DW_ISA portable
 #define DW_HEADER "vec_portable.h"
@@ -9,4 +9,6 @@
 #define DW_TILES(X)
 #define DW_SPREAD_TILES(X)
 #define DW_MERGED_TILES(X)
+#define DW_GRAD_TILES(X)
+#define DW_GRAD_WINDOWS(X)
 #include "every_dtype.inc"
