@@ -1,6 +1,6 @@
 """Depthwise convolution on a CPU, as Keras defines it."""
 
-from . import activations, constraints, initializers, isa, reference, regularizers
+from . import activations, constraints, initializers, isa, optimizers, reference, regularizers
 from ._version import __version__
 from .formats import FormatError
 from .gradients import (
@@ -30,6 +30,7 @@ __all__ = [
     "isa",
     "layer_depthwise_conv_2d",
     "load",
+    "optimizers",
     "reference",
     "regularizers",
 ]

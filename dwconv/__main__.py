@@ -56,6 +56,9 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("demo"),
         help="where to write (default: demo)",
     )
+    demo.add_argument(
+        "--train", action="store_true", help="learn the filters from the photograph instead"
+    )
     return parser
 
 
@@ -71,7 +74,7 @@ def _run(chosen: argparse.Namespace) -> int:
         return check.run()
     from .cli import demo
 
-    return demo.run(chosen.image, chosen.output)
+    return demo.run(chosen.image, chosen.output, chosen.train)
 
 
 if __name__ == "__main__":
