@@ -1,4 +1,5 @@
-/* grad.c - what both gradients begin with: a checked wish, the kernels for its channels, blocks of channels. */
+/* grad.c - the gradient of one wish: checks it, and runs its two parts image by image, so that dy is read from
+ * memory once. */
 #include "grad.h"
 
 #include <stdlib.h>
@@ -29,15 +30,15 @@ static dw_status make_blocks(dw_grad_base *base) {
     return DW_OK;
 }
 
-dw_status dw_grad_base_init(dw_grad_base *base, const dw_desc *desc, dw_isa isa, dw_isa *chosen) {
+static dw_status init_base(dw_grad_base *base, const dw_desc *desc, dw_isa isa) {
     const dw_status status = dw_output_size(desc, &base->out_h, &base->out_w);
     if (status != DW_OK) return status;
     if (desc->activation != DW_LINEAR) return DW_ERR_ACTIVATION;
     if (desc->dtype != DW_F32 && desc->dtype != DW_F64) return DW_ERR_DTYPE;
     if (isa == DW_ISA_AUTO) isa = dw_isa_best();
     if (!dw_isa_available(isa)) return DW_ERR_ISA;
-    *chosen = isa;
     base->desc = *desc;
+    base->isa = isa;
     base->out_channels = desc->channels * desc->multiplier;
     base->item = dw_item_size(desc->dtype);
     base->kernels = dw_grad_kernels_of(isa, desc->dtype);
@@ -47,12 +48,64 @@ dw_status dw_grad_base_init(dw_grad_base *base, const dw_desc *desc, dw_isa isa,
     return make_blocks(base);
 }
 
-int dw_grad_aligned_bytes(int64_t item, const int64_t *sizes, int count, int64_t *bytes) {
-    if (!dw_bytes(item, sizes, count, bytes) || *bytes > PTRDIFF_MAX - ALIGNMENT) return 0;
-    *bytes += ALIGNMENT;
-    return 1;
+static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void *kernel) {
+    dw_status status = init_base(&grad->base, desc, isa);
+    if (status == DW_OK) status = dw_grad_weights_init(&grad->weights, &grad->base);
+    if (status != DW_OK) return status;
+    if (kernel) {
+        grad->has_input = 1;
+        status = dw_grad_input_init(&grad->input, &grad->base, kernel);
+        if (status != DW_OK) return status;
+    }
+    const int64_t room = ALIGNMENT + ALIGNMENT; /* for each part's beginning */
+    if (grad->weights.workspace > PTRDIFF_MAX - room - grad->input.workspace) return DW_ERR_OVERFLOW;
+    grad->workspace = grad->weights.workspace + grad->input.workspace + room;
+    return DW_OK;
 }
 
-void *dw_grad_align(void *memory) {
-    return (void *)(((uintptr_t)memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
+dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **out) {
+    if (!out) return DW_ERR_NULL;
+    *out = NULL;
+    if (!desc) return DW_ERR_NULL;
+    dw_grad *grad = calloc(1, sizeof *grad);
+    if (!grad) return DW_ERR_NOMEM;
+    const dw_status status = init(grad, desc, isa, kernel);
+    if (status != DW_OK) {
+        dw_grad_destroy(grad);
+        return status;
+    }
+    *out = grad;
+    return DW_OK;
+}
+
+void dw_grad_destroy(dw_grad *grad) {
+    if (!grad) return;
+    dw_grad_input_free(&grad->input);
+    dw_grad_weights_free(&grad->weights);
+    free(grad->base.blocks);
+    free(grad);
+}
+
+int64_t dw_grad_workspace(const dw_grad *grad) { return grad->workspace; }
+
+static char *align(char *memory) {
+    return (char *)(((uintptr_t)memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
+}
+
+void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                 void *workspace) {
+    const dw_grad_base *base = &grad->base;
+    const dw_desc *d = &base->desc;
+    const int64_t x_image = d->height * d->width * d->channels * base->item;
+    const int64_t dy_image = base->out_h * base->out_w * base->out_channels * base->item;
+    const int has_weights = dkernel || dbias;
+    char *const sums = align(workspace), *const rows = align(sums + grad->weights.workspace);
+    if (has_weights) dw_grad_weights_begin(&grad->weights, base, sums);
+    for (int64_t n = 0; n < d->batch; n++) {
+        const char *dy_n = (const char *)dy + n * dy_image;
+        if (has_weights)
+            dw_grad_weights_image(&grad->weights, base, dy_n, (const char *)x + n * x_image, sums);
+        if (dx && grad->has_input) dw_grad_input_image(&grad->input, base, dy_n, (char *)dx + n * x_image, rows);
+    }
+    if (has_weights) dw_grad_weights_end(&grad->weights, base, dkernel, dbias, sums);
 }

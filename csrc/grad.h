@@ -32,25 +32,43 @@ typedef struct dw_grad_row {
     int64_t out_step, k_step;   /* ... and its steps */
 } dw_grad_row;
 
-/* Sums of one row of dy with one to `kr` kernel rows, added to `sums`. */
-typedef struct dw_grad_taps {
-    const void *dy;             /* column 0 of the row */
-    const void *const *rows;    /* [kr]: column 0 of the row of x of each kernel row; NULL in the padding */
-    ptrdiff_t dy_col, x_col;    /* elements of a column */
-    int64_t width, out_w;
-    int64_t stride, dilation, pad; /* in width; the pad on the left */
-    int64_t inner, inner_end;   /* output columns [inner, inner_end) have no tap in the padding */
-    int64_t kj;                 /* general: the first of the taps, which are as many as the kernel has columns */
-    int with_bias;              /* sum dy itself, too */
+/* One row of x of the channel blocks [block, block_end), a vector for each output vector that it meets:
+ * the channels repeated for M > 1, zeros where there are no more. */
+typedef struct dw_grad_copy {
+    const void *x;              /* column 0 of the row */
+    ptrdiff_t x_col;            /* elements of a column */
+    int64_t width;
+    int64_t multiplier;
     const dw_block *blocks;
     int64_t block, block_end;
     const void *maps;           /* M > 1: [block][lanes], the input lane of each output lane */
+    void *to;                   /* [column][lanes] of the first block */
+    ptrdiff_t to_block;         /* elements from there to those of the next */
+    ptrdiff_t ahead;            /* elements to what will be copied later and is to be prefetched */
+} dw_grad_copy;
+
+/* Sums of a band of rows of dy with one to `kr` kernel rows, added to `sums`. */
+typedef struct dw_grad_taps {
+    const void *dy;             /* column 0 of the first row */
+    ptrdiff_t dy_row, dy_col;   /* elements from a row and a column to the next */
+    int64_t band;               /* rows */
+    const void *const *rows;    /* [band][kr]: what dw_grad_copy made of each kernel row's row of x, first block;
+                                   NULL in the padding */
+    ptrdiff_t x_block;          /* elements from there to the next block's */
+    int64_t width, out_w;
+    int64_t stride, dilation, pad; /* in width; the pad on the left */
+    int64_t kj;                 /* general: the first of the taps */
+    int with_bias;              /* sum dy itself, too */
+    ptrdiff_t ahead;            /* then: elements to what is to be prefetched */
+    const dw_block *blocks;
+    int64_t block, block_end;
     void *sums;                 /* [block][bias, taps][lanes] */
     int64_t tap, taps;          /* number of the first tap, in rows of kernel_w; of all taps */
     int64_t kernel_w;
 } dw_grad_taps;
 
 typedef void dw_grad_row_fn(const dw_grad_row *);
+typedef void dw_grad_copy_fn(const dw_grad_copy *);
 typedef void dw_grad_taps_fn(const dw_grad_taps *);
 
 /* The input gradient at a compile-time stride. Columns of dx that lead to outputs through the same kernel
@@ -66,17 +84,17 @@ typedef struct dw_grad_tile {
 typedef struct dw_grad_window {
     const char *name;
     int kernel_w, stride, kr;
-    int spread; /* 0: for M = 1; 1: for M > 1 */
     dw_grad_taps_fn *taps;
 } dw_grad_window;
 
-enum { DW_GRAD_MOST_TAPS = 4, DW_GRAD_MOST_ROWS = 3 };
+enum { DW_GRAD_MOST_TAPS = 4, DW_GRAD_MOST_ROWS = 3, DW_GRAD_BAND = 64 };
 
 typedef struct dw_grad_kernels {
     int lanes;
-    int chunk; /* blocks that are gone through before the next row */
+    int chunk; /* most blocks that are gone through before the next row */
     const char *general_name;
     dw_grad_row_fn *row;                       /* any size */
+    dw_grad_copy_fn *copy;
     dw_grad_taps_fn *taps[DW_GRAD_MOST_TAPS];  /* [n - 1]: n taps of one kernel row, any size */
     const dw_grad_tile *tiles;                 /* end with a NULL name */
     const dw_grad_window *windows;
@@ -107,29 +125,76 @@ typedef struct dw_grad_kernels {
     X(7, 1, 1, 4)                       \
     X(7, 2, 1, 4)
 #define DW_GRAD_WINDOWS_32_REGISTERS(X) \
-    X(3, 1, 3, 4)                       \
-    X(3, 2, 3, 4)                       \
-    X(5, 1, 3, 4)                       \
-    X(5, 2, 3, 4)                       \
+    X(3, 1, 3, 7)                       \
+    X(3, 2, 3, 7)                       \
+    X(5, 1, 3, 7)                       \
+    X(5, 2, 3, 7)                       \
     X(7, 1, 3, 4)                       \
     X(7, 2, 3, 4)
 
 /* One of each per instruction set in this build and float dtype; NULL where it is not part of it. */
 const dw_grad_kernels *dw_grad_kernels_of(dw_isa isa, dw_dtype dtype);
 
-/* What both gradients begin with (grad.c): a checked wish, its sizes, the kernels to use for its channels. */
+/* ---- the gradient of one wish ---------------------------------------------------------------------- */
+
+/* What both parts need: a checked wish, its sizes, the kernels to use for its channels. */
 typedef struct dw_grad_base {
     dw_desc desc;
+    dw_isa isa;
     const dw_grad_kernels *kernels;
     int64_t out_h, out_w, out_channels, item;
-    dw_block *blocks;
+    dw_block *blocks; /* of output channels */
     int64_t block_count;
 } dw_grad_base;
 
-dw_status dw_grad_base_init(dw_grad_base *base, const dw_desc *desc, dw_isa isa, dw_isa *chosen);
+/* grad_input.c */
+typedef struct dw_grad_input {
+    dw_plan *plan;            /* not NULL: makes one image */
+    const dw_grad_tile *tile; /* NULL: the general kernel makes the rows */
+    int64_t workspace;
+    void *weights, *weights_memory; /* [block][taps][lanes] */
+    dw_reach *rows, *columns;       /* of the rows and columns of x */
+    int64_t row_out_step, row_k_step, column_out_step, column_k_step;
+    int64_t cells;                  /* all cells are [0, cells); ... */
+    int64_t inner, inner_end;       /* ... these lead to outputs only and lie in dx */
+} dw_grad_input;
 
-/* bytes + 63, and the first address in such memory that is a multiple of 64. */
-int dw_grad_aligned_bytes(int64_t item, const int64_t *sizes, int count, int64_t *bytes);
-void *dw_grad_align(void *memory);
+/* kernel (kh, kw, C, M) is packed. What a failure leaves is for dw_grad_input_free. */
+dw_status dw_grad_input_init(dw_grad_input *input, const dw_grad_base *base, const void *kernel);
+void dw_grad_input_free(dw_grad_input *input);
+/* One image: dy (OH, OW, OC) -> dx (H, W, C). The workspace is aligned to 64 bytes. */
+void dw_grad_input_image(const dw_grad_input *input, const dw_grad_base *base, const void *dy, void *dx,
+                         void *workspace);
+
+/* grad_weights.c */
+typedef struct dw_grad_weights {
+    const dw_grad_window *window; /* NULL: the general kernels */
+    int64_t band;                 /* rows of dy whose sums stay in registers */
+    int64_t chunk;                /* blocks that are gone through before the next band */
+    int64_t slots;                /* rows of x that are held at a time: row h in slot h % slots */
+    int64_t sums_bytes;           /* of the sums of one block */
+    int64_t ring_bytes;           /* of the rows of x of one block */
+    int64_t dy_bytes;             /* of the rows of dy of a band, if they fill no vector and so are copied, else 0 */
+    int prefetch;
+    int64_t workspace;
+    void *maps; /* M > 1: [block][lanes]: the input lane of each output lane, integers as wide as an element */
+} dw_grad_weights;
+
+dw_status dw_grad_weights_init(dw_grad_weights *weights, const dw_grad_base *base);
+void dw_grad_weights_free(dw_grad_weights *weights);
+/* begin, then image by image, then end; the workspace is aligned to 64 bytes and keeps the sums. */
+void dw_grad_weights_begin(const dw_grad_weights *weights, const dw_grad_base *base, void *workspace);
+void dw_grad_weights_image(const dw_grad_weights *weights, const dw_grad_base *base, const void *dy, const void *x,
+                           void *workspace);
+void dw_grad_weights_end(const dw_grad_weights *weights, const dw_grad_base *base, void *dkernel, void *dbias,
+                         const void *workspace);
+
+struct dw_grad {
+    dw_grad_base base;
+    int has_input;
+    dw_grad_input input;
+    dw_grad_weights weights;
+    int64_t workspace; /* with room to align it */
+};
 
 #endif

@@ -9,17 +9,7 @@
 #include "desc.h"
 #include "grad.h"
 
-struct dw_grad_input {
-    dw_grad_base base;
-    dw_plan *plan; /* not NULL: does it all, image by image if M > 1 */
-    const dw_grad_tile *tile; /* NULL: the general kernel makes the rows */
-    int64_t workspace;
-    void *weights, *weights_memory; /* [block][taps][lanes] */
-    dw_reach *rows, *columns;       /* of the rows and columns of x */
-    int64_t row_out_step, row_k_step, column_out_step, column_k_step;
-    int64_t inner, inner_end;       /* cells that lead to outputs only and lie in dx */
-    int64_t cells;                  /* all cells: [0, cells) */
-};
+enum { ALIGNMENT = 64 };
 
 /* ---- stride 1 -------------------------------------------------------------------------------------- */
 
@@ -33,9 +23,9 @@ static dw_status turned(const dw_grad_base *base, const void *kernel, void **cop
     return DW_OK;
 }
 
-/* Makes grad->plan where a plan can do it: at stride 1, unless outputs lie wholly in the padding. */
-static dw_status make_plan(dw_grad_input *grad, dw_isa isa, const void *kernel) {
-    const dw_desc *d = &grad->base.desc;
+/* Makes input->plan where a plan can do it: at stride 1, unless outputs lie wholly in the padding. */
+static dw_status make_plan(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
+    const dw_desc *d = &base->desc;
     dw_desc turned_desc = *d;
     if (d->stride_h != 1 || d->stride_w != 1) return DW_OK;
     const int64_t reach_h = (d->kernel_h - 1) * d->dilation_h, reach_w = (d->kernel_w - 1) * d->dilation_w;
@@ -45,35 +35,18 @@ static dw_status make_plan(dw_grad_input *grad, dw_isa isa, const void *kernel) 
     turned_desc.pad_right = reach_w - d->pad_right;
     if (turned_desc.pad_top < 0 || turned_desc.pad_bottom < 0) return DW_OK;
     if (turned_desc.pad_left < 0 || turned_desc.pad_right < 0) return DW_OK;
-    turned_desc.height = grad->base.out_h;
-    turned_desc.width = grad->base.out_w;
-    turned_desc.channels = grad->base.out_channels;
+    turned_desc.height = base->out_h;
+    turned_desc.width = base->out_w;
+    turned_desc.channels = base->out_channels;
     turned_desc.multiplier = 1;
-    if (d->multiplier > 1) {
-        const int64_t sizes[] = {d->height, d->width, grad->base.out_channels};
-        if (!dw_grad_aligned_bytes(grad->base.item, sizes, 3, &grad->workspace)) return DW_ERR_OVERFLOW;
-        turned_desc.batch = 1;
-    }
+    turned_desc.batch = 1;
+    const int64_t sizes[] = {d->height, d->width, base->out_channels};
+    if (d->multiplier > 1 && !dw_bytes(base->item, sizes, 3, &input->workspace)) return DW_ERR_OVERFLOW;
     void *copy;
-    dw_status status = turned(&grad->base, kernel, &copy);
-    if (status == DW_OK) status = dw_plan_create(&turned_desc, isa, copy, NULL, &grad->plan);
+    dw_status status = turned(base, kernel, &copy);
+    if (status == DW_OK) status = dw_plan_create(&turned_desc, base->isa, copy, NULL, &input->plan);
     free(copy);
     return status;
-}
-
-static void run_plan(const dw_grad_input *grad, const void *dy, void *dx, void *workspace) {
-    const dw_grad_base *base = &grad->base;
-    const dw_desc *d = &base->desc;
-    if (d->multiplier == 1) {
-        dw_plan_run(grad->plan, dy, dx);
-        return;
-    }
-    const int64_t pixels = d->height * d->width * d->channels;
-    const int64_t dy_image = base->out_h * base->out_w * base->out_channels * base->item;
-    for (int64_t n = 0; n < d->batch; n++) {
-        dw_plan_run(grad->plan, (const char *)dy + n * dy_image, workspace);
-        base->kernels->add_multiplier(workspace, pixels, d->multiplier, (char *)dx + n * pixels * base->item);
-    }
 }
 
 /* ---- strides --------------------------------------------------------------------------------------- */
@@ -104,16 +77,15 @@ static dw_reach *make_reaches(int64_t size, int64_t out, int64_t kernel, int64_t
     return all;
 }
 
-static dw_status pack(dw_grad_input *grad, const void *kernel) {
-    const dw_grad_base *base = &grad->base;
+static dw_status pack(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
     const int64_t taps = base->desc.kernel_h * base->desc.kernel_w, lanes = base->kernels->lanes;
     const int64_t sizes[] = {base->block_count, taps, lanes};
     int64_t bytes;
-    if (!dw_grad_aligned_bytes(base->item, sizes, 3, &bytes)) return DW_ERR_OVERFLOW;
-    grad->weights_memory = calloc(1, (size_t)bytes);
-    if (!grad->weights_memory) return DW_ERR_NOMEM;
-    grad->weights = dw_grad_align(grad->weights_memory);
-    char *to = grad->weights;
+    if (!dw_bytes(base->item, sizes, 3, &bytes) || bytes > PTRDIFF_MAX - ALIGNMENT) return DW_ERR_OVERFLOW;
+    input->weights_memory = calloc(1, (size_t)bytes + ALIGNMENT);
+    if (!input->weights_memory) return DW_ERR_NOMEM;
+    input->weights = (void *)(((uintptr_t)input->weights_memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
+    char *to = input->weights;
     for (int64_t b = 0; b < base->block_count; b++)
         for (int64_t tap = 0; tap < taps; tap++, to += lanes * base->item)
             memcpy(to, (const char *)kernel + (tap * base->out_channels + base->blocks[b].y) * base->item,
@@ -122,56 +94,52 @@ static dw_status pack(dw_grad_input *grad, const void *kernel) {
 }
 
 /* The tile for this kernel, if there is one, and where it need not look at the edges. */
-static void choose_tile(dw_grad_input *grad) {
-    const dw_grad_base *base = &grad->base;
+static void choose_tile(dw_grad_input *input, const dw_grad_base *base) {
     const dw_desc *d = &base->desc;
     if (base->out_channels < base->kernels->lanes || d->dilation_w != 1) return;
     const dw_grad_tile *tile = base->kernels->tiles;
     while (tile->name && (tile->kernel_w != d->kernel_w || tile->stride != d->stride_w)) tile++;
     if (!tile->name) return;
-    grad->tile = tile;
+    input->tile = tile;
     const int64_t stride = tile->stride, before = (tile->kernel_w - 1) / stride;
-    grad->cells = (d->width + d->pad_left - 1) / stride + 1;
+    input->cells = (d->width + d->pad_left - 1) / stride + 1;
     /* Cell u lies in dx if u * stride >= pad and (u + 1) * stride <= width + pad. */
     const int64_t first = d->pad_left > 0 ? (d->pad_left - 1) / stride + 1 : 0;
     const int64_t end = (d->width + d->pad_left) / stride;
-    grad->inner = before > first ? before : first;
-    grad->inner_end = end < base->out_w ? end : base->out_w;
+    input->inner = before > first ? before : first;
+    input->inner_end = end < base->out_w ? end : base->out_w;
 }
 
-static dw_status make_rows(dw_grad_input *grad, const void *kernel) {
-    const dw_grad_base *base = &grad->base;
+static dw_status make_rows(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
     const dw_desc *d = &base->desc;
-    grad->rows = make_reaches(d->height, base->out_h, d->kernel_h, d->stride_h, d->dilation_h, d->pad_top,
-                              &grad->row_out_step, &grad->row_k_step);
-    grad->columns = make_reaches(d->width, base->out_w, d->kernel_w, d->stride_w, d->dilation_w, d->pad_left,
-                                 &grad->column_out_step, &grad->column_k_step);
-    if (!grad->rows || !grad->columns) return DW_ERR_NOMEM;
-    choose_tile(grad);
-    if (d->multiplier > 1) {
-        const int64_t sizes[] = {d->width, base->out_channels};
-        if (!dw_grad_aligned_bytes(base->item, sizes, 2, &grad->workspace)) return DW_ERR_OVERFLOW;
-    }
-    return pack(grad, kernel);
+    input->rows = make_reaches(d->height, base->out_h, d->kernel_h, d->stride_h, d->dilation_h, d->pad_top,
+                              &input->row_out_step, &input->row_k_step);
+    input->columns = make_reaches(d->width, base->out_w, d->kernel_w, d->stride_w, d->dilation_w, d->pad_left,
+                                 &input->column_out_step, &input->column_k_step);
+    if (!input->rows || !input->columns) return DW_ERR_NOMEM;
+    choose_tile(input, base);
+    const int64_t sizes[] = {d->width, base->out_channels};
+    if (d->multiplier > 1 && !dw_bytes(base->item, sizes, 2, &input->workspace)) return DW_ERR_OVERFLOW;
+    return pack(input, base, kernel);
 }
 
 /* Cells [0, cells): at each edge one tile or more that look where they are, between them tiles that need not;
  * the last of these overlaps its neighbour. */
-static void run_tiles(const dw_grad_input *grad, dw_grad_row *row) {
-    const dw_grad_tile *tile = grad->tile;
+static void run_tiles(const dw_grad_input *input, dw_grad_row *row) {
+    const dw_grad_tile *tile = input->tile;
     const int64_t size = tile->cells;
     int64_t cell = 0;
-    while (cell < grad->cells) {
-        const int64_t whole = cell >= grad->inner && grad->inner_end - cell >= size
-                                  ? (grad->inner_end - cell) / size * size
+    while (cell < input->cells) {
+        const int64_t whole = cell >= input->inner && input->inner_end - cell >= size
+                                  ? (input->inner_end - cell) / size * size
                                   : 0;
         if (whole > 0) {
             row->begin = cell;
             row->end = cell += whole;
             tile->inner(row);
-            if (cell < grad->inner_end) { /* overlaps */
-                row->begin = grad->inner_end - size;
-                row->end = cell = grad->inner_end;
+            if (cell < input->inner_end) { /* overlaps */
+                row->begin = input->inner_end - size;
+                row->end = cell = input->inner_end;
                 tile->inner(row);
             }
         } else {
@@ -184,16 +152,15 @@ static void run_tiles(const dw_grad_input *grad, dw_grad_row *row) {
     }
 }
 
-static void run_row(const dw_grad_input *grad, const char *dy, char *dx, int64_t h) {
-    const dw_grad_base *base = &grad->base;
+static void run_row(const dw_grad_input *input, const dw_grad_base *base, const char *dy, char *dx, int64_t h) {
     const dw_desc *d = &base->desc;
-    const dw_reach *reach = grad->rows + h;
+    const dw_reach *reach = input->rows + h;
     const int64_t dy_row = base->out_w * base->out_channels;
     dw_grad_row row = {.dy = dy + reach->first * dy_row * base->item,
-                       .dy_row = reach->count > 1 ? (ptrdiff_t)(grad->row_out_step * dy_row) : 0,
+                       .dy_row = reach->count > 1 ? (ptrdiff_t)(input->row_out_step * dy_row) : 0,
                        .rows = reach->count,
                        .ki = reach->k,
-                       .ki_step = grad->row_k_step,
+                       .ki_step = input->row_k_step,
                        .dx = dx,
                        .col_size = (ptrdiff_t)base->out_channels,
                        .width = d->width,
@@ -201,16 +168,16 @@ static void run_row(const dw_grad_input *grad, const char *dy, char *dx, int64_t
                        .kernel_h = d->kernel_h,
                        .kernel_w = d->kernel_w,
                        .blocks = base->blocks,
-                       .weights = grad->weights,
+                       .weights = input->weights,
                        .pad = d->pad_left,
-                       .columns = grad->columns,
-                       .out_step = grad->column_out_step,
-                       .k_step = grad->column_k_step};
+                       .columns = input->columns,
+                       .out_step = input->column_out_step,
+                       .k_step = input->column_k_step};
     for (row.block = 0; row.block < base->block_count; row.block = row.block_end) {
         row.block_end = row.block + base->kernels->chunk;
         if (row.block_end > base->block_count) row.block_end = base->block_count;
-        if (grad->tile) {
-            run_tiles(grad, &row);
+        if (input->tile) {
+            run_tiles(input, &row);
         } else {
             row.begin = 0;
             row.end = d->width;
@@ -219,52 +186,32 @@ static void run_row(const dw_grad_input *grad, const char *dy, char *dx, int64_t
     }
 }
 
-static void run_rows(const dw_grad_input *grad, const char *dy, char *dx, char *workspace) {
-    const dw_grad_base *base = &grad->base;
+void dw_grad_input_image(const dw_grad_input *input, const dw_grad_base *base, const void *dy, void *dx,
+                         void *workspace) {
     const dw_desc *d = &base->desc;
-    const int64_t dy_image = base->out_h * base->out_w * base->out_channels * base->item;
-    const int64_t pixels = d->width * d->channels;
-    for (int64_t n = 0; n < d->batch; n++, dy += dy_image) {
-        for (int64_t h = 0; h < d->height; h++, dx += pixels * base->item) {
-            run_row(grad, dy, d->multiplier > 1 ? workspace : dx, h);
-            if (d->multiplier > 1) base->kernels->add_multiplier(workspace, pixels, d->multiplier, dx);
-        }
+    const int64_t row = d->width * d->channels, multiplier = d->multiplier;
+    if (input->plan) {
+        dw_plan_run(input->plan, dy, multiplier > 1 ? workspace : dx);
+        if (multiplier > 1) base->kernels->add_multiplier(workspace, d->height * row, multiplier, dx);
+        return;
+    }
+    for (int64_t h = 0; h < d->height; h++) {
+        char *to = (char *)dx + h * row * base->item;
+        run_row(input, base, dy, multiplier > 1 ? workspace : to, h);
+        if (multiplier > 1) base->kernels->add_multiplier(workspace, row, multiplier, to);
     }
 }
 
-/* ---- public ---------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------------ */
 
-dw_status dw_grad_input_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad_input **out) {
-    if (!out) return DW_ERR_NULL;
-    *out = NULL;
-    if (!desc || !kernel) return DW_ERR_NULL;
-    dw_grad_input *grad = calloc(1, sizeof *grad);
-    if (!grad) return DW_ERR_NOMEM;
-    dw_status status = dw_grad_base_init(&grad->base, desc, isa, &isa);
-    if (status == DW_OK) status = make_plan(grad, isa, kernel);
-    if (status == DW_OK && !grad->plan) status = make_rows(grad, kernel);
-    if (status != DW_OK) {
-        dw_grad_input_destroy(grad);
-        return status;
-    }
-    *out = grad;
-    return DW_OK;
+dw_status dw_grad_input_init(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
+    const dw_status status = make_plan(input, base, kernel);
+    return status == DW_OK && !input->plan ? make_rows(input, base, kernel) : status;
 }
 
-void dw_grad_input_destroy(dw_grad_input *grad) {
-    if (!grad) return;
-    dw_plan_destroy(grad->plan);
-    free(grad->base.blocks);
-    free(grad->weights_memory);
-    free(grad->rows);
-    free(grad->columns);
-    free(grad);
-}
-
-int64_t dw_grad_input_workspace(const dw_grad_input *grad) { return grad->workspace; }
-
-void dw_grad_input_run(const dw_grad_input *grad, const void *dy, void *dx, void *workspace) {
-    void *aligned = grad->workspace ? dw_grad_align(workspace) : NULL;
-    if (grad->plan) run_plan(grad, dy, dx, aligned);
-    else run_rows(grad, dy, dx, aligned);
+void dw_grad_input_free(dw_grad_input *input) {
+    dw_plan_destroy(input->plan);
+    free(input->weights_memory);
+    free(input->rows);
+    free(input->columns);
 }

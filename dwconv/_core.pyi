@@ -33,28 +33,16 @@ class Plan:
     def kernel_name(self) -> str: ...
     def __call__(self, x: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]: ...
 
-class InputGradient:
-    x_shape: tuple[int, int, int, int]
-    y_shape: tuple[int, int, int, int]
-    def __init__(
-        self,
-        kernel: NDArray[Any],
-        x_shape: tuple[int, int, int, int],
-        strides: tuple[int, int],
-        dilation_rate: tuple[int, int],
-        padding: tuple[tuple[int, int], tuple[int, int]],
-        isa: str,
-    ) -> None: ...
-    def __call__(self, dy: NDArray[Any], out: NDArray[Any]) -> NDArray[Any]: ...
-
-class WeightsGradient:
+class Gradient:
     kernel_shape: tuple[int, int, int, int]
     x_shape: tuple[int, int, int, int]
     y_shape: tuple[int, int, int, int]
+    has_input: bool
     def __init__(
         self,
         kernel_shape: tuple[int, int, int, int],
         dtype: Any,
+        kernel: NDArray[Any] | None,
         x_shape: tuple[int, int, int, int],
         strides: tuple[int, int],
         dilation_rate: tuple[int, int],
@@ -62,5 +50,10 @@ class WeightsGradient:
         isa: str,
     ) -> None: ...
     def __call__(
-        self, dy: NDArray[Any], x: NDArray[Any], dkernel: NDArray[Any], dbias: NDArray[Any]
-    ) -> tuple[NDArray[Any], NDArray[Any]]: ...
+        self,
+        dy: NDArray[Any],
+        x: NDArray[Any] | None = None,
+        dx: NDArray[Any] | None = None,
+        dkernel: NDArray[Any] | None = None,
+        dbias: NDArray[Any] | None = None,
+    ) -> None: ...

@@ -103,15 +103,18 @@ def _pull(
         kernel, *bias = (array.astype(compute, copy=False) for array in weights.arrays())
         shape = ops.nhwc_shape(x, layout)
         dz = _before_activation(layer, shape, kernel, bias, x, dy)
-        options = (layer.strides, layer.padding, layer.dilation_rate)
-        dx = dkernel = dbias = None
-        if want_input:
-            plan = gradients.input_plan(kernel, shape, *options)
-            dx = gradients.run_input(plan, dz, dtype=compute, data_format=layout)
-        if layer.trainable:
-            dtype = layer.variable_dtype
-            sums = gradients.weights_plan(kernel.shape, dtype, shape, *options)
-            dkernel, dbias = gradients.run_weights(sums, dz, x, dtype=dtype, data_format=layout)
+        plan = gradients.plan(
+            kernel.shape,
+            compute,
+            kernel if want_input else None,
+            shape,
+            layer.strides,
+            layer.padding,
+            layer.dilation_rate,
+        )
+        dx, dkernel, dbias = gradients.of_layer(
+            plan, dz, x if layer.trainable else None, layout, compute, layer.variable_dtype
+        )
         return Gradients(dx, dkernel, dbias if bias else None)
 
 

@@ -60,15 +60,19 @@ def depthwise_conv2d_input_grad(
     dy, kernel = np.asarray(dy), np.asarray(kernel)
     dtype = _result_dtype(dy, kernel, "kernel")
     layout = shapes.normalize_data_format(data_format)
-    made = input_plan(
-        kernel.astype(dtypes.compute_dtype(dtype), copy=False),
+    if kernel.ndim != 4:
+        raise ValueError(f"kernel: expected rank 4, (kh, kw, C, M); received shape {kernel.shape}")
+    made = plan(
+        kernel.shape,
+        dtype,
+        kernel,
         _nhwc_sizes(input_shape, layout),
         strides,
         padding,
         dilation_rate,
         isa,
     )
-    return run_input(made, dy, dtype=dtype, data_format=layout)
+    return _in_layout(run(made, _source(dy, made.y_shape, "dy", dtype, layout))[0], dtype, layout)
 
 
 def depthwise_conv2d_kernel_grad(
@@ -87,8 +91,8 @@ def depthwise_conv2d_kernel_grad(
     dkernel[ki, kj, c, m] = sum over n, oh, ow of
         x[n, oh*sh - top + ki*dh, ow*sw - left + kj*dw, c] * dy[n, oh, ow, c*M + m]
 
-    over what lies inside x. The sums of each row of dy are added from left to right, those of an
-    image from top to bottom, those of the images in order.
+    over what lies inside x. The sums of bands of ceil(64 / OW) rows are added for each image, those
+    of the images in order.
 
     Args:
         dy: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first; N may be 0, which gives zeros.
@@ -105,17 +109,16 @@ def depthwise_conv2d_kernel_grad(
     dy, x = np.asarray(dy), np.asarray(x)
     dtype = _result_dtype(dy, x, "x")
     layout = shapes.normalize_data_format(data_format)
-    shape = ops.nhwc_shape(x, layout)
-    made = weights_plan(
-        _kernel_sizes(kernel_shape), dtype, shape, strides, padding, dilation_rate, isa
-    )
-    return run_weights(made, dy, x, dtype=dtype, data_format=layout)[0]
+    shape, sizes = ops.nhwc_shape(x, layout), _four_sizes("kernel_shape", kernel_shape, 1)
+    made = plan(sizes, dtype, None, shape, strides, padding, dilation_rate, isa)
+    dy = _source(dy, made.y_shape, "dy", dtype, layout)
+    return _rounded(run(made, dy, _source(x, shape, "x", dtype, layout))[1], dtype)
 
 
 def depthwise_conv2d_bias_grad(
     dy: ArrayLike, *, data_format: str | None = "channels_last", isa: str | None = None
 ) -> Array:
-    """dL/dbias (C*M,): the sum of dy over images, rows and columns, in that order of nesting.
+    """dL/dbias (C*M,): the sum of dy over images, rows and columns, in the order of the kernel's.
 
     dy: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first; N may be 0, which gives zeros. To
     the bit what `depthwise_conv2d_kernel_grad` sums along with the kernel's gradient for a layer.
@@ -126,93 +129,91 @@ def depthwise_conv2d_bias_grad(
     layout = shapes.normalize_data_format(data_format)
     shape = _dy_shape(dy, layout)
     # As along with a kernel of one element, and of dy with itself, which nobody looks at.
-    made = weights_plan((1, 1, shape[3], 1), dtype, shape, 1, "valid", 1, isa)
-    return run_weights(made, dy, dy, dtype=dtype, data_format=layout)[1]
+    made = plan((1, 1, shape[3], 1), dtype, None, shape, 1, "valid", 1, isa)
+    dy = _source(dy, shape, "dy", dtype, layout)
+    return _rounded(run(made, dy, dy)[2], dtype)
 
 
 # ---- steps, for the layer ------------------------------------------------------------------------
 
 
-def input_plan(
-    kernel: Array,
-    x_shape: Sizes,
-    strides: Any,
-    padding: Any,
-    dilation_rate: Any,
-    isa: str | None = None,
-) -> _core.InputGradient:
-    """A checked plan with the kernel, of a result dtype, packed; x_shape is (N, H, W, C)."""
-    if kernel.ndim != 4:
-        raise ValueError(f"kernel: expected rank 4, (kh, kw, C, M); received shape {kernel.shape}")
-    options = _options("kernel", x_shape, kernel.shape, strides, padding, dilation_rate)
-    kernel = np.require(kernel, dtypes.compute_dtype(kernel.dtype), ("C", "A"))
-    return _core.InputGradient(kernel, x_shape, *options, isas.resolve(isa))
-
-
-def weights_plan(
-    kernel_shape: Sizes,
-    dtype: dtypes.DType,
-    x_shape: Sizes,
-    strides: Any,
-    padding: Any,
-    dilation_rate: Any,
-    isa: str | None = None,
-) -> _core.WeightsGradient:
-    """A checked plan for results of `dtype`; x_shape is (N, H, W, C)."""
-    options = _options("kernel_shape", x_shape, kernel_shape, strides, padding, dilation_rate)
-    compute = dtypes.compute_dtype(dtype)
-    return _core.WeightsGradient(kernel_shape, compute, x_shape, *options, isas.resolve(isa))
-
-
-def run_input(
-    plan: _core.InputGradient, dy: Array, *, dtype: dtypes.DType, data_format: shapes.DataFormat
-) -> Array:
-    """dx of `dtype` for dy in `data_format`."""
-    dy = _source(dy, plan.y_shape, "dy", dtype, data_format)
-    dx = plan(dy, np.empty(plan.x_shape, dy.dtype))
-    return _in_layout(dx, dtype, data_format)
-
-
-def run_weights(
-    plan: _core.WeightsGradient,
-    dy: Array,
-    x: Array,
-    *,
-    dtype: dtypes.DType,
-    data_format: shapes.DataFormat,
-) -> tuple[Array, Array]:
-    """(dkernel (kh, kw, C, M), dbias (C*M,)) of `dtype` for dy and x in `data_format`."""
-    dy = _source(dy, plan.y_shape, "dy", dtype, data_format)
-    x = _source(x, plan.x_shape, "x", dtype, data_format)
-    dkernel, dbias = plan(
-        dy, x, np.empty(plan.kernel_shape, dy.dtype), np.empty(plan.y_shape[3], dy.dtype)
-    )
-    with np.errstate(over="ignore"):
-        return dkernel.astype(dtype, copy=False), dbias.astype(dtype, copy=False)
-
-
-def _options(
-    argument: str,
-    x_shape: Sizes,
+def plan(
     kernel_shape: Sequence[int],
+    dtype: dtypes.DType,
+    kernel: Array | None,
+    x_shape: Sizes,
     strides: Any,
     padding: Any,
     dilation_rate: Any,
-) -> tuple[shapes.Pair, shapes.Pair, shapes.ExplicitPadding]:
-    """Strides, dilation and padding as the core wants them, checked together with the sizes."""
+    isa: str | None = None,
+) -> _core.Gradient:
+    """A checked plan for gradients of a result dtype; x_shape is (N, H, W, C).
+
+    kernel: (kh, kw, C, M), of any float dtype; None if dL/dx is not wanted.
+    """
     stride_pair = shapes.pair(strides, "strides")
     dilation_pair = shapes.pair(dilation_rate, "dilation_rate")
     sides = shapes.normalize_padding(padding)
     _, height, width, channels = x_shape
     if 0 in kernel_shape or kernel_shape[2] != channels:
         raise ValueError(
-            f"{argument}: expected (kh, kw, C, M) with positive sizes and C = {channels}, the "
-            f"channels of x; received {tuple(kernel_shape)}"
+            f"kernel: expected (kh, kw, C, M) with positive sizes and C = {channels}, the channels "
+            f"of x; received {tuple(kernel_shape)}"
         )
-    size = (kernel_shape[0], kernel_shape[1])
-    shapes.output_shape(x_shape, size, stride_pair, sides, dilation_pair, kernel_shape[3])
+    kernel_h, kernel_w, _, multiplier = kernel_shape
+    size = (kernel_h, kernel_w)
+    # For its errors, which say more than the core's.
+    shapes.output_shape(x_shape, size, stride_pair, sides, dilation_pair, multiplier)
     amounts = shapes.explicit_padding((height, width), size, stride_pair, sides, dilation_pair)
-    return stride_pair, dilation_pair, amounts
+    compute = dtypes.compute_dtype(dtype)
+    with np.errstate(over="ignore"):
+        packed = None if kernel is None else np.require(kernel, compute, ("C", "A"))
+    return _core.Gradient(
+        (kernel_h, kernel_w, channels, multiplier),
+        compute,
+        packed,
+        x_shape,
+        stride_pair,
+        dilation_pair,
+        amounts,
+        isas.resolve(isa),
+    )
+
+
+def run(
+    plan: _core.Gradient, dy: Array, x: Array | None = None
+) -> tuple[Array | None, Array | None, Array | None]:
+    """(dx, dkernel, dbias): dx if the plan has a kernel, the others if x is given.
+
+    dy (N, OH, OW, C*M) and x (N, H, W, C) as `_source` returns them.
+    """
+    dx = np.empty(plan.x_shape, dy.dtype) if plan.has_input else None
+    dkernel = dbias = None
+    if x is not None:
+        dkernel = np.empty(plan.kernel_shape, dy.dtype)
+        dbias = np.empty(plan.y_shape[3], dy.dtype)
+    plan(dy, x, dx, dkernel, dbias)
+    return dx, dkernel, dbias
+
+
+def of_layer(
+    plan: _core.Gradient,
+    dy: Array,
+    x: Array | None,
+    data_format: shapes.DataFormat,
+    input_dtype: dtypes.DType,
+    weight_dtype: dtypes.DType,
+) -> tuple[Array | None, Array | None, Array | None]:
+    """`run` for arrays in `data_format`, dx in it, too; rounded to the dtypes."""
+    dy = _source(dy, plan.y_shape, "dy", input_dtype, data_format)
+    if x is not None:
+        x = _source(x, plan.x_shape, "x", input_dtype, data_format)
+    dx, dkernel, dbias = run(plan, dy, x)
+    return (
+        None if dx is None else _in_layout(dx, input_dtype, data_format),
+        _rounded(dkernel, weight_dtype),
+        _rounded(dbias, weight_dtype),
+    )
 
 
 def _result_dtype(dy: Array, other: Array, name: str) -> dtypes.DType:
@@ -240,10 +241,6 @@ def _nhwc_sizes(shape: Any, data_format: shapes.DataFormat) -> Sizes:
     if data_format == "channels_first":
         channels, height, width = sizes[1:]
     return batch, height, width, channels
-
-
-def _kernel_sizes(shape: Any) -> Sizes:
-    return _four_sizes("kernel_shape", shape, 1)
 
 
 def _four_sizes(argument: str, shape: Any, first: int) -> Sizes:
@@ -280,8 +277,14 @@ def _source(
         return np.require(array, dtypes.compute_dtype(dtype), ("C", "A"))
 
 
-def _in_layout(array: Array, dtype: dtypes.DType, data_format: shapes.DataFormat) -> Array:
+def _in_layout(array: Array | None, dtype: dtypes.DType, data_format: shapes.DataFormat) -> Array:
+    assert array is not None
     if data_format == "channels_first":
         array = array.transpose(0, 3, 1, 2)
     with np.errstate(over="ignore"):
         return array.astype(dtype, order="C", copy=False)
+
+
+def _rounded(array: Array | None, dtype: dtypes.DType) -> Any:
+    with np.errstate(over="ignore"):
+        return None if array is None else array.astype(dtype, copy=False)

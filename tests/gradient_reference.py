@@ -81,28 +81,30 @@ def in_order(case: Case, x: Array, kernel: Array, dy: Array) -> tuple[Array, Arr
     dtype = x.dtype
     dy = dy.reshape(*dy.shape[:3], case.channels, case.multiplier)
     by_multiplier = np.zeros((*x.shape, case.multiplier), dtype)
-    row_sums = np.zeros((case.batch, dy.shape[1], *kernel.shape), dtype)
+    band = -(-64 // dy.shape[2])  # rows
+    bands = -(-dy.shape[1] // band)
+    band_sums = np.zeros((case.batch, bands, *kernel.shape), dtype)
     for oh, ow, ki, kj, h, w in taps(case):
         by_multiplier[:, h, w] = multiply_add(dy[:, oh, ow], kernel[ki, kj], by_multiplier[:, h, w])
-        row_sums[:, oh, ki, kj] = multiply_add(
-            x[:, h, w, :, np.newaxis], dy[:, oh, ow], row_sums[:, oh, ki, kj]
+        band_sums[:, oh // band, ki, kj] = multiply_add(
+            x[:, h, w, :, np.newaxis], dy[:, oh, ow], band_sums[:, oh // band, ki, kj]
         )
     dx = by_multiplier[..., 0]
     for m in range(1, case.multiplier):
         dx = dx + by_multiplier[..., m]
-    bias_rows = np.zeros((*dy.shape[:2], *dy.shape[3:]), dtype)
-    for ow in range(dy.shape[2]):
-        bias_rows = bias_rows + dy[:, :, ow]
-    return dx, _add_up(row_sums), _add_up(bias_rows).ravel()
+    bias_sums = np.zeros((case.batch, bands, *dy.shape[3:]), dtype)
+    for oh, ow in np.ndindex(*dy.shape[1:3]):
+        bias_sums[:, oh // band] = bias_sums[:, oh // band] + dy[:, oh, ow]
+    return dx, _add_up(band_sums), _add_up(bias_sums).ravel()
 
 
-def _add_up(rows: Array) -> Array:
-    """(N, OH, ...): rows to images, images to one, each from +0."""
-    total = np.zeros(rows.shape[2:], rows.dtype)
-    for image in rows:
+def _add_up(bands: Array) -> Array:
+    """(N, bands, ...): bands to images, images to one, each from +0."""
+    total = np.zeros(bands.shape[2:], bands.dtype)
+    for image in bands:
         image_sum = np.zeros_like(total)
-        for row in image:
-            image_sum = image_sum + row
+        for band in image:
+            image_sum = image_sum + band
         total = total + image_sum
     return total
 
@@ -111,11 +113,11 @@ def bounds(case: Case, x: Array, kernel: Array, dy: Array) -> tuple[Array, Array
     """Largest errors that the roundings can make.
 
     A sum passes through at most `depth` roundings on its way, each of at most eps / 2 of a partial
-    sum that is no larger than the sum of the magnitudes: taps and multipliers for dx, columns, rows
-    and images for the rest.
+    sum that is no larger than the sum of the magnitudes: taps and multipliers for dx; for the rest
+    the pixels of a band, which are fewer than 64 + OW, the bands and the images.
     """
     dx, dkernel, dbias = in_float64(case, np.abs(x), np.abs(kernel), np.abs(dy))
     eps = float(np.finfo(x.dtype).eps)
     taps_of_x = case.kernel_size[0] * case.kernel_size[1] + case.multiplier
-    depth = dy.shape[0] + dy.shape[1] + dy.shape[2]
+    depth = dy.shape[0] + dy.shape[1] + 64 + dy.shape[2]
     return (taps_of_x + 2) * eps * dx, (depth + 2) * eps * dkernel, (depth + 2) * eps * dbias

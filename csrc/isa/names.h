@@ -24,6 +24,7 @@
 #define vec_store_part DW_NAME(vec_store_part)
 #define vec_fma DW_NAME(vec_fma)
 #define vec_clamp DW_NAME(vec_clamp)
+#define vec_add DW_NAME(vec_add)
 #define vec_map_load DW_NAME(vec_map_load)
 #define vec_spread DW_NAME(vec_spread)
 
@@ -41,6 +42,13 @@
 #define DW_UNROLL _Pragma("GCC unroll 64")
 #else
 #define DW_UNROLL
+#endif
+
+/* A hint that is worth something where gcc or clang give one. */
+#if defined(__GNUC__)
+#define DW_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define DW_PREFETCH(p) (void)(p)
 #endif
 
 #endif

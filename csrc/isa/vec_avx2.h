@@ -94,6 +94,8 @@ DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return _mm256_min_ps(high, _mm256_max_ps(low, x));
 }
 
+DW_INLINE vec vec_add(vec a, vec b) { return _mm256_add_ps(a, b); }
+
 DW_INLINE vec_map vec_map_load(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
 DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm256_permutevar8x32_ps(x, map); }
 
@@ -130,6 +132,8 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return _mm256_min_pd(high, _mm256_max_pd(low, x));
 }
+
+DW_INLINE vec vec_add(vec a, vec b) { return _mm256_add_pd(a, b); }
 
 /* 64-bit lane i -> 32-bit lanes 2i and 2i + 1. */
 DW_INLINE vec_map vec_map_load(const real *p) {

@@ -57,6 +57,8 @@ DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return _mm512_min_ps(high, _mm512_max_ps(low, x));
 }
 
+DW_INLINE vec vec_add(vec a, vec b) { return _mm512_add_ps(a, b); }
+
 DW_INLINE vec_map vec_map_load(const real *p) { return _mm512_loadu_si512(p); }
 DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm512_permutexvar_ps(map, x); }
 
@@ -83,6 +85,8 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return _mm512_min_pd(high, _mm512_max_pd(low, x));
 }
+
+DW_INLINE vec vec_add(vec a, vec b) { return _mm512_add_pd(a, b); }
 
 DW_INLINE vec_map vec_map_load(const real *p) { return _mm512_loadu_si512(p); }
 DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm512_permutexvar_pd(map, x); }

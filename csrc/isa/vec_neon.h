@@ -84,6 +84,8 @@ DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return vbslq_f32(vcgtq_f32(x, high), high, x);
 }
 
+DW_INLINE vec vec_add(vec a, vec b) { return vaddq_f32(a, b); }
+
 /* 32-bit lane i -> bytes 4i .. 4i + 3. */
 DW_INLINE vec_map vec_map_load(const real *p) {
     uint32x4_t lanes = vld1q_u32((const uint32_t *)p);
@@ -120,6 +122,8 @@ DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     x = vbslq_f64(vcltq_f64(x, low), low, x);
     return vbslq_f64(vcgtq_f64(x, high), high, x);
 }
+
+DW_INLINE vec vec_add(vec a, vec b) { return vaddq_f64(a, b); }
 
 /* 64-bit lane i (0 or 1) -> bytes 8i .. 8i + 7. */
 DW_INLINE vec_map vec_map_load(const real *p) {

@@ -73,6 +73,14 @@ DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return x;
 }
 
+#if !DW_INTEGER
+/* Rounded once. */
+DW_INLINE vec vec_add(vec a, vec b) {
+    for (int i = 0; i < LANES; i++) a.lane[i] += b.lane[i];
+    return a;
+}
+#endif
+
 /* A map is stored as LANES integers as wide as `real`, each in [0, LANES). */
 DW_INLINE vec_map vec_map_load(const real *p) {
     vec_map map;
