@@ -38,7 +38,6 @@ typedef struct dw_grad_copy {
     const void *x;              /* column 0 of the row */
     ptrdiff_t x_col;            /* elements of a column */
     int64_t width;
-    int64_t multiplier;
     const dw_block *blocks;
     int64_t block, block_end;
     const void *maps;           /* M > 1: [block][lanes], the input lane of each output lane */
@@ -175,7 +174,6 @@ typedef struct dw_grad_weights {
     int64_t sums_bytes;           /* of the sums of one block */
     int64_t ring_bytes;           /* of the rows of x of one block */
     int64_t dy_bytes;             /* of the rows of dy of a band, if they fill no vector and so are copied, else 0 */
-    int prefetch;
     int64_t workspace;
     void *maps; /* M > 1: [block][lanes]: the input lane of each output lane, integers as wide as an element */
 } dw_grad_weights;

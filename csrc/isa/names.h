@@ -44,7 +44,7 @@
 #define DW_UNROLL
 #endif
 
-/* A hint that is worth something where gcc or clang give one. */
+/* A hint, which touches no memory: any address will do. */
 #if defined(__GNUC__)
 #define DW_PREFETCH(p) __builtin_prefetch(p)
 #else
