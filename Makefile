@@ -15,7 +15,7 @@ ARGS ?=
 .PHONY: help build test demo check bench test-c lint clean
 
 help:
-	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE"'
+	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE", ARGS=--train'
 	@echo 'make test    all tests                                     ARGS="-k tail -x"'
 	@echo 'make test-c  the tests of the C core in C'
 	@echo 'make check   every instruction set of this CPU against the reference'

@@ -5,7 +5,7 @@
 float32, batch 8, 'same', bias, no activation. Ours: `y, pullback = layer.vjp(x)` and
 `pullback(dy)`, all three gradients; PyTorch, if it is installed: Conv2d(groups=C) in channels_last
 (oneDNN) and `autograd.grad` for input, weight and bias. Each gradient is checked against PyTorch's
-before it is timed. Median of single runs; both take turns, so that a change of the clock meets both.
+before it is timed. Median of single runs; both take turns, so that a change of clock meets both.
 """
 
 from __future__ import annotations
@@ -133,7 +133,8 @@ def with_torch(
     torch: Any, x: Array, kernel: Array, bias: Array, dy: Array, strides: int
 ) -> Callable[[], tuple[Array, ...]]:
     """The same in PyTorch. 'same' at stride 2 pads one side more, which its convolution cannot: x
-    is padded beforehand then, which is not timed, and dx is of the padded x."""
+    is padded beforehand then, which is not timed, and dx is of the padded x.
+    """
     torch.set_num_threads(1)
     size, channels = kernel.shape[0], kernel.shape[2]
     total = max((dy.shape[1] - 1) * strides + size - x.shape[1], 0)

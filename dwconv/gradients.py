@@ -49,7 +49,11 @@ def depthwise_conv2d_input_grad(
         dy: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first; N may be 0.
         kernel: (kh, kw, C, M).
         input_shape: of x, (N, H, W, C), or (N, C, H, W) if channels_first.
-        strides, padding, dilation_rate, data_format, isa: as in `depthwise_conv2d`.
+        strides: an int or two, (height, width), in pixels.
+        padding: 'valid', 'same' or ((top, bottom), (left, right)) in pixels.
+        dilation_rate: an int or two, (height, width), in pixels; works with any strides.
+        data_format: 'channels_last' or 'channels_first'; None is channels_last.
+        isa: instruction set, one of `dwconv.isa.available()`; None: the default.
 
     Returns:
         A new C-contiguous array of `input_shape`.
@@ -98,7 +102,11 @@ def depthwise_conv2d_kernel_grad(
         dy: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first; N may be 0, which gives zeros.
         x: (N, H, W, C), or (N, C, H, W).
         kernel_shape: (kh, kw, C, M).
-        strides, padding, dilation_rate, data_format, isa: as in `depthwise_conv2d`.
+        strides: an int or two, (height, width), in pixels.
+        padding: 'valid', 'same' or ((top, bottom), (left, right)) in pixels.
+        dilation_rate: an int or two, (height, width), in pixels; works with any strides.
+        data_format: 'channels_last' or 'channels_first'; None is channels_last.
+        isa: instruction set, one of `dwconv.isa.available()`; None: the default.
 
     Returns:
         A new C-contiguous array (kh, kw, C, M).
@@ -211,8 +219,8 @@ def of_layer(
     dx, dkernel, dbias = run(plan, dy, x)
     return (
         None if dx is None else _in_layout(dx, input_dtype, data_format),
-        _rounded(dkernel, weight_dtype),
-        _rounded(dbias, weight_dtype),
+        None if dkernel is None else _rounded(dkernel, weight_dtype),
+        None if dbias is None else _rounded(dbias, weight_dtype),
     )
 
 
@@ -285,6 +293,7 @@ def _in_layout(array: Array | None, dtype: dtypes.DType, data_format: shapes.Dat
         return array.astype(dtype, order="C", copy=False)
 
 
-def _rounded(array: Array | None, dtype: dtypes.DType) -> Any:
+def _rounded(array: Array | None, dtype: dtypes.DType) -> Array:
+    assert array is not None
     with np.errstate(over="ignore"):
-        return None if array is None else array.astype(dtype, copy=False)
+        return array.astype(dtype, copy=False)

@@ -1,5 +1,5 @@
-"""The gradients twice, apart from the core and from each other: in float64 by the definition, and to
-the bit in the documented order.
+"""The gradients twice, apart from the core and from each other: in float64 by the definition, and
+to the bit in the documented order.
 
 Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
 height/width, OH/OW output height/width.
@@ -65,7 +65,7 @@ def taps(case: Case) -> Iterator[tuple[int, int, int, int, int, int]]:
 
 
 def in_float64(case: Case, x: Array, kernel: Array, dy: Array) -> tuple[Array, Array, Array]:
-    """(dx, dkernel, dbias) by the definition, channels_last; x (N, H, W, C), dy (N, OH, OW, C*M)."""
+    """(dx, dkernel, dbias) by the definition; x (N, H, W, C), dy (N, OH, OW, C*M)."""
     x, kernel, dy = (array.astype(np.float64) for array in (x, kernel, dy))
     dy = dy.reshape(*dy.shape[:3], case.channels, case.multiplier)
     dx, dkernel = np.zeros_like(x), np.zeros_like(kernel)

@@ -1,14 +1,12 @@
-"""The gradients of the functional operation: against float64, to the bit in the documented order."""
+"""The gradients as functions: against float64, and to the bit in the documented order."""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
 import gradient_reference
 import numpy as np
-import pytest
 from gradient_reference import output_shape
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st

@@ -179,8 +179,9 @@ def test_errors() -> None:
         pullback(np.ones((1, 3, 3, 2), complex))
     with pytest.raises(ValueError, match=r"rank 4.*received"):
         layer.vjp(x[0])
-    for argument in ("activation", "activity_regularizer"):
-        odd = layer_of(3, **{argument: lambda y: np.sum(y) if argument[-1] == "r" else y})
+    functions: dict[str, Any] = {"activation": lambda y: y, "activity_regularizer": np.sum}
+    for argument, function in functions.items():
+        odd = layer_of(3, **{argument: function})
         y, pullback = odd.vjp(x)
         with pytest.raises(NotImplementedError, match=f"{argument}: expected .* gradient"):
             pullback(y)
@@ -294,7 +295,7 @@ def test_formulas() -> None:
     ]
     for optimizer, expected in cases:
         # Some ten roundings of numbers of about 1 in each of five steps.
-        np.testing.assert_allclose(run(optimizer), expected, rtol=0, atol=1e-14, err_msg=str(optimizer))
+        np.testing.assert_allclose(run(optimizer), expected, rtol=0, atol=1e-14)
         assert optimizer.iterations == len(gradients)
         assert type(optimizer).from_config(optimizer.get_config()) == optimizer
 
@@ -420,12 +421,13 @@ def test_threads_do_not_change_the_sums() -> None:
             for name in ("input", "kernel", "bias"):
                 assert_same_bits(getattr(grads, name), getattr(expected, name), name)
     kernel = layer.get_weights()[0]
+    alone = [np.s_[n : n + 1] for n in range(3)]
     images = [
-        dwconv.depthwise_conv2d_kernel_grad(dy[n : n + 1], x[n : n + 1], kernel.shape, padding="same")
-        for n in range(3)
+        dwconv.depthwise_conv2d_kernel_grad(dy[n], x[n], kernel.shape, padding="same")
+        for n in alone
     ]
     assert_same_bits((images[0] + images[1]) + images[2], expected.kernel, "images in order")
     for c in (0, 17, 39):
         one = np.s_[:, :, :, c : c + 1]
-        alone = dwconv.depthwise_conv2d_kernel_grad(dy[one], x[one], (3, 3, 1, 1), padding="same")
-        assert_same_bits(alone[:, :, 0], expected.kernel[:, :, c], f"channel {c} alone")
+        found = dwconv.depthwise_conv2d_kernel_grad(dy[one], x[one], (3, 3, 1, 1), padding="same")
+        assert_same_bits(found[:, :, 0], expected.kernel[:, :, c], f"channel {c} alone")

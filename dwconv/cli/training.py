@@ -1,4 +1,4 @@
-"""`dwconv demo --train`: a layer learns the demo's filters from a photograph and what they make of it."""
+"""`dwconv demo --train`: a layer learns the demo's filters from a photograph."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Run:
 
 
 def run(name: str, photo: Array, path: Path) -> int:
-    """Trains on photo (H, W, 3), prints what happens, draws it to `path`; 0 if the weights agree."""
+    """Trains on photo (H, W, 3), prints and draws what happens; 0 if the weights agree."""
     x = sharpened(photo)
     known = filters.bank(x.shape[3])
     print(f"photograph  {name}, sharpened: {x.shape[1]} x {x.shape[2]} pixels")
@@ -106,7 +106,7 @@ def learn(x: Array, known: Array) -> Run:
 
 
 def draw(path: Path, done: Run, caption: str) -> tuple[int, int]:
-    """Writes the curves of loss and error beside the filters of one colour; returns the PNG's size."""
+    """Writes loss and error beside the filters of one colour; returns the PNG's (width, height)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
