@@ -16,7 +16,7 @@ ARGS ?=
 .PHONY: help build test demo check bench bench-quick shape test-c test-keras lint clean
 
 help:
-	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE"'
+	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE", ARGS=--train'
 	@echo 'make test    all tests                                     ARGS="-k tail -x"'
 	@echo 'make test-c  the tests of the C core in C'
 	@echo 'make test-keras   tests/optional beside real Kerases, in .venv-keras (1.5 GB)'

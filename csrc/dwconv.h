@@ -129,6 +129,37 @@ typedef struct dw_plan_info {
 
 void dw_plan_describe(const dw_plan *plan, dw_plan_info *info);
 
+/* ---- gradients -------------------------------------------------------------------------------------
+ *
+ * Of a loss L, from dy = dL/dy, y being the convolution without activation (desc->activation is DW_LINEAR, or
+ * DW_ERR_ACTIVATION). dtypes: DW_F32 and DW_F64; layout: DW_NHWC, or DW_ERR_LAYOUT. `dw_grad_create` checks once; a
+ * `dw_grad` is immutable; `dw_grad_run` cannot fail and may be called on one of them from any number of threads at
+ * once, each with a workspace of its own.
+ *
+ * The order of each sum is fixed, so the results are the same to the bit on every instruction set, in every
+ * run and for any number of threads (NaN payloads aside):
+ *   dL/dx: for each multiplier m from +0, the outputs that a pixel leads to, row by row, left to right, one
+ *     fused multiply-add each; then the sums of m = 0, 1, ... are added in that order.
+ *   dL/dkernel: for each image and band of ceil(64 / OW) rows of dy from +0, the products row by row, left to
+ *     right, one fused multiply-add each; the sums of the bands, top to bottom, from +0; then those of the
+ *     images, from +0. Taps in the padding are skipped.
+ *   dL/dbias: dy in the same order. */
+
+typedef struct dw_grad dw_grad;
+
+/* kernel (kh, kw, C, M) is copied; NULL if dL/dx is not wanted. On failure *grad is NULL. */
+dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **grad);
+void dw_grad_destroy(dw_grad *grad); /* NULL is fine */
+
+/* Bytes of a workspace, which may lie at any address and hold anything. */
+int64_t dw_grad_workspace(const dw_grad *grad);
+
+/* dy (N, OH, OW, OC), x (N, H, W, C) -> dx (N, H, W, C), dkernel (kh, kw, C, M), dbias (OC). NULL for a gradient
+ * that is not wanted; x is read for dkernel and dbias only. An empty batch gives zeros. The arrays must not
+ * overlap. */
+void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                 void *workspace);
+
 /* A short text in English for a status; never NULL. */
 const char *dw_status_text(dw_status status);
 

@@ -1,9 +1,23 @@
 """Depthwise convolution on a CPU, as Keras defines it."""
 
-from . import activations, config, constraints, initializers, isa, reference, regularizers
+from . import (
+    activations,
+    config,
+    constraints,
+    initializers,
+    isa,
+    optimizers,
+    reference,
+    regularizers,
+)
 from ._version import __version__
 from .config import trim_memory
 from .formats import FormatError
+from .gradients import (
+    depthwise_conv2d_bias_grad,
+    depthwise_conv2d_input_grad,
+    depthwise_conv2d_kernel_grad,
+)
 from .inputs import Input
 from .layer import DepthwiseConv2D
 from .model import Sequential, layer_depthwise_conv_2d
@@ -20,11 +34,15 @@ __all__ = [
     "config",
     "constraints",
     "depthwise_conv2d",
+    "depthwise_conv2d_bias_grad",
+    "depthwise_conv2d_input_grad",
+    "depthwise_conv2d_kernel_grad",
     "initializers",
     "isa",
     "layer_depthwise_conv_2d",
     "load",
     "load_layers",
+    "optimizers",
     "reference",
     "regularizers",
     "trim_memory",

@@ -77,6 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         default=Path("demo"),
         help="where to write (default: demo)",
     )
+    demo.add_argument(
+        "--train", action="store_true", help="learn the filters from the photograph instead"
+    )
     return parser
 
 
@@ -105,7 +108,7 @@ def _run(chosen: argparse.Namespace) -> int:
         return convert.run(chosen.source, chosen.target, chosen.config, chosen.layer)
     from .cli import demo
 
-    return demo.run(chosen.image, chosen.output)
+    return demo.run(chosen.image, chosen.output, chosen.train)
 
 
 if __name__ == "__main__":

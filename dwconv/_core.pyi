@@ -59,3 +59,28 @@ class PlannedLayer(Vectorcallable):
     _weights: Any
     def __init__(self, *arguments: Any, **keywords: Any) -> None: ...
     def __call__(self, x: Any) -> Any: ...
+
+class Gradient:
+    kernel_shape: tuple[int, int, int, int]
+    x_shape: tuple[int, int, int, int]
+    y_shape: tuple[int, int, int, int]
+    has_input: bool
+    def __init__(
+        self,
+        kernel_shape: tuple[int, int, int, int],
+        dtype: Any,
+        kernel: NDArray[Any] | None,
+        x_shape: tuple[int, int, int, int],
+        strides: tuple[int, int],
+        dilation_rate: tuple[int, int],
+        padding: tuple[tuple[int, int], tuple[int, int]],
+        isa: str,
+    ) -> None: ...
+    def __call__(
+        self,
+        dy: NDArray[Any],
+        x: NDArray[Any] | None = None,
+        dx: NDArray[Any] | None = None,
+        dkernel: NDArray[Any] | None = None,
+        dbias: NDArray[Any] | None = None,
+    ) -> None: ...

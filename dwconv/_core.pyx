@@ -451,3 +451,6 @@ cdef object layer_vectorcall(object self, PyObject **args, size_t nargsf, PyObje
 
 enable_vectorcall(Plan)
 enable_vectorcall(PlannedLayer)
+
+
+include "_gradients.pxi"

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _core
+from . import _core, backward
 from .dtypes import DType
 from .policy import DTypePolicy
 from .weights import NAMES, Array, Weights, read_copy, read_list
@@ -150,6 +150,15 @@ class WeightedLayer(_core.PlannedLayer):
             if penalty is not None:
                 found.append(float(penalty(array)))
         return found
+
+    def loss_gradients(self) -> backward.Gradients:
+        """The gradients of the penalties of kernel and bias: `losses` without the first, which the
+        pullback of `vjp` includes.
+
+        `.kernel` and `.bias` are None without a regularizer, and while the layer is not built or
+        not trainable. NotImplementedError for a regularizer without `gradient`.
+        """
+        return backward.loss_gradients(self)
 
     def apply_constraints(self) -> None:
         """Replaces the weights by what the constraints make of them, as Keras does after a training

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from . import (
     activations,
+    backward,
     config,
     configs,
     constraints,
@@ -217,6 +218,24 @@ class DepthwiseConv2D(ConfiguredLayer):
         if shapes.positive_int(num_threads, "num_threads") != 1:
             raise ValueError(f"num_threads: expected 1; received {num_threads}, not there yet")
         return self._new_plan(self._weights or self._built_for(shape), shape, isa)
+
+    def vjp(self, x: Any) -> tuple[Array, backward.Pullback]:
+        """(y, pullback): the output for x, as a call gives it, and the way back.
+
+        `grads = pullback(dy)`, dy being the gradient dL/dy of a loss with respect to y, in y's
+        shape, gives dL/dx as `grads.input`, in x's shape and the compute dtype, and `grads.kernel`
+        (kh, kw, C, M) and `grads.bias` (C*M,), in the dtype of the weights; None while the layer is
+        not trainable. They include the activation and the activity regularizer, whose penalty is
+        part of L; `loss_gradients` has those of the weights. `pullback(dy, input=False)` leaves out
+        dL/dx. The pullback belongs to the weights at the time of `vjp`; x must not be changed
+        before it is called, y may be. Each sum has a fixed order, see csrc/dwconv.h.
+
+        Raises what a call raises, TypeError for a layer of integers; the pullback ValueError for
+        another shape, NotImplementedError for an activation or activity regularizer without
+        `gradient`.
+        """
+        x = np.asarray(x)
+        return backward.layer_vjp(self, self._weights or self._built_for(x.shape), x)
 
     @property
     def activation(self) -> Any:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import configs, files, inputs, naming, policy, table
+from . import backward, configs, files, inputs, naming, policy, table
 from .base import read_bool
 from .inputs import SymbolicTensor, WholeShape
 from .layer import DepthwiseConv2D
@@ -163,6 +163,21 @@ class Sequential:
                 x = layer(x)
         return x
 
+    def vjp(self, x: Any) -> tuple[Array, backward.Pullback]:
+        """(y, pullback): the output for x and the way back through all layers.
+
+        `grads = pullback(dy)` gives dL/dx as `grads.input` and what each layer's pullback gave as
+        `grads.layers`, in order. `pullback(dy, input=False)` leaves out what only dL/dx needs; the
+        layers that were not reached have None. See `DepthwiseConv2D.vjp`.
+
+        Raises what the layers raise, and NotImplementedError for a layer without `vjp`.
+        """
+        self._check_filled()
+        x = np.asarray(x)
+        if self._build_shape is None:
+            self.build(x.shape)
+        return backward.model_vjp(self._layers, x)
+
     def _check_filled(self) -> None:
         if not self._layers:
             raise ValueError("expected a model with a layer; it has none")
@@ -239,6 +254,10 @@ class Sequential:
     def losses(self) -> list[float]:
         """All layers' penalties, in order."""
         return self._gather("losses")
+
+    def loss_gradients(self) -> backward.ModelGradients:
+        """All layers' `loss_gradients`, as `.layers`; None for a layer that has none to give."""
+        return backward.model_loss_gradients(self._layers)
 
     def _gather(self, attribute: str) -> list[Any]:
         return [item for layer in self._layers for item in getattr(layer, attribute, [])]

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from support import Case, assert_same_bits, lanes, tile_cases
 
 import dwconv
+from dwconv import gradients
 
 Array = NDArray[Any]
 
@@ -136,6 +137,53 @@ def check(isa: str, dtype: str) -> None:
             assert rooms[3].margins_are_untouched(), (case, isa)
 
 
+GRADIENT_SHAPES = [
+    # Windows and tiles: whole ones, edges, a remainder; the convolution that turns the kernel.
+    Case((5, 17), padding="same", batch=2),
+    Case((6, 22), padding="same", strides=(2, 2)),
+    Case((5, 19), kernel_size=(5, 5), padding=((2, 1), (3, 0)), strides=(1, 2)),
+    Case((4, 9), kernel_size=(7, 7), padding="same"),
+    # The general kernels.
+    Case((5, 9), kernel_size=(2, 6), strides=(2, 3), padding=((4, 0), (7, 2))),
+    Case((6, 8), multiplier=3, dilation_rate=(2, 3), padding="same"),
+    Case((5, 8), multiplier=2, strides=(1, 2)),
+]
+
+
+def check_gradients(isa: str, dtype: str) -> None:
+    rooms = [Room(pages) for pages in (16, 32, 16, 32, 16, 1)]
+    vector = lanes(isa, dtype)
+    for shape in GRADIENT_SHAPES:
+        for channels in (1, vector - 1, vector, 2 * vector + 1):
+            case = replace(shape, channels=channels, dtype=dtype, seed=channels)
+            x, kernel, _ = case.arrays()
+            options = (case.strides, case.padding, case.dilation_rate, isa)
+            plan = gradients.plan(kernel.shape, x.dtype, kernel, x.shape, *options)
+            dy = np.random.default_rng(1).standard_normal(plan.y_shape).astype(dtype)
+            expected = gradients.run(plan, dy, x)
+            for at_end in (False, True):
+                print(isa, "gradients at the end" if at_end else "at the start", case, flush=True)
+                packed = gradients.plan(
+                    kernel.shape,
+                    x.dtype,
+                    rooms[2].place(kernel, at_end, writable=False),
+                    x.shape,
+                    *options,
+                )
+                placed = [
+                    room.place(np.zeros_like(array), at_end, writable=True)
+                    for room, array in zip(rooms[3:], expected, strict=True)
+                ]
+                packed(
+                    rooms[0].place(dy, at_end, writable=False),
+                    rooms[1].place(x, at_end, writable=False),
+                    *placed,
+                )
+                for room, found, wanted in zip(rooms[3:], placed, expected, strict=True):
+                    assert_same_bits(found, wanted, (case, isa))
+                    assert room.margins_are_untouched(), (case, isa)
+
+
 def go_wrong(how: str) -> None:
     """A convolution that reads, or writes, one element too far: out lies a row before the end."""
     room = Room(1)
@@ -154,3 +202,4 @@ if __name__ == "__main__":
         go_wrong(sys.argv[1])
     else:
         check(sys.argv[1], sys.argv[2])
+        check_gradients(sys.argv[1], sys.argv[2])

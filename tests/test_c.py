@@ -121,10 +121,13 @@ def core_objects(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> lis
     return objects
 
 
+@pytest.mark.parametrize("name", ["test_api", "test_grad"])
 @pytest.mark.parametrize("language", ["c", "c++"])
-def test_api(compiler: str, core_objects: list[Path], language: str, tmp_path: Path) -> None:
-    """The public header from C and from C++: statuses, plans, results."""
-    program = tmp_path / "test_api"
+def test_api(
+    compiler: str, core_objects: list[Path], language: str, name: str, tmp_path: Path
+) -> None:
+    """The public header from C and from C++: statuses, plans, gradients, results."""
+    program = tmp_path / name
     if language == "c":
         driver, standard = compiler, "-std=c11"
     else:
@@ -132,7 +135,7 @@ def test_api(compiler: str, core_objects: list[Path], language: str, tmp_path: P
         if found is None:
             pytest.skip(f"no C++ compiler beside {compiler}")
         driver, standard = found, "-std=c++11"
-    source: Arguments = ["-x", language, TESTS / "test_api.c", "-x", "none"]
+    source: Arguments = ["-x", language, TESTS / f"{name}.c", "-x", "none"]
     build(driver, standard, "-pedantic", *FLAGS, *source, *core_objects, "-lm", "-o", program)
     assert checks_passed(run(str(program))) > 500
 

@@ -16,7 +16,7 @@ for _module in ("matplotlib", "PIL", "scipy", "skimage"):
 
 from PIL import Image  # noqa: E402
 
-from dwconv.cli import demo, picture  # noqa: E402
+from dwconv.cli import demo, picture, training  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +53,29 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert_picture(output / "chelsea-filtered.png", (300, 451))
     layer = dwconv.load(output / "filters.safetensors")
     np.testing.assert_array_equal(layer.get_weights()[0], filters.bank(3))
+
+
+def test_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The known filters are found, and drawn."""
+    assert main(["demo", "--train", "--output", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert "FAILED" not in out
+    for line in ("photograph", "to learn    441 weights", "trained", "loss", "weights     within"):
+        assert line in out
+    pixels = np.asarray(Image.open(tmp_path / "chelsea-training.png"))[..., :3]
+    assert pixels.shape == (900, picture.WIDTH, 3)
+    curves, filters_ = pixels[160:760, 150:880], pixels[180:760, 1040:1720]
+    assert curves.std() > 5
+    assert filters_.std() > 30
+
+
+def test_training_that_fails_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(training, "MOST_STEPS", 2)
+    photo = np.random.default_rng(0).random((20, 20, 3)).astype(np.float32)
+    assert training.run("noise", photo, tmp_path / "curve.png") == 1
+    assert "FAILED" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "CMYK"])

@@ -22,9 +22,9 @@ PACKAGE = ROOT / "dwconv"
 ORDER = [
     *("_version", "_core", "registry", "shapes", "dtypes", "config", "isa", "reference"),
     *("erf", "formulas", "activations", "initializers", "regularizers", "constraints"),
-    *("description", "ops"),
+    *("description", "ops", "gradients"),
     *("naming", "formats", "files"),
-    *("policy", "configs", "weights", "base", "configured"),
+    *("policy", "configs", "weights", "backward", "optimizers", "base", "configured"),
     *("inputs", "table", "layer", "model"),
     "saving",
     "__init__",
@@ -32,7 +32,7 @@ ORDER = [
 ]
 
 #: Who may use the compiled module.
-USERS_OF_CORE = {"config", "isa", "activations", "ops", "weights", "base"}
+USERS_OF_CORE = {"config", "isa", "activations", "ops", "gradients", "weights", "base"}
 
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy", "safetensors"}

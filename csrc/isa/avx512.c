@@ -2,6 +2,7 @@
 #if defined(__x86_64__) || defined(_M_X64)
 #include "../kernels.h"
 #include "../planar.h"
+#include "../grad.h"
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), apply_to = function)
@@ -17,6 +18,8 @@
 #define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
 #define DW_MERGED_TILES DW_MERGED_TILES_32_REGISTERS
 #define DW_PLANAR DW_PLANAR_SIZES
+#define DW_GRAD_TILES DW_GRAD_TILES_32_REGISTERS
+#define DW_GRAD_WINDOWS DW_GRAD_WINDOWS_32_REGISTERS
 #include "every_dtype.inc"
 
 #if defined(__clang__)

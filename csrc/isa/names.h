@@ -76,4 +76,11 @@
 #define DW_UNROLL
 #endif
 
+/* A hint, which touches no memory: any address will do. */
+#if defined(__GNUC__)
+#define DW_PREFETCH(p) __builtin_prefetch(p)
+#else
+#define DW_PREFETCH(p) (void)(p)
+#endif
+
 #endif

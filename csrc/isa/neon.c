@@ -2,6 +2,7 @@
 #if defined(__aarch64__) || defined(_M_ARM64)
 #include "../kernels.h"
 #include "../planar.h"
+#include "../grad.h"
 
 #define DW_ISA neon
 #define DW_HEADER "vec_neon.h"
@@ -11,6 +12,8 @@
 #define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
 #define DW_MERGED_TILES DW_MERGED_TILES_32_REGISTERS
 #define DW_PLANAR DW_PLANAR_SIZES
+#define DW_GRAD_TILES DW_GRAD_TILES_32_REGISTERS
+#define DW_GRAD_WINDOWS DW_GRAD_WINDOWS_32_REGISTERS
 #include "every_dtype.inc"
 #else
 typedef int dw_neon_is_not_for_this_processor; /* C wants a declaration in every file */

@@ -1,6 +1,7 @@
 /* portable.c - the kernels in plain C, for any CPU. */
 #include "../kernels.h"
 #include "../planar.h"
+#include "../grad.h"
 
 #define DW_ISA portable
 #define DW_HEADER "vec_portable.h"
@@ -11,4 +12,6 @@
 #define DW_SPREAD_TILES(X)
 #define DW_MERGED_TILES(X)
 #define DW_PLANAR DW_PLANAR_NONE
+#define DW_GRAD_TILES(X)
+#define DW_GRAD_WINDOWS(X)
 #include "every_dtype.inc"

@@ -116,7 +116,7 @@ DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
     return x;
 }
 
-#if !DW_INTEGER /* what only activations.inc needs, hence of floats alone */
+#if !DW_INTEGER /* what activations.inc and grad_kernels.inc need, hence of floats alone */
 
 /* Each rounded once. */
 DW_INLINE vec vec_add(vec a, vec b) {

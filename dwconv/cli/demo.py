@@ -23,16 +23,23 @@ _SECONDS = 0.5  # of measuring, per implementation
 _MOST_PIXELS = 50_000_000  # of an image: 9 float32 outputs for each are 1.8 GB
 
 
-def run(image: Path | None, output: Path) -> int:
-    """Prints what it does and writes into the directory `output`; 0 if every check holds."""
+def run(image: Path | None, output: Path, train: bool = False) -> int:
+    """Prints what it does and writes into the directory `output`; 0 if every check holds.
+
+    train: learn the filters instead, from the photograph and what they make of it.
+    """
     _require_extra()
-    from . import picture
+    from . import picture, training
 
     name, photo = _own_photo(image) if image else _photo()
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CommandError(f"--output: {error.strerror}: {output}", exit_status=2) from None
+
+    stem = image.stem if image else "chelsea"
+    if train:
+        return training.run(name, photo, output / f"{stem}-training.png")
 
     x = photo[np.newaxis]  # (1, H, W, 3)
     layer = DepthwiseConv2D(
@@ -51,7 +58,7 @@ def run(image: Path | None, output: Path) -> int:
     within = _print_error(x, layer.get_weights()[0], y)
     identical = _print_saved(layer, x, y, output / "filters.safetensors")
     _print_latency(layer, x)
-    path = output / f"{image.stem if image else 'chelsea'}-filtered.png"
+    path = output / f"{stem}-filtered.png"
     caption = f"{name}. dwconv.DepthwiseConv2D({filters.SIZE}, depth_multiplier=3) in float32"
     width, height = picture.write(path, photo, y[0], caption)
     print(f"picture     {path}, {width} x {height}")

@@ -13,7 +13,7 @@ Array = NDArray[Any]
 WIDTH = 1800  # pixels of the PNG
 DPI = 150
 
-_PAPER, _INK, _MUTED = "#14161a", "#f2efe9", "#8f959e"
+PAPER, INK, MUTED = "#14161a", "#f2efe9", "#8f959e"
 
 
 def write(path: Path, photo: Array, y: Array, caption: str) -> tuple[int, int]:
@@ -42,14 +42,14 @@ def write(path: Path, photo: Array, y: Array, caption: str) -> tuple[int, int]:
     cell_w = (WIDTH - 2 * margin - (columns - 1) * gap) / columns
     cell_h = cell_w * height / width
     total = round(head + rows * (cell_h + label))
-    figure = Figure(figsize=(WIDTH / DPI, total / DPI), dpi=DPI, facecolor=_PAPER)
+    figure = Figure(figsize=(WIDTH / DPI, total / DPI), dpi=DPI, facecolor=PAPER)
     FigureCanvasAgg(figure)
 
     def text(x: float, y: float, string: str, size: float, color: str, **more: Any) -> None:
         figure.text(x / WIDTH, 1 - y / total, string, size=size, color=color, va="top", **more)
 
-    text(margin, 44, "One depthwise convolution", 19, _INK, weight="bold")
-    text(margin, 96, caption, 9.5, _MUTED)
+    text(margin, 44, "One depthwise convolution", 19, INK, weight="bold")
+    text(margin, 96, caption, 9.5, MUTED)
     for index, (title, note, image) in enumerate(panels):
         left = margin + index % columns * (cell_w + gap)
         top = head + index // columns * (cell_h + label)
@@ -58,9 +58,9 @@ def write(path: Path, photo: Array, y: Array, caption: str) -> tuple[int, int]:
         )
         axes.imshow(image, interpolation="lanczos", aspect="auto")
         axes.set_axis_off()
-        text(left, top + cell_h + 12, title, 11, _INK, weight="bold")
-        text(left + cell_w, top + cell_h + 15, note, 8.5, _MUTED, ha="right")
-    figure.savefig(path, dpi=DPI, facecolor=_PAPER)
+        text(left, top + cell_h + 12, title, 11, INK, weight="bold")
+        text(left + cell_w, top + cell_h + 15, note, 8.5, MUTED, ha="right")
+    figure.savefig(path, dpi=DPI, facecolor=PAPER)
     return WIDTH, total
 
 

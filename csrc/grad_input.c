@@ -1,0 +1,217 @@
+/* grad_input.c - the input gradient, a transposed depthwise convolution.
+ *
+ * With a multiplier, dy is that of C*M channels that have an input channel each; what these get is added up
+ * in the end. Without strides the transposed convolution is a convolution with the kernel turned by 180
+ * degrees, for which there is dw_plan. With strides each row of dx is a call of a kernel of its own. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "desc.h"
+#include "grad.h"
+
+enum { ALIGNMENT = 64 };
+
+/* ---- stride 1 -------------------------------------------------------------------------------------- */
+
+/* kernel (kh, kw, C*M) turned by 180 degrees. */
+static dw_status turned(const dw_grad_base *base, const void *kernel, void **copy) {
+    const int64_t taps = base->desc.kernel_h * base->desc.kernel_w, size = base->out_channels * base->item;
+    *copy = malloc((size_t)(taps * size)); /* as large as the kernel, which exists */
+    if (!*copy) return DW_ERR_NOMEM;
+    for (int64_t tap = 0; tap < taps; tap++)
+        memcpy((char *)*copy + tap * size, (const char *)kernel + (taps - 1 - tap) * size, (size_t)size);
+    return DW_OK;
+}
+
+/* Makes input->plan where a plan can do it: at stride 1, unless outputs lie wholly in the padding. */
+static dw_status make_plan(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
+    const dw_desc *d = &base->desc;
+    dw_desc turned_desc = *d;
+    if (d->stride_h != 1 || d->stride_w != 1) return DW_OK;
+    const int64_t reach_h = (d->kernel_h - 1) * d->dilation_h, reach_w = (d->kernel_w - 1) * d->dilation_w;
+    turned_desc.pad_top = reach_h - d->pad_top;
+    turned_desc.pad_bottom = reach_h - d->pad_bottom;
+    turned_desc.pad_left = reach_w - d->pad_left;
+    turned_desc.pad_right = reach_w - d->pad_right;
+    if (turned_desc.pad_top < 0 || turned_desc.pad_bottom < 0) return DW_OK;
+    if (turned_desc.pad_left < 0 || turned_desc.pad_right < 0) return DW_OK;
+    turned_desc.height = base->out_h;
+    turned_desc.width = base->out_w;
+    turned_desc.channels = base->out_channels;
+    turned_desc.multiplier = 1;
+    turned_desc.batch = 1;
+    const int64_t sizes[] = {d->height, d->width, base->out_channels};
+    if (d->multiplier > 1 && !dw_bytes(base->item, sizes, 3, &input->workspace)) return DW_ERR_OVERFLOW;
+    void *copy;
+    dw_status status = turned(base, kernel, &copy);
+    if (status == DW_OK) status = dw_plan_create(&turned_desc, base->isa, copy, NULL, &input->plan);
+    free(copy);
+    return status;
+}
+
+/* ---- strides --------------------------------------------------------------------------------------- */
+
+static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
+
+/* Which outputs each position of one dimension of x leads to: k with
+ * 0 <= (position + pad - k * dilation) / stride < out, the division being exact. */
+static dw_reach *make_reaches(int64_t size, int64_t out, int64_t kernel, int64_t stride, int64_t dilation,
+                              int64_t pad, int64_t *out_step, int64_t *k_step) {
+    const int64_t common = gcd(stride, dilation);
+    *out_step = dilation / common;
+    *k_step = stride / common;
+    int64_t bytes;
+    dw_reach *all = dw_bytes(sizeof(dw_reach), &size, 1, &bytes) ? malloc((size_t)bytes) : NULL;
+    if (!all) return NULL;
+    for (int64_t p = 0; p < size; p++) {
+        dw_reach reach = {0, 0, 0};
+        for (int64_t k = 0; k < kernel && k * dilation <= p + pad; k++) {
+            const int64_t left = p + pad - k * dilation;
+            if (left % stride != 0 || left / stride >= out) continue;
+            reach.first = left / stride; /* the last k is that of the first output */
+            reach.k = k;
+            reach.count++;
+        }
+        all[p] = reach;
+    }
+    return all;
+}
+
+static dw_status pack(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
+    const int64_t taps = base->desc.kernel_h * base->desc.kernel_w, lanes = base->kernels->lanes;
+    const int64_t sizes[] = {base->block_count, taps, lanes};
+    int64_t bytes;
+    if (!dw_bytes(base->item, sizes, 3, &bytes) || bytes > PTRDIFF_MAX - ALIGNMENT) return DW_ERR_OVERFLOW;
+    input->weights_memory = calloc(1, (size_t)bytes + ALIGNMENT);
+    if (!input->weights_memory) return DW_ERR_NOMEM;
+    input->weights = (void *)(((uintptr_t)input->weights_memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
+    char *to = input->weights;
+    for (int64_t b = 0; b < base->block_count; b++)
+        for (int64_t tap = 0; tap < taps; tap++, to += lanes * base->item)
+            memcpy(to, (const char *)kernel + (tap * base->out_channels + base->blocks[b].y) * base->item,
+                   (size_t)(base->blocks[b].y_count * base->item));
+    return DW_OK;
+}
+
+/* The tile for this kernel, if there is one, and where it need not look at the edges. */
+static void choose_tile(dw_grad_input *input, const dw_grad_base *base) {
+    const dw_desc *d = &base->desc;
+    if (base->out_channels < base->kernels->lanes || d->dilation_w != 1) return;
+    const dw_grad_tile *tile = base->kernels->tiles;
+    while (tile->name && (tile->kernel_w != d->kernel_w || tile->stride != d->stride_w)) tile++;
+    if (!tile->name) return;
+    input->tile = tile;
+    const int64_t stride = tile->stride, before = (tile->kernel_w - 1) / stride;
+    input->cells = (d->width + d->pad_left - 1) / stride + 1;
+    /* Cell u lies in dx if u * stride >= pad and (u + 1) * stride <= width + pad. */
+    const int64_t first = d->pad_left > 0 ? (d->pad_left - 1) / stride + 1 : 0;
+    const int64_t end = (d->width + d->pad_left) / stride;
+    input->inner = before > first ? before : first;
+    input->inner_end = end < base->out_w ? end : base->out_w;
+}
+
+static dw_status make_rows(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
+    const dw_desc *d = &base->desc;
+    input->rows = make_reaches(d->height, base->out_h, d->kernel_h, d->stride_h, d->dilation_h, d->pad_top,
+                              &input->row_out_step, &input->row_k_step);
+    input->columns = make_reaches(d->width, base->out_w, d->kernel_w, d->stride_w, d->dilation_w, d->pad_left,
+                                 &input->column_out_step, &input->column_k_step);
+    if (!input->rows || !input->columns) return DW_ERR_NOMEM;
+    choose_tile(input, base);
+    const int64_t sizes[] = {d->width, base->out_channels};
+    if (d->multiplier > 1 && !dw_bytes(base->item, sizes, 2, &input->workspace)) return DW_ERR_OVERFLOW;
+    return pack(input, base, kernel);
+}
+
+/* Cells [0, cells): at each edge one tile or more that look where they are, between them tiles that need not;
+ * the last of these overlaps its neighbour. */
+static void run_tiles(const dw_grad_input *input, dw_grad_row *row) {
+    const dw_grad_tile *tile = input->tile;
+    const int64_t size = tile->cells;
+    int64_t cell = 0;
+    while (cell < input->cells) {
+        const int64_t whole = cell >= input->inner && input->inner_end - cell >= size
+                                  ? (input->inner_end - cell) / size * size
+                                  : 0;
+        if (whole > 0) {
+            row->begin = cell;
+            row->end = cell += whole;
+            tile->inner(row);
+            if (cell < input->inner_end) { /* overlaps */
+                row->begin = input->inner_end - size;
+                row->end = cell = input->inner_end;
+                tile->inner(row);
+            }
+        } else {
+            /* From the left edge on to where inner tiles may begin; overlap does no harm. */
+            row->begin = cell;
+            row->end = cell + size;
+            tile->edge(row);
+            cell += size;
+        }
+    }
+}
+
+static void run_row(const dw_grad_input *input, const dw_grad_base *base, const char *dy, char *dx, int64_t h) {
+    const dw_desc *d = &base->desc;
+    const dw_reach *reach = input->rows + h;
+    const int64_t dy_row = base->out_w * base->out_channels;
+    dw_grad_row row = {.dy = dy + reach->first * dy_row * base->item,
+                       .dy_row = reach->count > 1 ? (ptrdiff_t)(input->row_out_step * dy_row) : 0,
+                       .rows = reach->count,
+                       .ki = reach->k,
+                       .ki_step = input->row_k_step,
+                       .dx = dx,
+                       .col_size = (ptrdiff_t)base->out_channels,
+                       .width = d->width,
+                       .out_w = base->out_w,
+                       .kernel_h = d->kernel_h,
+                       .kernel_w = d->kernel_w,
+                       .blocks = base->blocks,
+                       .weights = input->weights,
+                       .pad = d->pad_left,
+                       .columns = input->columns,
+                       .out_step = input->column_out_step,
+                       .k_step = input->column_k_step};
+    for (row.block = 0; row.block < base->block_count; row.block = row.block_end) {
+        row.block_end = row.block + base->kernels->chunk;
+        if (row.block_end > base->block_count) row.block_end = base->block_count;
+        if (input->tile) {
+            run_tiles(input, &row);
+        } else {
+            row.begin = 0;
+            row.end = d->width;
+            base->kernels->row(&row);
+        }
+    }
+}
+
+void dw_grad_input_image(const dw_grad_input *input, const dw_grad_base *base, const void *dy, void *dx,
+                         void *workspace) {
+    const dw_desc *d = &base->desc;
+    const int64_t row = d->width * d->channels, multiplier = d->multiplier;
+    if (input->plan) {
+        dw_plan_run(input->plan, dy, multiplier > 1 ? workspace : dx);
+        if (multiplier > 1) base->kernels->add_multiplier(workspace, d->height * row, multiplier, dx);
+        return;
+    }
+    for (int64_t h = 0; h < d->height; h++) {
+        char *to = (char *)dx + h * row * base->item;
+        run_row(input, base, dy, multiplier > 1 ? workspace : to, h);
+        if (multiplier > 1) base->kernels->add_multiplier(workspace, row, multiplier, to);
+    }
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+dw_status dw_grad_input_init(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
+    const dw_status status = make_plan(input, base, kernel);
+    return status == DW_OK && !input->plan ? make_rows(input, base, kernel) : status;
+}
+
+void dw_grad_input_free(dw_grad_input *input) {
+    dw_plan_destroy(input->plan);
+    free(input->weights_memory);
+    free(input->rows);
+    free(input->columns);
+}

@@ -1,0 +1,96 @@
+"""The gradients' part of the binding; included by _core.pyx, whose helpers it uses."""
+
+from libc.stdlib cimport free, malloc
+
+
+cdef extern from "dwconv.h" nogil:
+    ctypedef struct dw_grad:
+        pass
+    dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **grad)
+    void dw_grad_destroy(dw_grad *grad)
+    int64_t dw_grad_workspace(const dw_grad *grad)
+    void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                     void *workspace)
+
+
+cdef class Gradient:
+    """The gradients of one convolution with respect to x, kernel and bias. Immutable; for any thread at any time.
+
+    kernel_shape: (kh, kw, C, M); dtype: NumPy's float32 or float64; kernel: of these, C-contiguous, or None if the
+    gradient with respect to x is not wanted; the other arguments and errors are those of Plan.
+    """
+
+    cdef dw_grad *grad
+    cdef dw_dtype dtype
+    cdef readonly tuple x_shape
+    cdef readonly tuple y_shape
+    cdef readonly tuple kernel_shape
+    cdef readonly bint has_input
+
+    def __cinit__(self, kernel_shape, dtype, kernel, x_shape, strides, dilation_rate, padding, str isa):
+        cdef dw_desc desc
+        cdef int64_t oh = 0, ow = 0
+        cdef const void *kernel_at = NULL
+        cdef int isa_index = ISA_NAMES.index(isa)
+        cdef dw_status status
+
+        desc.batch, desc.height, desc.width, desc.channels = x_shape
+        desc.kernel_h, desc.kernel_w, channels, desc.multiplier = kernel_shape
+        if channels != desc.channels:
+            raise ValueError(f"expected a kernel for {desc.channels} channels; received {channels}")
+        desc.stride_h, desc.stride_w = strides
+        desc.dilation_h, desc.dilation_w = dilation_rate
+        (desc.pad_top, desc.pad_bottom), (desc.pad_left, desc.pad_right) = padding
+        desc.activation = DW_LINEAR
+        desc.activation_alpha = 0
+        desc.layout = DW_NHWC
+        desc.dtype = self.dtype = DTYPES[dtype.char]
+        check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
+        self.kernel_shape = (desc.kernel_h, desc.kernel_w, desc.channels, desc.multiplier)
+        self.has_input = kernel is not None
+        if self.has_input:
+            if kernel.shape != self.kernel_shape:
+                raise ValueError(f"expected a kernel of shape {self.kernel_shape}; received {kernel.shape}")
+            kernel_at = read_at(kernel, self.dtype)
+        with nogil:
+            status = dw_grad_create(&desc, <dw_isa>isa_index, kernel_at, &self.grad)
+        check(status)
+        self.x_shape = (desc.batch, desc.height, desc.width, desc.channels)
+        self.y_shape = (desc.batch, oh, ow, desc.channels * desc.multiplier)
+
+    def __dealloc__(self):
+        dw_grad_destroy(self.grad)
+
+    def __call__(self, dy, x=None, dx=None, dkernel=None, dbias=None):
+        """dy (N, OH, OW, C*M), x (N, H, W, C) -> dx (N, H, W, C), dkernel (kh, kw, C, M), dbias (C*M,).
+
+        None for what is not wanted; x is needed for the last two. All C-contiguous, of the same dtype, disjoint.
+        """
+        outputs = self.y_shape[3]
+        expected = (self.y_shape, self.x_shape, self.x_shape, self.kernel_shape, (outputs,))
+        for array, shape in zip((dy, x, dx, dkernel, dbias), expected):
+            if array is not None and array.shape != shape:
+                raise ValueError(f"expected shapes {expected}; received {array.shape} for {shape}")
+        if x is None and (dkernel is not None or dbias is not None):
+            raise ValueError("expected x for the gradients of kernel and bias")
+        if dx is not None and not self.has_input:
+            raise ValueError("expected a kernel at construction for the gradient of x")
+        cdef const void *dy_at = read_at(dy, self.dtype)
+        cdef const void *x_at = NULL
+        cdef void *dx_at = NULL
+        cdef void *dkernel_at = NULL
+        cdef void *dbias_at = NULL
+        if x is not None:
+            x_at = read_at(x, self.dtype)
+        if dx is not None:
+            dx_at = write_at(dx, self.dtype)
+        if dkernel is not None:
+            dkernel_at = write_at(dkernel, self.dtype)
+        if dbias is not None:
+            dbias_at = write_at(dbias.reshape(1, 1, 1, outputs), self.dtype)
+        cdef void *workspace = malloc(<size_t>dw_grad_workspace(self.grad))
+        if workspace == NULL:
+            raise MemoryError("out of memory")
+        with nogil:
+            dw_grad_run(self.grad, dy_at, x_at, dx_at, dkernel_at, dbias_at, workspace)
+            free(workspace)

@@ -1,0 +1,220 @@
+"""What a layer and a model do backwards: vector-Jacobian products and the penalties' gradients.
+
+`layer.vjp`, `layer.loss_gradients` and those of `Sequential` are here. Shape letters: N batch, H
+height, W width, C input channels, M depth multiplier, kh/kw kernel height/width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from . import activations, dtypes, gradients, ops
+from .weights import Array, Weights
+
+
+@dataclass(frozen=True, eq=False)
+class Gradients:
+    """The gradients of one layer; None for one that was not asked for or does not exist.
+
+    input: of x, in its shape and the layer's compute dtype. kernel (kh, kw, C, M) and bias (C*M,):
+    in the dtype of the weights.
+    """
+
+    input: Array | None = None
+    kernel: Array | None = None
+    bias: Array | None = None
+
+    def __add__(self, other: Gradients) -> Gradients:
+        """The sums; None counts as zero. For the gradients of a loss and of its penalties."""
+        if not isinstance(other, Gradients):
+            return NotImplemented
+        return Gradients(
+            _sum(self.input, other.input),
+            _sum(self.kernel, other.kernel),
+            _sum(self.bias, other.bias),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ModelGradients:
+    """The gradients of a model: of its input, or None, and what each layer gave, in order.
+
+    layers: a `Gradients` or, for a model within the model, a `ModelGradients`; of a foreign layer
+    whatever its pullback returned.
+    """
+
+    input: Array | None
+    layers: tuple[Any, ...]
+
+    def __add__(self, other: ModelGradients) -> ModelGradients:
+        """The sums, layer by layer; None counts as zero."""
+        if not isinstance(other, ModelGradients):
+            return NotImplemented
+        pairs = zip(self.layers, other.layers, strict=True)
+        return ModelGradients(
+            _sum(self.input, other.input), tuple(_sum(mine, theirs) for mine, theirs in pairs)
+        )
+
+
+Pullback: TypeAlias = Callable[..., Any]
+
+
+def _sum(a: Any, b: Any) -> Any:
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b
+
+
+# ---- a layer -------------------------------------------------------------------------------------
+
+
+def layer_vjp(layer: Any, weights: Weights, x: Array) -> tuple[Array, Pullback]:
+    """What `DepthwiseConv2D.vjp` says, for a layer that is built and has these weights."""
+    if not dtypes.is_float(layer.compute_dtype):
+        raise TypeError(
+            f"{layer.name}: expected a layer of floats to differentiate; "
+            f"received one of {layer.compute_dtype}"
+        )
+    y = layer(x)
+    with np.errstate(over="ignore"):
+        x = x.astype(layer.compute_dtype, copy=False)
+
+    def pullback(dy: Any, input: bool = True) -> Gradients:  # noqa: A002 (as in `grads.input`)
+        return _pull(layer, weights, x, y.shape, dy, input)
+
+    return y, pullback
+
+
+def _pull(
+    layer: Any, weights: Weights, x: Array, y_shape: tuple[int, ...], dy: Any, want_input: bool
+) -> Gradients:
+    dy = np.asarray(dy)
+    dtypes.check_numeric(dy.dtype, "dy")
+    if dy.shape != y_shape:
+        raise ValueError(f"dy: expected shape {y_shape}, the output's; received {dy.shape}")
+    compute, layout = layer.compute_dtype, layer.data_format
+    wide = dtypes.compute_dtype(compute)
+    with np.errstate(over="ignore", invalid="ignore"):
+        dy = dy.astype(wide, copy=False)
+        kernel, *bias = (array.astype(compute, copy=False) for array in weights.arrays())
+        shape = ops.nhwc_shape(x, layout)
+        dz = _before_activation(layer, shape, kernel, bias, x, dy)
+        plan = gradients.plan(
+            kernel.shape,
+            compute,
+            kernel if want_input else None,
+            shape,
+            layer.strides,
+            layer.padding,
+            layer.dilation_rate,
+        )
+        dx, dkernel, dbias = gradients.of_layer(
+            plan, dz, x if layer.trainable else None, layout, compute, layer.variable_dtype
+        )
+        return Gradients(dx, dkernel, dbias if bias else None)
+
+
+def _before_activation(
+    layer: Any,
+    shape: tuple[int, int, int, int],
+    kernel: Array,
+    bias: Sequence[Array],
+    x: Array,
+    dy: Array,
+) -> Array:
+    """dL/dz, z the convolution before the activation, from dL/dy and the activity penalty.
+
+    z is computed again: that costs less than it seems, and what the caller has done to y since does
+    no harm.
+    """
+    activation, penalty = layer.activation, layer.activity_regularizer
+    linear = activation is activations.get("linear")
+    if linear and penalty is None:
+        return dy
+    made = ops.plan(
+        shape,
+        kernel,
+        bias[0] if bias else None,
+        layer.strides,
+        layer.padding,
+        layer.dilation_rate,
+        data_format=layer.data_format,
+    )
+    z = ops.run(made, x, dtype=dy.dtype)
+    if penalty is not None and len(z):  # divided by N, of which there is none
+        y = z if linear else ops.finished(activation, z, layer.name)
+        dy = dy + _gradient_of(penalty, "activity_regularizer")(y).astype(dy.dtype) / len(z)
+    if linear:
+        return dy
+    slope = getattr(activation, "gradient", None)
+    if slope is None:
+        raise NotImplementedError(
+            f"activation: expected one with gradient(x, upstream); received {activation!r}"
+        )
+    return np.asarray(slope(z, dy), dy.dtype)
+
+
+def loss_gradients(layer: Any) -> Gradients:
+    """What `DepthwiseConv2D.loss_gradients` says."""
+    found: list[Array | None] = [None, None]
+    penalties = (
+        ("depthwise_regularizer", layer.depthwise_regularizer),
+        ("bias_regularizer", layer.bias_regularizer),
+    )
+    # Not trainable or not built: no weights, no gradients.
+    for i, array in enumerate(layer.trainable_weights):
+        name, penalty = penalties[i]
+        if penalty is not None:
+            found[i] = np.asarray(_gradient_of(penalty, name)(array), array.dtype)
+    return Gradients(None, *found)
+
+
+def _gradient_of(penalty: Any, argument: str) -> Callable[[Array], Array]:
+    slope = getattr(penalty, "gradient", None)
+    if slope is None:
+        raise NotImplementedError(
+            f"{argument}: expected a regularizer with gradient(x); received {penalty!r}"
+        )
+    return slope  # type: ignore[no-any-return]
+
+
+# ---- a model -------------------------------------------------------------------------------------
+
+
+def model_vjp(layers: Iterable[Any], x: Any) -> tuple[Array, Pullback]:
+    """What `Sequential.vjp` says, for a model's layers; it is built."""
+    layers = list(layers)
+    for layer in layers:
+        if not hasattr(layer, "vjp"):
+            raise NotImplementedError(f"expected layers with vjp; received {layer!r}")
+    pullbacks = []
+    for layer in layers:
+        x, back = layer.vjp(x)
+        pullbacks.append(back)
+
+    def pullback(dy: Any, input: bool = True) -> ModelGradients:  # noqa: A002 (as above)
+        found: list[Any] = []
+        for i in reversed(range(len(layers))):
+            further = input or any(getattr(before, "trainable", False) for before in layers[:i])
+            found.append(pullbacks[i](dy, input=further))
+            dy = found[-1].input
+            if not further:  # no weights before this layer, either
+                found += [None] * i
+                break
+        return ModelGradients(dy, tuple(reversed(found)))
+
+    return x, pullback
+
+
+def model_loss_gradients(layers: Iterable[Any]) -> ModelGradients:
+    """What `Sequential.loss_gradients` says."""
+    return ModelGradients(
+        None,
+        tuple(
+            layer.loss_gradients() if hasattr(layer, "loss_gradients") else None for layer in layers
+        ),
+    )

@@ -1,0 +1,211 @@
+/* test_grad.c - dw_grad_*, from C and from C++ (this file is both): statuses, NULL for what is not wanted,
+ * results against sums in double, nothing written outside of the arrays and the workspace.
+ *
+ *   cc -std=c11 -Icsrc tests/c/test_grad.c $(find csrc -name '*.c') -lm -o test_grad && ./test_grad */
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dwconv.h"
+
+static long checks, failures;
+
+#define CHECK(condition)                                                            \
+    do {                                                                            \
+        checks++;                                                                   \
+        if (!(condition)) {                                                         \
+            failures++;                                                             \
+            fprintf(stderr, "FAILED %s:%d: %s\n", __FILE__, __LINE__, #condition);  \
+        }                                                                           \
+    } while (0)
+
+enum { MARGIN = 64, POISON = 0xa5 };
+
+/* `count` elements between two margins of poison. */
+typedef struct room {
+    unsigned char *memory;
+    void *at;
+    size_t bytes;
+} room;
+
+static room make_room(size_t bytes) {
+    room r;
+    r.bytes = bytes;
+    r.memory = (unsigned char *)malloc(bytes + 2 * MARGIN);
+    if (!r.memory) exit(2);
+    memset(r.memory, POISON, bytes + 2 * MARGIN);
+    r.at = r.memory + MARGIN;
+    return r;
+}
+
+/* Whether the margins are untouched; frees it. */
+static int leave(room r) {
+    int clean = 1;
+    for (size_t i = 0; i < MARGIN; i++)
+        clean &= r.memory[i] == POISON && r.memory[MARGIN + r.bytes + i] == POISON;
+    free(r.memory);
+    return clean;
+}
+
+static double get(const void *array, dw_dtype dtype, int64_t i) {
+    return dtype == DW_F32 ? (double)((const float *)array)[i] : ((const double *)array)[i];
+}
+
+static room noise(int64_t count, dw_dtype dtype) {
+    static unsigned state = 1;
+    room r = make_room((size_t)count * (dtype == DW_F32 ? 4 : 8));
+    for (int64_t i = 0; i < count; i++) {
+        state = state * 1664525u + 1013904223u;
+        const double x = (double)(state >> 8) / (1 << 23) - 1;
+        if (dtype == DW_F32) ((float *)r.at)[i] = (float)x;
+        else ((double *)r.at)[i] = x;
+    }
+    return r;
+}
+
+static dw_desc ordinary(void) {
+    dw_desc d;
+    memset(&d, 0, sizeof d);
+    d.batch = 2, d.height = 7, d.width = 9, d.channels = 3, d.multiplier = 1;
+    d.kernel_h = d.kernel_w = 3;
+    d.stride_h = d.stride_w = d.dilation_h = d.dilation_w = 1;
+    d.dtype = DW_F32;
+    d.activation = DW_LINEAR;
+    return d;
+}
+
+static void expect(const dw_desc *d, dw_isa isa, dw_status status) {
+    static const float kernel[64] = {0};
+    int marker;
+    dw_grad *grad = (dw_grad *)(void *)&marker;
+    CHECK(dw_grad_create(d, isa, kernel, &grad) == status);
+    CHECK((grad != NULL) == (status == DW_OK));
+    dw_grad_destroy(grad);
+}
+
+static void test_statuses(void) {
+    dw_desc d = ordinary();
+    expect(&d, DW_ISA_AUTO, DW_OK);
+    expect(NULL, DW_ISA_AUTO, DW_ERR_NULL);
+    expect(&d, DW_ISA_COUNT, DW_ERR_ISA);
+    CHECK(dw_grad_create(&d, DW_ISA_AUTO, NULL, NULL) == DW_ERR_NULL);
+    d.activation = DW_RELU;
+    expect(&d, DW_ISA_AUTO, DW_ERR_ACTIVATION);
+    d = ordinary(), d.layout = DW_NCHW;
+    expect(&d, DW_ISA_AUTO, DW_ERR_LAYOUT);
+    d = ordinary(), d.dtype = DW_I32;
+    expect(&d, DW_ISA_AUTO, DW_ERR_DTYPE);
+    d = ordinary(), d.dtype = DW_DTYPE_COUNT;
+    expect(&d, DW_ISA_AUTO, DW_ERR_DTYPE);
+    d = ordinary(), d.stride_w = 0;
+    expect(&d, DW_ISA_AUTO, DW_ERR_STRIDE);
+    d = ordinary(), d.kernel_h = 8;
+    expect(&d, DW_ISA_AUTO, DW_ERR_OUTPUT);
+    d = ordinary(), d.width = INT64_MAX / 8;
+    expect(&d, DW_ISA_AUTO, DW_ERR_OVERFLOW);
+    /* Steps that no sum of two may be made of. */
+    d = ordinary(), d.stride_h = d.stride_w = INT64_MAX;
+    expect(&d, DW_ISA_AUTO, DW_OK);
+    d = ordinary(), d.kernel_h = d.kernel_w = 1, d.dilation_h = d.dilation_w = INT64_MAX;
+    expect(&d, DW_ISA_AUTO, DW_OK);
+    dw_grad_destroy(NULL);
+}
+
+/* All gradients in double, and the sums of magnitudes, which bound the errors. */
+static void in_double(const dw_desc *d, int64_t oh, int64_t ow, const void *dy, const void *x, const void *kernel,
+                      double *sums[3], double *sizes[3]) {
+    for (int64_t n = 0; n < d->batch; n++)
+        for (int64_t i = 0; i < oh * ow; i++)
+            for (int64_t c = 0; c < d->channels * d->multiplier; c++) {
+                const int64_t outputs = d->channels * d->multiplier, in = c / d->multiplier;
+                const double g = get(dy, d->dtype, (n * oh * ow + i) * outputs + c);
+                sums[2][c] += g, sizes[2][c] += fabs(g);
+                for (int64_t tap = 0; tap < d->kernel_h * d->kernel_w; tap++) {
+                    const int64_t h = i / ow * d->stride_h - d->pad_top + tap / d->kernel_w * d->dilation_h;
+                    const int64_t w = i % ow * d->stride_w - d->pad_left + tap % d->kernel_w * d->dilation_w;
+                    if (h < 0 || h >= d->height || w < 0 || w >= d->width) continue;
+                    const int64_t at = ((n * d->height + h) * d->width + w) * d->channels + in;
+                    const double k = get(kernel, d->dtype, tap * outputs + c), v = get(x, d->dtype, at);
+                    sums[0][at] += g * k, sizes[0][at] += fabs(g * k);
+                    sums[1][tap * outputs + c] += g * v, sizes[1][tap * outputs + c] += fabs(g * v);
+                }
+            }
+}
+
+static void check_run(const dw_desc *d, dw_isa isa) {
+    int64_t oh, ow;
+    if (dw_output_size(d, &oh, &ow) != DW_OK) exit(2);
+    const int64_t outputs = d->channels * d->multiplier, taps = d->kernel_h * d->kernel_w;
+    const int64_t counts[3] = {d->batch * d->height * d->width * d->channels, taps * outputs, outputs};
+    const size_t item = d->dtype == DW_F32 ? 4 : 8;
+    room dy = noise(d->batch * oh * ow * outputs, d->dtype), x = noise(counts[0], d->dtype);
+    room kernel = noise(counts[1], d->dtype);
+    dw_grad *grad = NULL;
+    CHECK(dw_grad_create(d, isa, kernel.at, &grad) == DW_OK);
+    room workspace = make_room((size_t)dw_grad_workspace(grad));
+    room all[3], alone[3];
+    double *sums[3], *sizes[3];
+    for (int i = 0; i < 3; i++) {
+        all[i] = make_room((size_t)counts[i] * item);
+        alone[i] = make_room((size_t)counts[i] * item);
+        sums[i] = (double *)calloc((size_t)counts[i] + 1, sizeof(double));
+        sizes[i] = (double *)calloc((size_t)counts[i] + 1, sizeof(double));
+    }
+    dw_grad_run(grad, dy.at, x.at, all[0].at, all[1].at, all[2].at, workspace.at);
+    dw_grad_run(grad, dy.at, NULL, alone[0].at, NULL, NULL, workspace.at);
+    dw_grad_run(grad, dy.at, x.at, NULL, alone[1].at, NULL, workspace.at);
+    dw_grad_run(grad, dy.at, x.at, NULL, NULL, alone[2].at, workspace.at);
+    dw_grad_destroy(grad);
+    in_double(d, oh, ow, dy.at, x.at, kernel.at, sums, sizes);
+    const double eps = d->dtype == DW_F32 ? FLT_EPSILON : DBL_EPSILON;
+    /* The most roundings that a term passes through; twice, for the sums in double. */
+    const double depth = 2 * (double)(taps + d->multiplier + d->batch + oh + ow + 64);
+    for (int i = 0; i < 3; i++) {
+        int close = 1;
+        for (int64_t j = 0; j < counts[i]; j++)
+            close &= fabs(get(all[i].at, d->dtype, j) - sums[i][j]) <= depth * eps * sizes[i][j];
+        CHECK(close);
+        CHECK(memcmp(all[i].at, alone[i].at, all[i].bytes) == 0);
+        CHECK(leave(all[i]) & leave(alone[i]));
+        free(sums[i]);
+        free(sizes[i]);
+    }
+    CHECK(leave(workspace) & leave(dy) & leave(x) & leave(kernel));
+}
+
+static void test_runs(void) {
+    static const int64_t channels[] = {1, 5, 16, 19, 33};
+    for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
+        if (!dw_isa_available((dw_isa)isa)) continue;
+        for (int c = 0; c < 5; c++)
+            for (int form = 0; form < 12; form++) {
+                dw_desc d = ordinary();
+                d.dtype = form % 2 ? DW_F64 : DW_F32;
+                d.channels = channels[c];
+                d.multiplier = form % 3 == 2 ? 3 : 1;
+                d.stride_h = 1 + form / 2 % 3, d.stride_w = 1 + form / 3 % 3;
+                d.kernel_w = 2 + form / 4;
+                d.dilation_w = 1 + form % 2;
+                d.pad_top = form % 4, d.pad_left = form / 4, d.pad_right = 2;
+                check_run(&d, (dw_isa)isa);
+            }
+        dw_desc d = ordinary();
+        d.batch = 0; /* zeros */
+        check_run(&d, (dw_isa)isa);
+        d = ordinary(), d.stride_h = d.stride_w = INT64_MAX;
+        check_run(&d, (dw_isa)isa);
+    }
+}
+
+int main(void) {
+    test_statuses();
+    test_runs();
+    if (failures) {
+        fprintf(stderr, "%ld of %ld checks failed\n", failures, checks);
+        return 1;
+    }
+    printf("%ld checks passed\n", checks);
+    return 0;
+}
