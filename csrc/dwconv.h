@@ -109,6 +109,10 @@ void dw_plan_destroy(dw_plan *plan); /* NULL is fine */
 /* x (N, H, W, C) -> y (N, OH, OW, OC), or as the layout says. The arrays must not overlap. */
 void dw_plan_run(const dw_plan *plan, const void *x, void *y);
 
+/* Where in a page of 4096 bytes an output for x had best begin: its address modulo 4096, at the same place within a
+ * cache line as x where that matters, else at the beginning of one. -1 for small outputs: it makes no difference. */
+int dw_plan_place(const dw_plan *plan, const void *x);
+
 /* The last step of a plan alone, with the same results: `count` floats at `y`, in place. Not for DW_I32. */
 dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw_isa isa, int64_t count, void *y);
 

@@ -113,6 +113,19 @@ static int64_t rows_to_roll(const dw_plan *plan, const dw_packing *packing, cons
     return shared && plan->group_rows > IF_SHARED ? IF_SHARED : plan->group_rows;
 }
 
+int dw_plan_place(const dw_plan *plan, const void *x) {
+    /* An address that is a store's but for a multiple of 4096 holds a load up, as do lines of the same set in L1; where
+     * pixels are a power of two apart, all are. On Zen 4, 14x14x512 takes 27 us if x and y begin at the same place of
+     * a page, 18 us otherwise. 1280 is 256 off any multiple of 512 or 1024: apart from the neighbouring pixels, too. */
+    enum { PAGE = 4096, LINE = 64, APART = 1280, LEAST_BYTES = 16384 };
+    const dw_desc *d = &plan->desc;
+    const double bytes = (double)d->batch * (double)plan->out_h * (double)plan->out_w * (double)plan->out_channels *
+                         (double)plan->item;
+    if (bytes < LEAST_BYTES || plan->planar) return -1;
+    const uintptr_t place = ((uintptr_t)x + APART) % PAGE;
+    return (int)(plan->packing_count > 1 && place % DW_X_ALIGNMENT == 0 ? place : place / LINE * LINE);
+}
+
 void dw_plan_run(const dw_plan *plan, const void *x, void *y) {
     if (plan->planar) {
         dw_planar_run(plan, x, y);

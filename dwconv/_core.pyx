@@ -50,6 +50,7 @@ cdef extern from "dwconv.h" nogil:
                              dw_plan **plan)
     void dw_plan_destroy(dw_plan *plan)
     void dw_plan_run(const dw_plan *plan, const void *x, void *y)
+    int dw_plan_place(const dw_plan *plan, const void *x)
     dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw_isa isa, int64_t count, void *y)
     ctypedef struct dw_plan_info:
         const char *kernel
@@ -206,7 +207,7 @@ cdef class Plan(Vectorcallable):
     cdef npy_intp x_sizes[4]
     cdef npy_intp y_sizes[4]
     cdef size_t x_bytes, y_bytes
-    cdef int y_class
+    cdef int y_class, placed_class
     cdef readonly bint direct
     cdef bint brief
 
@@ -254,8 +255,8 @@ cdef class Plan(Vectorcallable):
         self.numpy_dtype = kernel.dtype
         dw_plan_describe(self.plan, &info)
         self.x_bytes, self.y_bytes = info.x_bytes, info.y_bytes
-        self.y_class = pool_class(self.y_bytes)
-        if self.y_class < 0:
+        self.y_class, self.placed_class = pool_class(self.y_bytes), pool_class(self.y_bytes + PAGE)
+        if self.y_class < 0 or self.placed_class < 0:
             raise MemoryError(f"an output of {self.y_bytes} bytes cannot be allocated")
         self.operation = operation
         self.direct = operation is None or operation.direct
@@ -297,7 +298,7 @@ cdef class Plan(Vectorcallable):
         else:
             x_at = read_at(x, self.dtype)
         if out is None:
-            out = new_array(self.y_class, self.numpy_dtype, 4, self.y_sizes)
+            out = new_output(self, x_at)
             y_at = arrays_data(out)
         else:
             y_at = write_at(out, self.dtype)
@@ -332,6 +333,17 @@ cdef class Plan(Vectorcallable):
 cdef double BRIEF = 20000
 
 
+cdef enum:
+    PAGE = 4096
+
+
+cdef inline object new_output(Plan plan, const void *x):
+    """A new array for the output for x, where the core would have it."""
+    cdef int place = dw_plan_place(plan.plan, x)
+    cdef int size_class = plan.placed_class if place >= 0 else plan.y_class
+    return new_array(size_class, place, plan.numpy_dtype, 4, plan.y_sizes)
+
+
 cdef inline void run_kernel(Plan plan, const void *x, void *y):
     if plan.brief:
         dw_plan_run(plan.plan, x, y)
@@ -344,7 +356,7 @@ cdef object call_plan(Plan plan, object x, object out):
     """plan(x, out): to the kernel where nothing is to be done before or after, else to the operation."""
     if plan.direct and arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
         if out is None:
-            out = new_array(plan.y_class, plan.numpy_dtype, 4, plan.y_sizes)
+            out = new_output(plan, arrays_data(x))
             run_kernel(plan, arrays_data(x), arrays_data(out))
             return out
         if (
@@ -436,7 +448,7 @@ cdef object call_layer(PlannedLayer layer, object x):
         for item in weights.current():
             plan = <Plan>item
             if arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
-                y = new_array(plan.y_class, plan.numpy_dtype, 4, plan.y_sizes)
+                y = new_output(plan, arrays_data(x))
                 run_kernel(plan, arrays_data(x), arrays_data(y))
                 return y
     return layer._call(x)

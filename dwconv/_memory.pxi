@@ -34,7 +34,7 @@ _import_array()
 @cython.freelist(32)
 cdef class Memory:
     """The owner of an output's memory, `base` of the array: when nothing refers to either, nor to a view, the
-    block goes back to the pool. 64-byte aligned.
+    block goes back to the pool. Blocks are 64-byte aligned.
     """
 
     cdef void *at
@@ -45,14 +45,18 @@ cdef class Memory:
             pool_give(self.at, self.size_class)
 
 
-cdef object new_array(int size_class, dtype, int ndim, const npy_intp *sizes):
-    """A new C-contiguous array over a block of the class; its values are what was there before."""
+cdef object new_array(int size_class, int place, dtype, int ndim, const npy_intp *sizes):
+    """A new C-contiguous array over a block of the class; its values are what was there before. It begins at the
+    block's first address that is `place` modulo 4096, or, if that is negative, at its beginning.
+    """
+    cdef size_t offset
     memory = <Memory>Memory.__new__(Memory)
     memory.at = pool_take(size_class)
     if memory.at == NULL:
         raise MemoryError(f"an output of {pool_class_bytes(size_class)} bytes cannot be allocated")
     memory.size_class = size_class
-    return arrays_over(memory.at, memory, dtype, ndim, sizes)
+    offset = (<size_t>place - <size_t>memory.at) % 4096 if place >= 0 else 0
+    return arrays_over(<char *>memory.at + offset, memory, dtype, ndim, sizes)
 
 
 def empty(tuple shape, dtype):
@@ -68,7 +72,7 @@ def empty(tuple shape, dtype):
     cdef int size_class = pool_class(bytes)
     if size_class < 0:
         raise MemoryError(f"an output of {bytes} bytes cannot be allocated")
-    return new_array(size_class, dtype, ndim, sizes)
+    return new_array(size_class, -1, dtype, ndim, sizes)
 
 
 def set_memory_limit(size_t limit):

@@ -19,6 +19,7 @@ from support import assert_same_bits, run_python
 
 import dwconv
 from dwconv import DepthwiseConv2D, _core, config
+from dwconv import isa as isas
 
 LINE = 64
 
@@ -67,6 +68,20 @@ def test_outputs_are_ordinary_aligned_arrays(dtype: str, data_format: str) -> No
             assert y.flags.c_contiguous
             assert y.flags.writeable
             assert y.flags.aligned
+
+
+@pytest.mark.parametrize("isa", isas.available())
+def test_large_outputs_begin_where_the_kernel_wants_them(isa: str) -> None:
+    """1280 bytes on from x in a page, wherever x lies; at a cache line if x is not aligned to 16."""
+    kernel = np.ones((3, 3, 512, 1), np.float32)
+    memory = np.zeros(14 * 14 * 512 + 1024, np.float32)
+    for at in range(0, 40, 3):
+        x = memory[at : at + 14 * 14 * 512].reshape(1, 14, 14, 512)
+        y = dwconv.depthwise_conv2d(x, kernel, padding="same", isa=isa)
+        distance = (address(y) - address(x) - 1280) % 4096
+        assert distance == 0 or (distance >= 4096 - LINE and address(y) % LINE == 0), (at, isa)
+        if isa == "avx512" and address(x) % 16 == 0:
+            assert distance == 0, at
 
 
 def test_the_next_output_has_the_memory_of_one_that_is_gone() -> None:
