@@ -72,7 +72,7 @@ def test_outputs_are_ordinary_aligned_arrays(dtype: str, data_format: str) -> No
 
 @pytest.mark.parametrize("isa", isas.available())
 def test_large_outputs_begin_where_the_kernel_wants_them(isa: str) -> None:
-    """1280 bytes on from x in a page, wherever x lies; at a cache line if x is not aligned to 16."""
+    """1280 bytes on from x in a page, wherever x lies; at a cache line if x is off 16 bytes."""
     kernel = np.ones((3, 3, 512, 1), np.float32)
     memory = np.zeros(14 * 14 * 512 + 1024, np.float32)
     for at in range(0, 40, 3):
