@@ -33,6 +33,7 @@ typedef struct dw_strip {
     ptrdiff_t row_step;      /* ... the step to that of the next kernel row, ... */
     int64_t ki_begin, ki_end; /* ... and the kernel rows that are valid */
     ptrdiff_t x_first, x_col, x_step;
+    int fetch;                /* sized: whether to ask for the inputs of the next columns early */
     int64_t width, pad;
     void *y;                 /* output column 0, channel 0 of the first output row */
     ptrdiff_t y_row, y_col;
@@ -50,17 +51,19 @@ typedef void dw_strip_fn(const dw_strip *);
 /* Which columns of a tile's window lie in the padding: none, the first pad_left, the last pad_right, both. */
 enum { DW_INNER, DW_LEFT, DW_RIGHT, DW_BOTH, DW_EDGES };
 
-/* What a sized kernel is for, together: M > 1; columns of several pixels (never at an edge). */
-enum { DW_SPREAD = 1, DW_MERGED = 2 };
+/* What a sized kernel is for: M > 1; columns of several pixels (never at an edge); both; or the first block of a packing
+ * that begins in the column before, at stride 2 (never at an edge). Its first -block->y lanes are channels of output
+ * column o - 1, the others of column o, so its window begins stride - 1 columns earlier. */
+enum { DW_SPREAD = 1, DW_MERGED = 2, DW_ASTRIDE = 4 };
 
 /* A kernel with compile-time sizes, for at least `lanes` output channels: tiles of tile_h x tile_w outputs, or, if
  * tile_h is 0, columns of tile_w outputs that roll down any number of rows. */
 typedef struct dw_tile {
     const char *name;
     int kernel_h, kernel_w, stride, tile_h, tile_w;
-    int flavour; /* DW_SPREAD, DW_MERGED */
+    int flavour; /* DW_SPREAD, DW_MERGED, DW_ASTRIDE */
     int pad_left, pad_right;
-    dw_strip_fn *strip[DW_EDGES]; /* DW_MERGED: the first only */
+    dw_strip_fn *strip[DW_EDGES]; /* DW_MERGED, DW_ASTRIDE: the first only */
 } dw_tile;
 
 /* What an activation is applied to, in place: `count` elements at each of rows x cols places. */
@@ -184,6 +187,18 @@ typedef struct dw_kernels {
     X(5, 5, 1, 0, 1, 0, 0)              \
     X(7, 7, 1, 0, 2, 0, 0)              \
     X(7, 7, 1, 0, 1, 0, 0)
+
+/* Blocks astride: for those of the first lists of stride 2 that wide rows are made with. */
+#define DW_ASTRIDE_TILES_16_REGISTERS(X) \
+    X(3, 3, 2, 1, 4, 0, 0)               \
+    X(3, 3, 2, 1, 7, 0, 0)
+
+#define DW_ASTRIDE_TILES_32_REGISTERS(X) \
+    X(3, 3, 2, 0, 7, 0, 0)               \
+    X(3, 3, 2, 0, 5, 0, 0)               \
+    X(3, 3, 2, 0, 4, 0, 0)               \
+    X(3, 3, 2, 0, 2, 0, 0)               \
+    X(3, 3, 2, 0, 1, 0, 0)
 
 /* Bounds of these lists, for arrays. */
 enum {

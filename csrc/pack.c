@@ -53,15 +53,45 @@ static int64_t weight_bytes(const dw_plan *plan, int64_t blocks) {
     return dw_bytes(plan->item, sizes, 3, &bytes) ? bytes : 0;
 }
 
-static dw_status pack_weights(const dw_plan *plan, const void *kernel, const void *bias, dw_packing *packing) {
+/* The weights of one vector: `from` (C*M) for the lanes [begin, end) of a block. */
+static void store_lanes(const dw_plan *plan, const dw_block *block, const char *from, int64_t begin, int64_t end, char *to) {
+    const int64_t channels = plan->out_channels, item = plan->item;
+    /* Runs of consecutive channels; several if pixels are merged. */
+    for (int64_t lane = begin; lane < end;) {
+        const int64_t channel = (block->y + lane + channels) % channels; /* y may be of the pixel before */
+        int64_t run = end - lane;
+        if (run > channels - channel) run = channels - channel;
+        memcpy(to + lane * item, from + channel * item, (size_t)(run * item));
+        lane += run;
+    }
+}
+
+/* The weights of a block astride: its first lanes have their taps first in the window, the others last. */
+static void pack_astride(const dw_plan *plan, const dw_block *block, const char *kernel, const void *bias, char *to) {
+    const dw_desc *d = &plan->desc;
+    const int64_t vector = plan->kernels->lanes * plan->item, row = plan->out_channels * plan->item, before = -block->y;
+    const int64_t later = d->stride_w - 1, window = d->kernel_w + later;
+    if (bias) store_lanes(plan, block, bias, 0, block->y_count, to);
+    to += vector;
+    for (int64_t ki = 0; ki < d->kernel_h; ki++) {
+        for (int64_t j = 0; j < window; j++, to += vector) {
+            if (j < d->kernel_w) store_lanes(plan, block, kernel + (ki * d->kernel_w + j) * row, 0, before, to);
+            if (j >= later) store_lanes(plan, block, kernel + (ki * d->kernel_w + j - later) * row, before, block->y_count, to);
+        }
+    }
+}
+
+/* `astride`: the first block will be used by such a kernel, too. */
+static dw_status pack_weights(const dw_plan *plan, const void *kernel, const void *bias, int astride, dw_packing *packing) {
     const int64_t lanes = plan->kernels->lanes, channels = plan->out_channels, item = plan->item;
     const int64_t multiplier = plan->desc.multiplier, mapped = multiplier > 1;
     const int64_t taps = plan->desc.kernel_h * plan->desc.kernel_w;
     const int64_t bytes = weight_bytes(plan, packing->count);
+    const int64_t extra = astride ? (1 + plan->desc.kernel_h * (plan->desc.kernel_w + plan->desc.stride_w - 1)) * lanes * item : 0;
     if (!bytes) return DW_ERR_OVERFLOW;
-    packing->weights = alloc_aligned(bytes, &packing->memory);
+    packing->weights = alloc_aligned(bytes + extra, &packing->memory);
     if (!packing->weights) return DW_ERR_NOMEM;
-    memset(packing->weights, 0, (size_t)bytes);
+    memset(packing->weights, 0, (size_t)(bytes + extra));
 
     char *to = packing->weights;
     for (int64_t b = 0; b < packing->count; b++) {
@@ -73,16 +103,12 @@ static dw_status pack_weights(const dw_plan *plan, const void *kernel, const voi
         }
         for (int64_t tap = -1; tap < taps; tap++, to += lanes * item) { /* -1: the bias */
             const char *from = tap < 0 ? bias : (const char *)kernel + tap * channels * item;
-            if (!from) continue;
-            /* Runs of consecutive channels; several if pixels are merged. */
-            for (int64_t lane = 0; lane < block->y_count;) {
-                const int64_t channel = (block->y + lane + channels) % channels; /* y may be of the pixel before */
-                int64_t run = block->y_count - lane;
-                if (run > channels - channel) run = channels - channel;
-                memcpy(to + lane * item, from + channel * item, (size_t)(run * item));
-                lane += run;
-            }
+            if (from) store_lanes(plan, block, from, 0, block->y_count, to);
         }
+    }
+    if (astride) {
+        packing->astride = to;
+        pack_astride(plan, packing->blocks, kernel, bias, to);
     }
     return DW_OK;
 }
@@ -95,8 +121,7 @@ static int packings(const dw_plan *plan) {
     const int count = (int)(vector / DW_X_ALIGNMENT);
     if (count <= 1 || !plan->tile || plan->merged > 1 || plan->desc.multiplier > 1) return 1;
     if (plan->out_channels % plan->kernels->lanes != 0) return 1;
-    /* One block more is worth it where loads are many to a multiply-add, or blocks are. */
-    if (!plan->straddle && blocks < (plan->tile->stride > 1 ? 6 : 12)) return 1;
+    if (!plan->straddle && blocks < (plan->tile->stride > 1 ? 1 : 2) * DW_BLOCKS_FOR_HEAD) return 1;
     const int64_t bytes = weight_bytes(plan, blocks + 1);
     return bytes && bytes <= MOST_BYTES / count ? count : 1;
 }
@@ -117,7 +142,8 @@ dw_status dw_pack(dw_plan *plan, const void *kernel, const void *bias) {
             status = plan->straddle ? make_blocks(plan, blocks, channels, boundary - lanes, boundary, 0, packing)
                                     : make_blocks(plan, blocks + 1, channels, 0, boundary, 1, packing);
         }
-        if (status == DW_OK) status = pack_weights(plan, kernel, bias, packing);
+        const int astride = i > 0 && plan->straddle && plan->desc.stride_w > 1;
+        if (status == DW_OK) status = pack_weights(plan, kernel, bias, astride, packing);
         if (status != DW_OK) return status;
     }
     plan->single.weights = plan->packings[0].weights;

@@ -140,10 +140,19 @@ static int64_t rows_of_groups(const dw_plan *plan) {
     return div_up(rows, div_up(rows, DW_MAX_OUT_ROWS));
 }
 
+/* Most CPUs of today have 1 or 2 MB per core. */
+static int exceeds_l2(const dw_plan *plan) {
+    enum { L2_BYTES = 1 << 20 };
+    const dw_desc *d = &plan->desc;
+    const double x = (double)d->height * (double)d->width * (double)d->channels;
+    const double y = (double)plan->out_h * (double)plan->out_w * (double)plan->out_channels;
+    return (x + y) * (double)plan->item > L2_BYTES;
+}
+
 /* ---- columns --------------------------------------------------------------------------------------- */
 
 static void add_segment(dw_segments *to, int64_t phase, dw_strip_fn *tile, int64_t begin, int64_t end, int shifted) {
-    if (begin < end) to->at[to->count++] = (dw_segment){phase, tile, begin, end - begin, shifted};
+    if (begin < end) to->at[to->count++] = (dw_segment){phase, tile, begin, end - begin, shifted, NULL};
 }
 
 /* Tiles for the columns [begin, end), none of which touches the padding, nor do those from `first` to `last`. What is
@@ -222,12 +231,25 @@ static void divide_merged_columns(dw_plan *plan) {
     add_segment(&plan->segments, 0, NULL, end, plan->out_w, 1);
 }
 
+/* The kernel for blocks astride beside one for columns away from the edges; NULL if there is none. */
+static dw_strip_fn *astride_of(const dw_plan *plan, dw_strip_fn *inner) {
+    const dw_tile *tile = plan->kernels->tiles;
+    while (tile->strip[DW_INNER] != inner) tile++;
+    for (const dw_tile *other = plan->kernels->tiles; other->name; other++) {
+        if (other->flavour == DW_ASTRIDE && other->kernel_h == tile->kernel_h && other->kernel_w == tile->kernel_w &&
+            other->stride == tile->stride && other->tile_h == tile->tile_h && other->tile_w == tile->tile_w)
+            return other->strip[DW_INNER];
+    }
+    return NULL;
+}
+
 /* A division for blocks that begin in the pixel before: they make column q of their first channels, and q - 1 of their
  * last. So they take one column more than those away from the edges, which stay as they are, and must not be the
- * first or last of a row. Returns whether that pays: whether most columns are away from the edges. */
+ * first or last of a row. Returns whether that pays: whether most columns are away from the edges; at stride 2, where
+ * that block is some more work, nearly all of them, if the packing with one more block is not much more work. */
 static int straddle_columns(dw_plan *plan) {
     const dw_tile *tile = plan->tile;
-    if (!tile || tile->stride != 1 || plan->merged > 1 || plan->phase_count > 1) return 0;
+    if (!tile || tile->flavour || plan->phase_count > 1) return 0;
     const int64_t width = tile->tile_w, last = plan->out_w - width; /* where the last tile begins */
     const dw_segment *segments = plan->segments.at, *const end = segments + plan->segments.count;
     dw_strip_fn *left = tile->strip[DW_INNER], *right = left; /* where there is no padding */
@@ -238,11 +260,17 @@ static int straddle_columns(dw_plan *plan) {
     }
     int64_t inner, inner_end;
     inner_columns(&plan->desc, plan->out_w, &inner, &inner_end);
-    if (width - 1 < inner || last >= inner_end || last + 1 < 3 * width) return 0;
+    const int64_t least = tile->stride > 1 && plan->out_channels / plan->kernels->lanes >= DW_BLOCKS_FOR_HEAD ? 6 : 3;
+    if (width - 1 < inner || last >= inner_end || last + 1 < least * width) return 0;
     dw_segments *to = &plan->straddling;
     add_segment(to, 0, left, 0, width, 0);
     add_inner(plan, to, 0, width, last + 1, inner + 1, last + 1);
     add_segment(to, 0, right, last, last + width, 0);
+    for (dw_segment *s = to->at; s < to->at + to->count; s++) {
+        if (!s->shifted || tile->stride == 1) continue; /* at stride 1 a pixel is a column: any kernel does */
+        s->astride = astride_of(plan, s->tile);
+        if (!s->astride) return 0;
+    }
     return 1;
 }
 
@@ -302,6 +330,7 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     if (d->activation > DW_RELU6) plan->activate = plan->kernels->activate[d->activation];
     if (d->layout == DW_NCHW) return dw_planar_create(plan, kernel, bias);
     choose_kernel(plan);
+    plan->fetch = exceeds_l2(plan);
     plan->group_rows = rows_of_groups(plan);
     status = make_columns(plan);
     return status == DW_OK ? dw_pack(plan, kernel, bias) : status;

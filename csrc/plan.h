@@ -20,6 +20,7 @@ typedef struct dw_segment {
     dw_strip_fn *tile; /* NULL: the general kernel */
     int64_t col, cols;
     int shifted; /* uses a shifted packing, if the call has one */
+    dw_strip_fn *astride; /* makes the first block of that; NULL: `tile` does */
 } dw_segment;
 
 typedef struct dw_segments {
@@ -32,10 +33,14 @@ typedef struct dw_packing {
     dw_block *blocks;
     int64_t count;
     void *weights, *memory; /* 64-byte aligned, and what to free */
+    void *astride; /* weights of the first block for a kernel DW_ASTRIDE, if the plan has one; after the others */
 } dw_packing;
 
 /* Arrays as NumPy makes them begin at a multiple of 16 bytes: at one of four places within a vector of 64. */
 enum { DW_X_ALIGNMENT = 16, DW_MAX_PACKINGS = 4 };
+
+/* So many blocks at stride 2, and one more costs less than to cross boundaries; at stride 1 twice as many. */
+enum { DW_BLOCKS_FOR_HEAD = 6 };
 
 /* Of a plan for channels_first: planar.c. */
 typedef struct dw_planar {
@@ -58,6 +63,7 @@ struct dw_plan {
     int64_t out_h, out_w, out_channels;
     int64_t item; /* bytes of an element */
     double low, high;
+    int fetch; /* x and y do not fit into L2: kernels ask for inputs early */
     dw_activate_fn *activate; /* what follows the clamp; NULL: nothing */
 
     /* At stride 1 `merged` pixels are one column to the tile kernels, with merged * C channels whose weights

@@ -44,6 +44,7 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const char 
     dw_strip strip = {.rows = rows,
                       /* Of use in tiles only; without one, the dilation may be too large to multiply. */
                       .y_row = tile ? (ptrdiff_t)(d->dilation_h * y_row) : 0,
+                      .fetch = plan->fetch,
                       .out_rows = out_rows,
                       .kernel_h = d->kernel_h,
                       .kernel_w = d->kernel_w,
@@ -66,6 +67,14 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const char 
                 strip.x_col = (ptrdiff_t)((pixels > 1 ? d->dilation_w : plan->phase_step) * d->channels);
                 strip.x_step = pixels > 1 ? (ptrdiff_t)(pixels * d->channels) : tile->stride * strip.x_col;
                 strip.y_col = (ptrdiff_t)(pixels * plan->phase_step * plan->out_channels);
+                if (segment->astride && block == 0) {
+                    dw_strip first = strip;
+                    first.weights = packing->astride;
+                    first.block_end = 1;
+                    segment->astride(&first);
+                    if (plan->activate) activate(plan, &first, out_rows);
+                    if (++strip.block == strip.block_end) continue;
+                }
                 segment->tile(&strip);
                 if (plan->activate) activate(plan, &strip, out_rows);
                 continue;

@@ -156,6 +156,9 @@ def test_tiles_have_the_documented_order(case: Case, isa: str) -> None:
         Case((11, 26), kernel_size=(5, 5), padding="same"),
         Case((11, 29), kernel_size=(7, 7), padding="same"),
         Case((12, 24), padding="same", strides=(2, 2)),
+        # Wide enough for blocks that begin in the column before.
+        Case((4, 50), padding="same", strides=(2, 2)),
+        Case((3, 128), padding="same", strides=(2, 2), activation="tanh"),
         Case((6, 30), padding="same", dilation_rate=(2, 2)),
     ],
     ids=repr,

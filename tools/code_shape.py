@@ -46,7 +46,7 @@ TARGETS = {
 CONSTANTS = 2
 
 KERNEL = re.compile(
-    r"dw_strip_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<flavour>m?p?)"
+    r"dw_strip_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<flavour>m?p?a?)"
     r"_t(?P<tile_h>\d+)x(?P<tile_w>\d+)_(?P<edge>inner|left|right|both)"
     r"_(?P<dtype>[a-z]\d+)_(?P<isa>[a-z0-9]+)"
 )
@@ -67,6 +67,8 @@ def taps_of(name: str) -> int | None:
     padding = max(kw - stride, 0)
     left, right = padding // 2, padding - padding // 2
     columns = (tile_w - 1) * stride + kw
+    if match["flavour"] == "a":  # lanes of two columns: their windows together
+        return kh * max(tile_h, 1) * tile_w * (kw + stride - 1)
     first = left if match["edge"] in ("left", "both") else 0
     end = columns - (right if match["edge"] in ("right", "both") else 0)
     pairs = sum(first <= c * stride + kj < end for c in range(tile_w) for kj in range(kw))

@@ -59,11 +59,13 @@
 #define DW_IN_REGISTERS(a, b)
 #endif
 
-/* A hint, which touches no memory: any address will do. */
+/* Hints, which touch no memory: any address will do. */
 #if defined(__GNUC__)
 #define DW_PREFETCH(p) __builtin_prefetch(p)
+#define DW_PREFETCH_L2(p) __builtin_prefetch(p, 0, 2)
 #else
 #define DW_PREFETCH(p) (void)(p)
+#define DW_PREFETCH_L2(p) (void)(p)
 #endif
 
 /* Loops over compile-time sizes must vanish, or the sums land in memory. clang ignores gcc's pragma without
@@ -74,13 +76,6 @@
 #define DW_UNROLL _Pragma("GCC unroll 64")
 #else
 #define DW_UNROLL
-#endif
-
-/* A hint, which touches no memory: any address will do. */
-#if defined(__GNUC__)
-#define DW_PREFETCH(p) __builtin_prefetch(p)
-#else
-#define DW_PREFETCH(p) (void)(p)
 #endif
 
 #endif

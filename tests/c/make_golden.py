@@ -135,6 +135,15 @@ def of_merged_pixels(dtype: str) -> Iterator[Problem]:
     yield same(replace(shape, channels=3, width=43, height=9, dilation_h=2, dilation_w=3))
 
 
+def of_blocks_astride(dtype: str) -> Iterator[Problem]:
+    """Rows at stride 2 wide enough for blocks that begin in the column before, of all remainders."""
+    channels = 32 if dtype == "F32" else 16  # whole vectors, more than one
+    shape = Problem(dtype, channels=channels, stride_h=2, stride_w=2)
+    for out_h, out_w in ((4, 22), (2, 28), (2, 29), (2, 31), (2, 32), (1, 26), (1, 33), (1, 36), (3, 9)):
+        yield same(replace(shape, height=2 * out_h, width=2 * out_w))
+    yield replace(shape, height=5, width=61, left=1, right=2, top=1)
+
+
 def of_all_sizes(dtype: str) -> Iterator[Problem]:
     """The general kernel, dilation, padding, multipliers, batches, chunks of channels."""
     shape = Problem(dtype)
@@ -184,7 +193,8 @@ def problems() -> list[Problem]:
         )
         shapes = [*of_all_sizes(dtype)]
         if dtype != "I32":  # which has no tiles
-            shapes += [*of_tiles(dtype), *of_merged_pixels(dtype), *of_wide_rows(dtype)]
+            shapes += [*of_tiles(dtype), *of_merged_pixels(dtype)]
+            shapes += [*of_blocks_astride(dtype), *of_wide_rows(dtype)]
         for shape, (kind, activation, bias) in zip(dict.fromkeys(shapes), turns, strict=False):
             found[replace(shape, kind=kind, activation=activation, bias=bias)] = None
     return list(found)
