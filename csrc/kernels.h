@@ -41,7 +41,9 @@ typedef struct dw_strip {
     const dw_block *blocks;
     int64_t block, block_end;
     const void *weights;     /* [block][(M > 1: input lane of each output lane), bias, taps][lanes] */
-    int64_t kernel_h, kernel_w, stride, dilation; /* general: in width */
+    int64_t kernel_h, kernel_w, stride, dilation; /* general, masked: in width */
+    int64_t first_tap;       /* masked: that of the first pixel, a column of x or of the padding before it; ... */
+    ptrdiff_t x_pixel, y_pixel; /* ... channels of a pixel */
     int64_t multiplier;
     double low, high;        /* activation: clamp to [low, high] */
 } dw_strip;
@@ -51,19 +53,20 @@ typedef void dw_strip_fn(const dw_strip *);
 /* Which columns of a tile's window lie in the padding: none, the first pad_left, the last pad_right, both. */
 enum { DW_INNER, DW_LEFT, DW_RIGHT, DW_BOTH, DW_EDGES };
 
-/* What a sized kernel is for: M > 1; columns of several pixels (never at an edge); both; or the first block of a packing
- * that begins in the column before, at stride 2 (never at an edge). Its first -block->y lanes are channels of output
- * column o - 1, the others of column o, so its window begins stride - 1 columns earlier. */
-enum { DW_SPREAD = 1, DW_MERGED = 2, DW_ASTRIDE = 4 };
+/* What a sized kernel is for.
+ * DW_SPREAD: M > 1. DW_MERGED: columns of several pixels; DW_MASKED: of which some have taps in the padding, too.
+ * DW_ASTRIDE: the first block of a packing that begins in the column before, at stride 2. Its first -block->y lanes are
+ * channels of output column o - 1, the others of column o, so its window begins stride - 1 columns earlier. */
+enum { DW_SPREAD = 1, DW_MERGED = 2, DW_ASTRIDE = 4, DW_MASKED = 8 };
 
 /* A kernel with compile-time sizes, for at least `lanes` output channels: tiles of tile_h x tile_w outputs, or, if
  * tile_h is 0, columns of tile_w outputs that roll down any number of rows. */
 typedef struct dw_tile {
     const char *name;
     int kernel_h, kernel_w, stride, tile_h, tile_w;
-    int flavour; /* DW_SPREAD, DW_MERGED, DW_ASTRIDE */
+    int flavour; /* of DW_SPREAD, DW_MERGED, DW_MASKED, DW_ASTRIDE */
     int pad_left, pad_right;
-    dw_strip_fn *strip[DW_EDGES]; /* DW_MERGED, DW_ASTRIDE: the first only */
+    dw_strip_fn *strip[DW_EDGES]; /* of DW_MERGED and DW_ASTRIDE the first only */
 } dw_tile;
 
 /* What an activation is applied to, in place: `count` elements at each of rows x cols places. */
@@ -186,6 +189,16 @@ typedef struct dw_kernels {
     X(5, 5, 1, 0, 2, 0, 0)              \
     X(5, 5, 1, 0, 1, 0, 0)              \
     X(7, 7, 1, 0, 2, 0, 0)              \
+    X(7, 7, 1, 0, 1, 0, 0)
+
+/* The columns at the edges of those, each for M = 1 and M > 1; with other sizes they go to the general kernel. */
+#define DW_MASKED_TILES_16_REGISTERS(X) \
+    X(3, 3, 1, 0, 1, 0, 0)              \
+    X(5, 5, 1, 0, 1, 0, 0)
+
+#define DW_MASKED_TILES_32_REGISTERS(X) \
+    X(3, 3, 1, 0, 1, 0, 0)              \
+    X(5, 5, 1, 0, 1, 0, 0)              \
     X(7, 7, 1, 0, 1, 0, 0)
 
 /* Blocks astride: for those of the first lists of stride 2 that wide rows are made with. */

@@ -92,25 +92,46 @@ static void inner_columns(const dw_desc *d, int64_t out_w, int64_t *first, int64
     if (*first > *end) *first = *end;
 }
 
-/* The tile for merged columns, if it costs less than `cost`, and how many pixels a column then is: as many as fill
- * whole vectors. The outputs in the padding are left to the general kernel, which takes about four times as long. */
-static const dw_tile *choose_merged(const dw_plan *plan, double cost, int64_t *pixels) {
-    enum { MOST_LANES = 1024, GENERAL = 4 };
+/* The kernel for a column of merged pixels at an edge; NULL if there is none of that size. */
+static const dw_tile *masked_tile(const dw_plan *plan, const dw_tile *merged) {
+    for (const dw_tile *other = plan->kernels->tiles; other->name; other++) {
+        if (other->flavour == (merged->flavour | DW_MASKED) && other->kernel_h == merged->kernel_h &&
+            other->kernel_w == merged->kernel_w && other->tile_h == merged->tile_h)
+            return other;
+    }
+    return NULL;
+}
+
+/* The tile for merged columns, if it costs less than `cost`; sets plan->merged to the pixels of a column, as many as
+ * fill whole vectors, and plan->masked. */
+static const dw_tile *choose_merged(dw_plan *plan, double cost) {
+    enum { MOST_LANES = 1024, GENERAL = 4 }; /* GENERAL: times as long as a tile takes the general kernel */
     const dw_desc *d = &plan->desc;
-    const int64_t lanes = plan->kernels->lanes, channels = plan->out_channels;
-    if (d->stride_h != 1 || d->stride_w != 1 || channels % lanes == 0) return NULL;
-    *pixels = lanes / gcd(channels, lanes);
-    if (channels > MOST_LANES / *pixels) return NULL;
+    const int64_t lanes = plan->kernels->lanes, channels = plan->out_channels, pixels = lanes / gcd(channels, lanes);
+    plan->merged = 1;
+    if (d->stride_h != 1 || d->stride_w != 1 || pixels == 1 || channels > MOST_LANES / pixels) return NULL;
     int64_t first, end;
     inner_columns(d, plan->out_w, &first, &end);
-    if (end - first < *pixels) return NULL;
-    const int64_t taps = d->kernel_h * d->kernel_w;
-    const double blocks = (double)(channels * *pixels / lanes), edge_blocks = (double)div_up(channels, lanes);
-    double merged_cost;
-    const dw_tile *tile = cheapest(plan, DW_MERGED | (d->multiplier > 1 ? DW_SPREAD : 0),
-                                   (end - first) / *pixels, &merged_cost);
-    const double edges = (double)(plan->out_w - end + first) * (double)plan->out_h * (double)taps * edge_blocks;
-    return tile && merged_cost * blocks + GENERAL * edges < cost ? tile : NULL;
+    const int64_t edges = plan->out_w - end + first;
+    const int flavour = DW_MERGED | (d->multiplier > 1 ? DW_SPREAD : 0);
+    const double blocks = (double)(channels * pixels / lanes), rows = (double)div_up(plan->out_h, d->dilation_h);
+    const dw_tile *tile = NULL;
+    double merged_cost = 0;
+    if (edges > 0 && plan->out_w >= 2 * pixels && first <= pixels && plan->out_w - end <= pixels) {
+        const int64_t inner = (plan->out_w - 2 * pixels) / pixels;
+        tile = cheapest(plan, flavour, inner > 0 ? inner : 1, &merged_cost);
+        plan->masked = tile ? masked_tile(plan, tile) : NULL;
+        if (plan->masked) merged_cost += 2 * (double)d->dilation_h * column_cost(plan, plan->masked, rows);
+    }
+    if (!plan->masked) {
+        if (end - first < pixels) return NULL;
+        tile = cheapest(plan, flavour, (end - first) / pixels, &merged_cost);
+        const double taps = (double)d->kernel_h * (double)d->kernel_w;
+        merged_cost += GENERAL * (double)edges * (double)plan->out_h * taps * (double)div_up(channels, lanes) / blocks;
+    }
+    if (!tile || merged_cost * blocks >= cost) return NULL;
+    plan->merged = pixels;
+    return tile;
 }
 
 static void choose_kernel(dw_plan *plan) {
@@ -121,12 +142,12 @@ static void choose_kernel(dw_plan *plan) {
         double cost = INFINITY, single = INFINITY;
         if (plan->out_channels >= lanes) plan->tile = cheapest(plan, d->multiplier > 1 ? DW_SPREAD : 0, plan->out_w, &single);
         if (plan->tile) cost = single * (double)div_up(plan->out_channels, lanes);
-        const dw_tile *tile = choose_merged(plan, cost, &plan->merged);
+        const dw_tile *tile = choose_merged(plan, cost);
         if (tile) {
             plan->tile = tile;
             return;
         }
-        plan->merged = 1;
+        plan->masked = NULL;
         if (plan->tile || plan->isa != DW_ISA_AVX512 || plan->out_channels >= lanes) return;
         plan->kernels = dw_kernels_of(DW_ISA_AVX2, d->dtype);
     }
@@ -213,22 +234,36 @@ static void divide_columns(dw_plan *plan, int64_t index) {
     add_inner(plan, &plan->segments, index, begin, end, inner, inner_end);
 }
 
-/* Merged pixels: the columns in the padding for the general kernel, and between them columns of `merged`
- * pixels each, the last of which overlaps its neighbour. */
+/* One column of merged pixels, phase `index`, beginning with output column `at`. */
+static void add_merged_column(dw_plan *plan, int64_t index, const dw_tile *tile, int64_t at) {
+    const dw_desc *d = &plan->desc;
+    plan->phases[index] = (dw_phase){at - d->pad_left, d->width, 0, at, 1};
+    add_segment(&plan->segments, index, tile->strip[DW_INNER], 0, 1, 1);
+}
+
+/* Merged pixels: columns of `merged` of them between the edges, the last of which may overlap its neighbour. The edges
+ * are a column each for a masked kernel; if there is none, their pixels in the padding are for the general kernel. */
 static void divide_merged_columns(dw_plan *plan) {
     const dw_desc *d = &plan->desc;
-    int64_t first, end;
+    const int64_t merged = plan->merged;
+    int64_t first, end, begin;
     inner_columns(d, plan->out_w, &first, &end);
-    const int64_t whole = (end - first) / plan->merged;
+    const dw_tile *single = narrower_tile(plan, plan->tile, 1), *edge = plan->masked;
     plan->phases[0] = (dw_phase){0, d->width, d->pad_left, 0, plan->out_w};
-    add_segment(&plan->segments, 0, NULL, 0, first, 1);
-    plan->phases[1] = (dw_phase){first - d->pad_left, d->width, 0, first, whole};
+    if (edge) {
+        begin = merged;
+        end = plan->out_w - merged;
+        add_merged_column(plan, 2, edge, 0);
+    } else {
+        begin = first;
+        add_segment(&plan->segments, 0, NULL, 0, begin, 1);
+    }
+    const int64_t whole = (end - begin) / merged;
+    plan->phases[1] = (dw_phase){begin - d->pad_left, d->width, 0, begin, whole};
     add_inner(plan, &plan->segments, 1, 0, whole, 0, whole);
-    const int64_t last = end - plan->merged;
-    plan->phases[2] = (dw_phase){last - d->pad_left, d->width, 0, last, 1};
-    if (whole * plan->merged < end - first)
-        add_segment(&plan->segments, 2, narrower_tile(plan, plan->tile, 1)->strip[DW_INNER], 0, 1, 1);
-    add_segment(&plan->segments, 0, NULL, end, plan->out_w, 1);
+    if (whole * merged < end - begin) add_merged_column(plan, 3, end - merged < first ? edge : single, end - merged);
+    if (edge) add_merged_column(plan, 4, edge, end);
+    else add_segment(&plan->segments, 0, NULL, end, plan->out_w, 1);
 }
 
 /* The kernel for blocks astride beside one for columns away from the edges; NULL if there is none. */
@@ -275,7 +310,7 @@ static int straddle_columns(dw_plan *plan) {
 }
 
 static dw_status make_columns(dw_plan *plan) {
-    enum { SEGMENTS_PER_PHASE = 4, PHASES_IF_MERGED = 3, STRADDLING = 4 };
+    enum { SEGMENTS_PER_PHASE = 4, PHASES_IF_MERGED = 5, STRADDLING = 4 };
     const dw_desc *d = &plan->desc;
     const int64_t step = plan->tile && plan->merged == 1 ? d->dilation_w : 1;
     const int64_t count = plan->merged > 1 ? PHASES_IF_MERGED : step < plan->out_w ? step : plan->out_w;

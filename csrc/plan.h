@@ -69,6 +69,7 @@ struct dw_plan {
     /* At stride 1 `merged` pixels are one column to the tile kernels, with merged * C channels whose weights
      * repeat: C = 3 or 24 fills no whole number of vectors, 16 or 2 pixels do. 1: off. */
     int64_t merged;
+    const dw_tile *masked; /* makes the columns at the edges then; NULL: the general kernel makes the pixels there */
     dw_packing single; /* of one pixel, for the general kernel, if pixels are merged; with the weights of the others */
 
     /* [0] has its blocks from channel 0 on. [i] is for arrays that begin i * DW_X_ALIGNMENT bytes before a vector's

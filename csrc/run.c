@@ -50,6 +50,9 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const char 
                       .kernel_w = d->kernel_w,
                       .stride = d->stride_w,
                       .multiplier = d->multiplier,
+                      .dilation = d->dilation_w,
+                      .x_pixel = (ptrdiff_t)d->channels,
+                      .y_pixel = (ptrdiff_t)plan->out_channels,
                       .low = plan->low,
                       .high = plan->high};
     const dw_segments *segments = packing != plan->packings && plan->straddle ? &plan->straddling : &plan->segments;
@@ -58,6 +61,7 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const char 
             const dw_phase *phase = plan->phases + segment->phase;
             strip.x_first = (ptrdiff_t)(phase->x_first * d->channels);
             strip.width = phase->width;
+            strip.first_tap = phase->y_first - d->pad_left;
             strip.pad = phase->pad;
             strip.y = y + phase->y_first * plan->out_channels * plan->item;
             strip.col = segment->col;
@@ -84,7 +88,7 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const char 
             use_blocks(&strip, single, block, plan->kernels->chunk);
             strip.x_col = (ptrdiff_t)(plan->phase_step * d->channels);
             strip.y_col = (ptrdiff_t)(plan->phase_step * plan->out_channels);
-            strip.dilation = tile && pixels == 1 ? 1 : d->dilation_w;
+            if (tile && pixels == 1) strip.dilation = 1; /* within a phase */
             for (int64_t r = 0; r < out_rows; r++) {
                 /* Kernel rows ki with 0 <= begin + ki * dilation_h < height. */
                 const int64_t begin = first + r * d->dilation_h * d->stride_h;

@@ -46,7 +46,7 @@ TARGETS = {
 CONSTANTS = 2
 
 KERNEL = re.compile(
-    r"dw_strip_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<flavour>m?p?a?)"
+    r"dw_strip_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<flavour>m?p?e?a?)"
     r"_t(?P<tile_h>\d+)x(?P<tile_w>\d+)_(?P<edge>inner|left|right|both)"
     r"_(?P<dtype>[a-z]\d+)_(?P<isa>[a-z0-9]+)"
 )

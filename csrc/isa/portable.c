@@ -11,6 +11,7 @@
 #define DW_TILES(X)
 #define DW_SPREAD_TILES(X)
 #define DW_MERGED_TILES(X)
+#define DW_MASKED_TILES(X)
 #define DW_ASTRIDE_TILES(X)
 #define DW_PLANAR DW_PLANAR_NONE
 #define DW_GRAD_TILES(X)

@@ -129,6 +129,8 @@ def of_merged_pixels(dtype: str) -> Iterator[Problem]:
         yield same(replace(sized, channels=3, multiplier=2, width=67))
         yield same(replace(sized, channels=1, multiplier=3, width=41))
         yield same(replace(sized, channels=3, multiplier=2, width=19 if dtype == "F32" else 11))
+        # With three whole columns between those at the edges.
+        yield same(replace(sized, channels=3, width=83 if dtype == "F32" else 43, height=3))
     for channels in (1, 5, 12, 20):
         yield same(replace(shape, channels=channels, width=37, height=8))
     yield same(replace(shape, channels=24, width=15, height=5, batch=2))
@@ -136,10 +138,11 @@ def of_merged_pixels(dtype: str) -> Iterator[Problem]:
 
 
 def of_blocks_astride(dtype: str) -> Iterator[Problem]:
-    """Rows at stride 2 wide enough for blocks that begin in the column before, of all remainders."""
+    """Rows at stride 2 so wide that blocks may begin in the column before, of all remainders."""
     channels = 32 if dtype == "F32" else 16  # whole vectors, more than one
     shape = Problem(dtype, channels=channels, stride_h=2, stride_w=2)
-    for out_h, out_w in ((4, 22), (2, 28), (2, 29), (2, 31), (2, 32), (1, 26), (1, 33), (1, 36), (3, 9)):
+    sizes = ((4, 22), (2, 28), (2, 29), (2, 31), (2, 32), (1, 26), (1, 33), (1, 36), (3, 9))
+    for out_h, out_w in sizes:
         yield same(replace(shape, height=2 * out_h, width=2 * out_w))
     yield replace(shape, height=5, width=61, left=1, right=2, top=1)
 
