@@ -86,6 +86,15 @@ def test_a_store_and_the_load_of_the_same_place_are_two_spills():
     assert only(changed).loops[0].spills == 2
 
 
+@pytest.mark.parametrize(("spills", "known"), [(2, True), (1, False)])
+def test_a_known_fault_may_not_grow(spills: int, known: bool) -> None:
+    changed = GOOD.replace("add    $0x20,%rdx", "vmovaps %ymm0,0x8(%rsp)")
+    shape = only(changed.replace("vmovups (%rax),%ymm1", "vmovups 0x8(%rsp),%ymm1"))
+    limits = {("gcc", "avx2", "k1x3s1_t1x1"): (3, spills, 0)}
+    assert code_shape.is_known("gcc", "avx2", shape, limits) is known
+    assert not code_shape.is_known("clang", "avx2", shape, limits)
+
+
 def test_a_general_register_kept_in_a_vector_register_is_no_spill():
     changed = GOOD.replace("add    $0x20,%rdx", "vmovq  %xmm9,-0x20(%rsp)")
     assert only(changed).faults == []

@@ -42,6 +42,12 @@ TARGETS = {
     "aarch64-linux-gnu-gcc": ("neon",),
 }
 
+#: Faults that are known, with the reason why they may stay.
+KNOWN = ROOT / "tools" / "code_shape_known.txt"
+
+#: Vector registers of each instruction set.
+REGISTERS = {"avx2": 16, "avx512": 32, "neon": 32}
+
 #: What a loop may keep on the stack: the activation's bounds, read once per tile as weights are.
 CONSTANTS = 2
 
@@ -75,6 +81,32 @@ def taps_of(name: str) -> int | None:
     return kh * max(tile_h, 1) * pairs
 
 
+def spills_expected(name: str) -> int:
+    """Most spills of one tile: 0 if its sums, the inputs of a row, a weight and what the flavour needs
+    fit the registers. Each vector for which there is no room may be stored once per input row and
+    loaded twice. Such kernels are in the lists because they are faster than narrower ones, and than
+    the same without spills, which load inputs again: 7x7x1024 3x3 takes 11.9 us with its spills,
+    18.7 without on Zen 4.
+    """
+    match = KERNEL.fullmatch(name)
+    if not match:
+        return 0
+    kh, kw, stride, tile_h, tile_w = (
+        int(match[key]) for key in ("kh", "kw", "stride", "tile_h", "tile_w")
+    )
+    flavour = match["flavour"]
+    window = kw + stride - 1 if "a" in flavour else kw
+    inputs = tile_w * kw if "p" in flavour else (tile_w - 1) * stride + window
+    sums = tile_w * (tile_h or -(-kh // stride))
+    rows = (tile_h - 1) * stride + kh if tile_h else stride
+    masks = 0
+    if match["isa"] == "avx2":  # AVX-512 has registers of their own for masks
+        masks = 2 * ("a" in flavour) + kw * (1 + ("m" in flavour)) * ("e" in flavour)
+        masks += "m" in flavour
+    needed = sums + inputs + 1 + ("m" in flavour) + masks
+    return 3 * rows * max(0, needed - REGISTERS[match["isa"]])
+
+
 @dataclass(frozen=True)
 class Counts:
     """What an innermost loop does with vectors."""
@@ -105,14 +137,16 @@ class Shape:
         found = []
         if not self.loops:
             found.append("no loop multiplies vectors")
-        if self.fmas_outside and self.expected is not None:
+        if self.fmas_outside and self.expected is not None and "_t0x" not in self.name:
+            # Of rolling kernels, compilers take the first and the last rows out of the loop.
             found.append(f"{self.fmas_outside} multiply-adds outside of loops")
         if self.expected is not None and self.loops and self.largest.fmas != self.expected:
             found.append(f"expected {self.expected} multiply-adds; found {self.largest.fmas}")
-        if spills := max((loop.spills for loop in self.loops), default=0):
+        spills = max((loop.spills for loop in self.loops), default=0)
+        if spills > spills_expected(self.name):
             found.append(f"{spills} spills in a loop")
         constants = max((loop.constants for loop in self.loops), default=0)
-        if constants > CONSTANTS:
+        if constants > CONSTANTS + spills_expected(self.name):
             found.append(f"{constants} constants on the stack")
         return found
 
@@ -170,8 +204,17 @@ def resolved(name: str, bodies: dict[str, list[Instruction]]) -> list[Instructio
     return body
 
 
+def command_of(compiler: str) -> str:
+    """The newest clang that is installed: clang 14 keeps the sums of many rolling kernels in memory,
+    clang 16 and later keep them in registers.
+    """
+    versions = [f"clang-{version}" for version in range(30, 15, -1)] if compiler == "clang" else []
+    return next(filter(shutil.which, versions), compiler)
+
+
 def disassemble(compiler: str, isa: str) -> str:
     """The listing of csrc/isa/<isa>.c."""
+    compiler = command_of(compiler)
     prefix = compiler.rpartition("gcc")[0] if compiler.endswith("gcc") else ""
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "kernels.o"
@@ -186,6 +229,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     installed = [compiler for compiler in TARGETS if shutil.which(compiler)]
     parser.add_argument("--compilers", default=",".join(installed), help=", ".join(TARGETS))
+    parser.add_argument("--write-known", action="store_true", help=f"all faults to {KNOWN.name}")
     parser.add_argument("--all", action="store_true", help="a row per edge, not only of faults")
     arguments = parser.parse_args()
     compilers = [name for name in arguments.compilers.split(",") if name]
@@ -195,17 +239,63 @@ def main() -> int:
         print(f"not looked at: {', '.join(TARGETS[compiler])} of {compiler}")
     jobs = [(compiler, isa) for compiler in compilers for isa in TARGETS[compiler]]
     faults = 0
+    found: Known = {}
     with ThreadPoolExecutor(2) as pool:
         for job, listing in zip(jobs, pool.map(lambda job: disassemble(*job), jobs), strict=True):
-            faults += report(*job, listing, arguments.all)
-    print(f"{faults} kernels with faults" if faults else "all kernels as expected")
+            faults += report(*job, listing, arguments.all, found)
+    if arguments.write_known:
+        head = KNOWN.read_text(encoding="utf-8").splitlines()
+        lines = [line for line in head if line.startswith("#")]
+        lines += [" ".join(map(str, (*key, *numbers))) for key, numbers in sorted(found.items())]
+        KNOWN.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return 0
+    print(f"{faults} kernels with faults that are not known" if faults else "all kernels as expected")
     return 1 if faults or not jobs else 0
 
 
-def report(compiler: str, isa: str, listing: str, everything: bool) -> int:
-    """Prints the table of one object file; returns how many kernels have faults."""
+Known = dict[tuple[str, str, str], tuple[int, int, int]]
+
+
+def kernel_of(name: str) -> str:
+    """Without edge, dtype and instruction set."""
+    return re.sub(r"_(inner|left|right|both)_.*", "", name.removeprefix("dw_strip_"))
+
+
+def read_known() -> Known:
+    """(compiler, isa, kernel) -> (multiply-adds, spills, constants) at most: of KNOWN."""
+    known: Known = {}
+    for line in KNOWN.read_text(encoding="utf-8").splitlines():
+        if line and not line.startswith("#"):
+            compiler, isa, kernel, *numbers = line.split()
+            fmas, spills, constants = map(int, numbers)
+            known[compiler, isa, kernel] = fmas, spills, constants
+    return known
+
+
+def numbers_of(shape: Shape) -> tuple[int, int, int]:
+    """Multiply-adds, spills and constants at most in a loop."""
+    return (
+        shape.largest.fmas,
+        max((loop.spills for loop in shape.loops), default=0),
+        max((loop.constants for loop in shape.loops), default=0),
+    )
+
+
+def is_known(compiler: str, isa: str, shape: Shape, known: Known) -> bool:
+    limits = known.get((compiler, isa, kernel_of(shape.name)))
+    if not limits or not shape.loops or any("outside" in fault for fault in shape.faults):
+        return False
+    return all(a <= b for a, b in zip(numbers_of(shape), limits, strict=True))
+
+
+def report(compiler: str, isa: str, listing: str, everything: bool, found_faults: Known) -> int:
+    """Prints the table of one object file; returns how many kernels have faults that are not known.
+    All that have one go to `found_faults`.
+    """
     found = shapes(listing, AArch64() if isa == "neon" else X86())
-    print(f"\n{compiler}, {isa}: vectors per tile")
+    known = read_known()
+    wrong = 0
+    print(f"\n{command_of(compiler)}, {isa}: vectors per tile")
     print(f"{'kernel':<40}{'fmas':>6}{'loads':>7}{'stores':>8}{'spills':>8}{'constants':>11}")
     for shape in found:
         edge = re.search("_(left|right|both)_", shape.name)
@@ -216,8 +306,16 @@ def report(compiler: str, isa: str, listing: str, everything: bool) -> int:
             f"{loop.fmas:>6}{loop.loads:>7}{loop.stores:>8}{loop.spills:>8}{loop.constants:>11}"
         )
         faults = "; ".join(shape.faults)
+        if faults:
+            key = compiler, isa, kernel_of(shape.name)
+            pairs = zip(found_faults.get(key, (0, 0, 0)), numbers_of(shape), strict=True)
+            fmas, spills, constants = (max(pair) for pair in pairs)
+            found_faults[key] = fmas, spills, constants
+            if is_known(compiler, isa, shape, known):
+                faults = f"known: {faults}"
+            else:
+                wrong += 1
         print(f"{shape.name.removeprefix('dw_strip_'):<40}{numbers}  {faults}".rstrip())
-    wrong = sum(bool(shape.faults) for shape in found)
     if not found:
         print("no kernel was found: their names have changed")
         return 1
