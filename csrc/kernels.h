@@ -56,15 +56,16 @@ enum { DW_INNER, DW_LEFT, DW_RIGHT, DW_BOTH, DW_EDGES };
 /* What a sized kernel is for.
  * DW_SPREAD: M > 1. DW_MERGED: columns of several pixels; DW_MASKED: of which some have taps in the padding, too.
  * DW_ASTRIDE: the first block of a packing that begins in the column before, at stride 2. Its first -block->y lanes are
- * channels of output column o - 1, the others of column o, so its window begins stride - 1 columns earlier. */
-enum { DW_SPREAD = 1, DW_MERGED = 2, DW_ASTRIDE = 4, DW_MASKED = 8 };
+ * channels of output column o - 1, the others of column o, so its window begins stride - 1 columns earlier.
+ * DW_PAIRED: rolls down two blocks at a time. */
+enum { DW_SPREAD = 1, DW_MERGED = 2, DW_ASTRIDE = 4, DW_MASKED = 8, DW_PAIRED = 16 };
 
 /* A kernel with compile-time sizes, for at least `lanes` output channels: tiles of tile_h x tile_w outputs, or, if
  * tile_h is 0, columns of tile_w outputs that roll down any number of rows. */
 typedef struct dw_tile {
     const char *name;
     int kernel_h, kernel_w, stride, tile_h, tile_w;
-    int flavour; /* of DW_SPREAD, DW_MERGED, DW_MASKED, DW_ASTRIDE */
+    int flavour; /* of DW_SPREAD, DW_MERGED, DW_MASKED, DW_ASTRIDE, DW_PAIRED */
     int pad_left, pad_right;
     dw_strip_fn *strip[DW_EDGES]; /* of DW_MERGED and DW_ASTRIDE the first only */
 } dw_tile;
@@ -200,6 +201,11 @@ typedef struct dw_kernels {
     X(3, 3, 1, 0, 1, 0, 0)              \
     X(5, 5, 1, 0, 1, 0, 0)              \
     X(7, 7, 1, 0, 1, 0, 0)
+
+/* Pairs of blocks, for pixels that are a multiple of 1024 bytes apart: the sums of both must fit. */
+#define DW_PAIRED_TILES_32_REGISTERS(X) \
+    X(3, 3, 1, 0, 4, 1, 1)              \
+    X(3, 3, 2, 0, 4, 0, 1)
 
 /* Blocks astride: for the sizes of the second list that have stride 2. With AVX2, where a block is half a cache line,
  * they cost 10 % instead of saving 25. */

@@ -134,6 +134,19 @@ static const dw_tile *choose_merged(dw_plan *plan, double cost) {
     return tile;
 }
 
+/* The tile for pairs of blocks, where it is faster than `tile`: on Zen 4, at stride 2 if pixels are a multiple of 1024
+ * bytes apart (14x14x512 13 -> 9 us), at stride 1 of 4096, in rows of more than 7 (33x33x512, dilation 2: 154 -> 138). */
+static const dw_tile *paired_tile(const dw_plan *plan, const dw_tile *tile) {
+    const dw_desc *d = &plan->desc;
+    const int64_t blocks = plan->out_channels / plan->kernels->lanes, apart = tile->stride > 1 ? 1024 : 4096;
+    const int64_t cols = plan->out_w / d->dilation_w, pitch = d->dilation_w % apart * (d->channels % apart) * plan->item;
+    if (tile->flavour || tile->tile_h > 0 || blocks < 2 || pitch % apart != 0) return tile;
+    if (tile->stride == 1 && cols <= 7) return tile;
+    for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
+        if (tile_fits(other, plan, DW_PAIRED, cols)) return other;
+    return tile;
+}
+
 static void choose_kernel(dw_plan *plan) {
     const dw_desc *d = &plan->desc;
     /* Channels that fill no AVX-512 vector may fill one of AVX2, if not several pixels do. */
@@ -148,6 +161,7 @@ static void choose_kernel(dw_plan *plan) {
             return;
         }
         plan->masked = NULL;
+        if (plan->tile) plan->tile = paired_tile(plan, plan->tile);
         if (plan->tile || plan->isa != DW_ISA_AVX512 || plan->out_channels >= lanes) return;
         plan->kernels = dw_kernels_of(DW_ISA_AVX2, d->dtype);
     }
@@ -284,7 +298,7 @@ static dw_strip_fn *astride_of(const dw_plan *plan, dw_strip_fn *inner) {
  * that block is some more work, nearly all of them, if the packing with one more block is not much more work. */
 static int straddle_columns(dw_plan *plan) {
     const dw_tile *tile = plan->tile;
-    if (!tile || tile->flavour || plan->phase_count > 1) return 0;
+    if (!tile || tile->flavour & ~DW_PAIRED || plan->phase_count > 1) return 0;
     const int64_t width = tile->tile_w, last = plan->out_w - width; /* where the last tile begins */
     const dw_segment *segments = plan->segments.at, *const end = segments + plan->segments.count;
     dw_strip_fn *left = tile->strip[DW_INNER], *right = left; /* where there is no padding */

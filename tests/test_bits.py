@@ -178,6 +178,20 @@ def test_wherever_the_arrays_begin(case: Case, dtype: str, isa: str) -> None:
                 assert_same_bits(y, expected, (case, isa, x_at, y_at))
 
 
+@pytest.mark.parametrize("isa", TILED_ISAS)
+@pytest.mark.parametrize("strides", [(1, 1), (2, 2)], ids=repr)
+def test_pairs_of_blocks(strides: tuple[int, int], dtype: str, isa: str) -> None:
+    """Pixels a multiple of 4096 bytes apart; of blocks a whole number of pairs, and one more."""
+    channels = 4096 // np.dtype(dtype).itemsize
+    case = Case((6, 21), channels, padding="same", strides=strides, dtype=dtype, activation="elu")
+    x, kernel, bias = case.arrays()
+    expected = dwconv.depthwise_conv2d(x, kernel, bias, isa="portable", **case.options())
+    for at in (0, 16):
+        moved, y = place(x, at), place(np.zeros_like(expected), at)
+        y = dwconv.depthwise_conv2d(moved, kernel, bias, isa=isa, out=y, **case.options())
+        assert_same_bits(y, expected, (case, isa, at))
+
+
 def place(array: Any, offset: int) -> Any:
     """A copy that begins `offset` bytes beyond a multiple of 64."""
     memory = np.empty(array.nbytes + 128, np.uint8)

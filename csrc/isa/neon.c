@@ -12,6 +12,7 @@
 #define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
 #define DW_MERGED_TILES DW_MERGED_TILES_32_REGISTERS
 #define DW_MASKED_TILES(X) /* its masks are ranges of lanes: the general kernel is no slower */
+#define DW_PAIRED_TILES(X)
 #define DW_ASTRIDE_TILES(X) /* every array begins at a vector's boundary */
 #define DW_PLANAR DW_PLANAR_SIZES
 #define DW_GRAD_TILES DW_GRAD_TILES_32_REGISTERS

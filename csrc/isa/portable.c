@@ -12,6 +12,7 @@
 #define DW_SPREAD_TILES(X)
 #define DW_MERGED_TILES(X)
 #define DW_MASKED_TILES(X)
+#define DW_PAIRED_TILES(X)
 #define DW_ASTRIDE_TILES(X)
 #define DW_PLANAR DW_PLANAR_NONE
 #define DW_GRAD_TILES(X)

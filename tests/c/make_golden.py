@@ -147,6 +147,13 @@ def of_blocks_astride(dtype: str) -> Iterator[Problem]:
     yield replace(shape, height=5, width=61, left=1, right=2, top=1)
 
 
+def of_pairs_of_blocks(dtype: str) -> Iterator[Problem]:
+    """Pixels a power of two apart: whole pairs, and one more block of a few channels."""
+    for channels in (512, 1024) if dtype == "F32" else (256, 512):
+        yield same(Problem(dtype, channels=channels, height=2, width=9))
+        yield same(Problem(dtype, channels=channels, height=4, width=16, stride_h=2, stride_w=2))
+
+
 def of_all_sizes(dtype: str) -> Iterator[Problem]:
     """The general kernel, dilation, padding, multipliers, batches, chunks of channels."""
     shape = Problem(dtype)
@@ -197,7 +204,7 @@ def problems() -> list[Problem]:
         shapes = [*of_all_sizes(dtype)]
         if dtype != "I32":  # which has no tiles
             shapes += [*of_tiles(dtype), *of_merged_pixels(dtype)]
-            shapes += [*of_blocks_astride(dtype), *of_wide_rows(dtype)]
+            shapes += [*of_blocks_astride(dtype), *of_pairs_of_blocks(dtype), *of_wide_rows(dtype)]
         for shape, (kind, activation, bias) in zip(dict.fromkeys(shapes), turns, strict=False):
             found[replace(shape, kind=kind, activation=activation, bias=bias)] = None
     return list(found)
