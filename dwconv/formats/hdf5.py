@@ -28,7 +28,7 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 #: What is read at once of a structure or an attribute.
 MAX_PIECE = 16 << 20
-#: Structures and links read per file: the largest Keras models have some ten thousand.
+#: Structures, links and texts read per file: the largest Keras models have some ten thousand.
 MAX_STEPS = 200_000
 #: Bytes read per file, as a multiple of its size: a sane one has every structure once, a hostile
 #: one may share a large one among many.
@@ -98,9 +98,7 @@ class File:
 
     def _read(self, offset: int, count: int, what: str) -> bytes:
         """`count` bytes at `offset`, if the file has them."""
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise FormatError(f"expected at most {MAX_STEPS} structures; there are more, or a loop")
+        self._step()
         if count > MAX_PIECE:
             raise FormatError(f"{what}: expected at most {MAX_PIECE} bytes; received {count}")
         return self._bytes_at(offset, count, what)
@@ -116,6 +114,11 @@ class File:
         if len(data) != count:
             raise FormatError(f"{what}: expected {count} bytes at {offset}; received {len(data)}")
         return data
+
+    def _step(self, count: int = 1) -> None:
+        self._steps += count
+        if self._steps > MAX_STEPS:
+            raise FormatError(f"expected at most {MAX_STEPS} structures; there are more, or a loop")
 
     def _count(self, count: int, what: str) -> None:
         """Counts bytes that are read, or made out of what was read."""
@@ -209,13 +212,15 @@ class File:
             if head[:5] != b"SNOD\1":
                 raise FormatError(f"expected a symbol table node at {node}; received {head[:5]!r}")
             (count,) = struct.unpack_from("<H", head, 6)
-            self._steps += count
+            self._step(count)
             entries = self._read(node + 8, count * 40, "symbol table node")
             for at in range(0, count * 40, 40):
                 offset, target, cached = struct.unpack_from("<QQI", entries, at)
                 end = names.find(b"\0", offset)
                 if offset >= size or end < 0:
                     raise FormatError(f"symbol table node at {node}: a name outside of its heap")
+                # The names of a sane heap do not overlap.
+                self._count(end - offset, "a link's name")
                 name = _text(names[offset:end], "a link's name")
                 if name in links:
                     raise FormatError(f"expected names of links once; received {short(name)} twice")
@@ -296,6 +301,10 @@ class File:
             raise FormatError(
                 f"{what}: expected {count} x {kind.size} bytes; received {len(body) - at}"
             )
+        # Read anew by each who asks; texts take more memory than their bytes.
+        self._count(count * kind.size, what)
+        if kind.dtype is None or kind.dtype.kind == "S":
+            self._step(count)
         data = body[at : at + count * kind.size]
         if kind.strings:
             texts = [self._long_text(what, data[i : i + 16]) for i in range(0, len(data), 16)]

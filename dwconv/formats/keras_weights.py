@@ -290,7 +290,8 @@ def _texts(group: hdf5.Group, name: str) -> list[str]:
             piece = group.attribute(f"{name}{number}")
             if not isinstance(piece, list):
                 break
-            value, number = [*value, *piece], number + 1
+            value += piece
+            number += 1
     if isinstance(value, np.ndarray) and value.size == 0:
         return []  # NumPy has no type for an empty list
     if not isinstance(value, list):

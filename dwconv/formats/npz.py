@@ -20,9 +20,11 @@ from .bounded import Archive, parse_object
 
 METADATA = "__metadata__"
 
+# Each size is followed by a comma or the end, so that digits split in one way only: with another
+# choice a number of 70 digits would be tried in billions of them.
 _HEADER = re.compile(
     rb"\{'descr': '([<>|=]?[a-zA-Z]\d{1,8})', 'fortran_order': (True|False), "
-    rb"'shape': \(((?:\d{1,18}(?:, ?)?){0,8})\), ?\} *\n"
+    rb"'shape': \(((?:\d{1,18}(?:, ?|(?=\)))){0,8})\), ?\} *\n"
 )
 _DTYPES = ("<f2", "<f4", "<f8", "<i4", ">f2", ">f4", ">f8", ">i4")
 

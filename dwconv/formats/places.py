@@ -13,10 +13,11 @@ from . import Document, FormatError, Where, short
 
 DEPTHWISE = "DepthwiseConv2D"
 _MAX_DEPTH = 32  # of models within models
-_MAX_NAME = 1000  # characters; the path of each layer repeats those of the models around it
-#: Layers, and depthwise ones among them: some ten times what the largest networks have.
+_MAX_NAME = 1000  # characters, of a class, too; the path of each layer repeats those of the models around it
+#: Layers, and depthwise ones among them: some ten times what the largest networks have. One of the
+#: latter with all that a config may say takes half a millisecond to make.
 _MAX_LAYERS = 20_000
-_MAX_DEPTHWISE = 2_000
+_MAX_DEPTHWISE = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +133,9 @@ def _class_of(item: Any) -> str:
     if not isinstance(item, dict) or not isinstance(item.get("config"), (dict, list)):
         raise FormatError(f"expected an item with class_name and config; received {short(item)}")
     kind = item.get("class_name")
-    if not isinstance(kind, str):
-        raise FormatError(f"class_name: expected a string; received {short(kind)}")
+    if not isinstance(kind, str) or len(kind) > _MAX_NAME:
+        raise FormatError(
+            f"class_name: expected a string of at most {_MAX_NAME} characters; "
+            f"received {short(kind)}"
+        )
     return kind

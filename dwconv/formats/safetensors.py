@@ -85,8 +85,9 @@ def _arrays(content: bytes) -> Arrays:
         raise FormatError(f"damaged: {error}") from error
     arrays: Arrays = {}
     for name, tensor in tensors:
-        dtype = _dtype(name, tensor["dtype"])
-        array = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+        dtype, shape = _dtype(name, tensor["dtype"]), tensor["shape"]
+        _check_fits_numpy(name, shape)
+        array = np.frombuffer(tensor["data"], dtype).reshape(shape)
         arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
     return arrays
 
@@ -98,6 +99,14 @@ def _dtype(name: str, dtype: Any) -> str:
             f"tensor {short(name)}: expected a dtype of {known}; received {short(dtype)}"
         )
     return _DTYPES[dtype]
+
+
+def _check_fits_numpy(name: str, shape: list[int]) -> None:
+    """NumPy makes strides of the sizes, whether the array is empty or not, and has 32 dimensions (64
+    from 2.0 on).
+    """
+    if len(shape) > 32 or math.prod(n or 1 for n in shape) >= 2**59:
+        raise FormatError(f"damaged: tensor {short(name)}: received shape {short(shape)}")
 
 
 def _mapped(header: dict[str, Any], file: BinaryIO, start: int) -> Arrays:
@@ -113,8 +122,7 @@ def _mapped(header: dict[str, Any], file: BinaryIO, start: int) -> Arrays:
         sized = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
         if not sized or type(begin) is not int or begin != end:
             raise FormatError(f"damaged: tensor {short(name)}: received {short(tensor)}")
-        if len(shape) > 32 or math.prod(n or 1 for n in shape) >= 2**59:
-            raise FormatError(f"damaged: tensor {short(name)}: received shape {short(shape)}")
+        _check_fits_numpy(name, shape)
         if math.prod(shape) * dtype.itemsize != stop - begin:
             raise FormatError(f"damaged: tensor {short(name)}: expected bytes for {short(shape)}")
         end = stop
