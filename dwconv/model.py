@@ -302,12 +302,14 @@ class Sequential:
         return config
 
     def _input_config(self, shape: WholeShape) -> dict[str, Any]:
+        first = getattr(next(iter(self._layers), None), "compute_dtype", "float32")
+        dtype = first if self._input is None else self._input.dtype
         return {
             "module": "keras.layers",
             "class_name": "InputLayer",
             "config": {
                 "batch_shape": shape,
-                "dtype": "float32" if self._input is None else self._input.dtype.name,
+                "dtype": getattr(dtype, "name", dtype),
                 "sparse": False,
                 "name": "input_layer" if self._input is None else self._input.name,
             },

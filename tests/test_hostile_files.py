@@ -282,7 +282,7 @@ def many_texts() -> bytes:
 
 
 def long_names() -> bytes:
-    """A group of 500 members whose names are all of a text of a megabyte but for their beginnings."""
+    """A group of 500 members; their names begin elsewhere in one text of a megabyte."""
     content = hdf5(lambda file: file.create_group("layers"))
     heap, node, tree = (content.find(mark) for mark in (b"HEAP", b"SNOD", b"TREE"))
     (target,) = struct.unpack_from("<Q", content, node + 16)

@@ -178,6 +178,13 @@ def test_a_model_without_layers_or_shape_says_so() -> None:
     assert not any(layer.built for layer in model.layers)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float16", "mixed_float16", "mixed_bfloat16"])
+def test_the_input_in_a_config_has_the_dtype_that_the_first_layer_computes_in(dtype: str) -> None:
+    model = Sequential([DepthwiseConv2D(1, dtype=dtype)])
+    model.build((None, 4, 4, 1))
+    assert model.get_config()["layers"][0]["config"]["dtype"] == dtype.removeprefix("mixed_")
+
+
 def test_models_in_models_and_their_names() -> None:
     inner = Sequential([DepthwiseConv2D(2)])
     model = Sequential([Input((8, 8, 3)), inner, DepthwiseConv2D(2)])

@@ -21,7 +21,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
+
+from .. import dtypes
 
 Document: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[Any]]
@@ -96,6 +99,16 @@ class NoWeights:
 
     def unnamed(self) -> dict[str, Arrays]:
         return {}
+
+
+def bfloat16(what: str, halves: NDArray[Any]) -> NDArray[Any]:
+    """An array of two little-endian bytes each as bfloat16, in native byte order, without a copy
+    where that is enough. FormatError without the package that NumPy has the dtype from.
+    """
+    dtype = dtypes.named("bfloat16")
+    if dtype is None:
+        raise FormatError(f"{what}: expected the package ml_dtypes, for bfloat16; received none")
+    return halves.view("<u2").astype(np.uint16, copy=False).view(dtype)
 
 
 def short(value: Any) -> str:

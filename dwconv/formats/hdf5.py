@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import FormatError, short
+from . import FormatError, bfloat16, short
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -258,7 +258,7 @@ class File:
             raise FormatError(f"{what}: expected plain storage; received {header.refused}")
         if header.shape is None or header.type is None or header.layout is None:
             raise FormatError(f"{what}: expected a dataset with a shape, a type and a layout")
-        if header.type.dtype is None or header.type.dtype.kind not in "fiu":
+        if header.type.dtype is None or header.type.dtype.kind not in "fiuV":
             raise FormatError(f"{what}: expected numbers; received another type of data")
         needed = math.prod(header.shape) * header.type.size
         if isinstance(header.layout, bytes):
@@ -270,6 +270,8 @@ class File:
         if not isinstance(header.layout, bytes):
             data = self._bytes_at(address, needed, what) if needed else b""
         array = np.frombuffer(data, header.type.dtype).reshape(header.shape)
+        if array.dtype.kind == "V":
+            return bfloat16(what, array)
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
     def _attribute(self, what: str, body: bytes) -> tuple[str, _Type, tuple[int, ...] | None, int]:
@@ -314,7 +316,7 @@ class File:
                 _text(data[i : i + size].split(b"\0", 1)[0], what)
                 for i in range(0, len(data), size)
             ]
-        elif kind.dtype is not None:
+        elif kind.dtype is not None and kind.dtype.kind != "V":
             return np.frombuffer(data, kind.dtype).reshape(shape)
         else:
             return None  # a type that Keras does not write
@@ -465,6 +467,8 @@ def _type(body: bytes) -> _Type:
         at, precision, *fields = _unpack("<HHBBBBI", body, 8, "datatype")
         if (at, precision) == (0, 8 * size) and tuple(fields) == _IEEE[size]:
             return _Type(size, np.dtype(f"{order}f{size}"))
+    elif kind == 5 and size == 2:  # opaque: what h5py makes of bfloat16
+        return _Type(size, np.dtype("V2"))
     elif kind == 3 and 0 < size <= MAX_PIECE:
         return _Type(size, np.dtype(f"S{size}"))
     elif kind == 9 and bits[0] & 15 == 1 and size == 16:

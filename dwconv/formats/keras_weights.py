@@ -28,6 +28,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from ..dtypes import is_bfloat16
 from . import Arrays, Contents, FormatError, NoWeights, Weights, Where, hdf5, places, short
 from .bounded import parse_json
 
@@ -86,7 +87,10 @@ def dump(weights: dict[tuple[tuple[str, int], ...], Arrays]) -> bytes:
             path = "".join(f"layers/{_numbered(*count)}/" for count in counts)
             for number, name in enumerate(("kernel", "bias")):
                 if name in arrays:
-                    file[f"{path}vars/{number}"] = np.ascontiguousarray(arrays[name])
+                    where = f"{path}vars/{number}"
+                    file[where] = np.ascontiguousarray(arrays[name])
+                    if is_bfloat16(arrays[name].dtype):  # HDF5 has no such type: bytes and a word
+                        file[where].attrs["dtype"] = "bfloat16"
     return buffer.getvalue()
 
 

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import Arrays, Contents, Document, FormatError, native, short
+from . import Arrays, Contents, Document, FormatError, bfloat16, native, short
 from .bounded import Archive, parse_object
 
 METADATA = "__metadata__"
@@ -26,7 +26,9 @@ _HEADER = re.compile(
     rb"\{'descr': '([<>|=]?[a-zA-Z]\d{1,8})', 'fortran_order': (True|False), "
     rb"'shape': \(((?:\d{1,18}(?:, ?|(?=\)))){0,8})\), ?\} *\n"
 )
-_DTYPES = ("<f2", "<f4", "<f8", "<i4", ">f2", ">f4", ">f8", ">i4")
+#: What NumPy writes for bfloat16, a dtype that it does not know.
+_BFLOAT16 = "<V2"
+_DTYPES = (_BFLOAT16, "<f2", "<f4", "<f8", "<i4", ">f2", ">f4", ">f8", ">i4")
 
 
 def dump(document: Document, arrays: Arrays) -> bytes:
@@ -85,6 +87,8 @@ def _array(name: str, data: bytes) -> NDArray[Any]:
     if needed != len(data) - start or product >= 2**59:
         raise FormatError(f"{name}: expected {needed} bytes of data; received {len(data) - start}")
     array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+    if dtype == _BFLOAT16:
+        return bfloat16(name, array)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

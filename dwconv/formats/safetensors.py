@@ -14,13 +14,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import safetensors
 import safetensors.numpy
+from numpy.typing import NDArray
 
-from . import Arrays, Contents, Document, FormatError, native, short
+from . import Arrays, Contents, Document, FormatError, bfloat16, native, short
 from .bounded import parse_object
 from .native import MAX_HEADER
 
 _LENGTH_BYTES = 8
-_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4"}
+_BFLOAT16 = "BF16"
+_DTYPES = {"F16": "<f2", _BFLOAT16: "<V2", "F32": "<f4", "F64": "<f8", "I32": "<i4"}
 
 
 def dump(document: Document, arrays: Arrays) -> bytes:
@@ -88,8 +90,14 @@ def _arrays(content: bytes) -> Arrays:
         dtype, shape = _dtype(name, tensor["dtype"]), tensor["shape"]
         _check_fits_numpy(name, shape)
         array = np.frombuffer(tensor["data"], dtype).reshape(shape)
-        arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
+        arrays[name] = _native(name, array)
     return arrays
+
+
+def _native(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype.kind == "V":
+        return bfloat16(f"tensor {short(name)}", array)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _dtype(name: str, dtype: Any) -> str:
@@ -102,9 +110,7 @@ def _dtype(name: str, dtype: Any) -> str:
 
 
 def _check_fits_numpy(name: str, shape: list[int]) -> None:
-    """NumPy makes strides of the sizes, whether the array is empty or not, and has 32 dimensions (64
-    from 2.0 on).
-    """
+    """NumPy makes strides of the sizes, of an empty array, too, and has 32 dimensions before 2.0."""
     if len(shape) > 32 or math.prod(n or 1 for n in shape) >= 2**59:
         raise FormatError(f"damaged: tensor {short(name)}: received shape {short(shape)}")
 
@@ -129,7 +135,7 @@ def _mapped(header: dict[str, Any], file: BinaryIO, start: int) -> Arrays:
         if stop == begin or not dtype.isnative:
             file.seek(start + begin)
             array = np.frombuffer(file.read(stop - begin), dtype).reshape(shape)
-            arrays[name] = array.astype(dtype.newbyteorder("="), copy=False)
         else:
-            arrays[name] = np.memmap(file, dtype, "r", start + begin, tuple(shape))
+            array = np.memmap(file, dtype, "r", start + begin, tuple(shape))
+        arrays[name] = _native(name, array)
     return arrays
