@@ -86,7 +86,9 @@ class ConfiguredLayer(WeightedLayer):
         known = {name for kind in classes for name in inspect.signature(kind).parameters}
         arguments = configs.layer_arguments(config, known - {"weights", "unknown"})
         if "activation" in arguments:
-            arguments["activation"] = activations.get(
+            arguments["activation"] = configs.read_object(
+                "activation",
+                activations.get,
                 arguments["activation"],
                 generation=configs.generation(config) if generation is None else generation,
             )

@@ -123,7 +123,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         **unknown: Any,
     ) -> None:
         if unknown:
-            raise configs.unknown_keyword(next(iter(unknown)), ARGUMENTS)
+            raise configs.unknown_keywords(unknown, ARGUMENTS)
         super().__init__()
         self.kernel_size = shapes.pair(kernel_size, "kernel_size")
         self.strides = shapes.pair(strides, "strides")
@@ -141,17 +141,26 @@ class DepthwiseConv2D(ConfiguredLayer):
         self.dtype_policy = policy.read(dtype)
         self.activation = activation
         self.use_bias = read_bool("use_bias", use_bias)
-        self.depthwise_initializer = initializers.get(
-            "glorot_uniform" if depthwise_initializer is None else depthwise_initializer
+        read = configs.read_object
+        self.depthwise_initializer = read(
+            "depthwise_initializer",
+            initializers.get,
+            "glorot_uniform" if depthwise_initializer is None else depthwise_initializer,
         )
-        self.bias_initializer = initializers.get(
-            "zeros" if bias_initializer is None else bias_initializer
+        self.bias_initializer = read(
+            "bias_initializer",
+            initializers.get,
+            "zeros" if bias_initializer is None else bias_initializer,
         )
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.depthwise_regularizer = read(
+            "depthwise_regularizer", regularizers.get, depthwise_regularizer
+        )
+        self.bias_regularizer = read("bias_regularizer", regularizers.get, bias_regularizer)
         self.activity_regularizer = activity_regularizer
-        self.depthwise_constraint = constraints.get(depthwise_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        self.depthwise_constraint = read(
+            "depthwise_constraint", constraints.get, depthwise_constraint
+        )
+        self.bias_constraint = read("bias_constraint", constraints.get, bias_constraint)
         self.trainable = True if trainable is None else trainable
         self._declared_shape = inputs.declared_shape(input_shape, batch_input_shape, batch_size)
         self._build_shape: inputs.WholeShape | None = None
@@ -246,7 +255,7 @@ class DepthwiseConv2D(ConfiguredLayer):
 
     @activation.setter
     def activation(self, value: Any) -> None:
-        activation = activations.get(value)
+        activation = configs.read_object("activation", activations.get, value)
         if dtypes.is_integer(self.compute_dtype) and isinstance(activation, activations.Activation):
             activation(np.zeros(2, self.compute_dtype))  # raises what the first call would
         self._split = ops.split_activation(activation, self.compute_dtype)
@@ -260,7 +269,9 @@ class DepthwiseConv2D(ConfiguredLayer):
 
     @activity_regularizer.setter
     def activity_regularizer(self, value: Any) -> None:
-        self._activity_regularizer = regularizers.get(value)
+        self._activity_regularizer = configs.read_object(
+            "activity_regularizer", regularizers.get, value
+        )
         self._drop_plans()  # calls go by them without asking for a penalty
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -501,6 +501,7 @@ def layer_depthwise_conv_2d(
     weights: Any = None,
     *,
     dilation_rate: Any = (1, 1),
+    **unknown: Any,
 ) -> Any:
     """R's function of that name: makes a `DepthwiseConv2D` and composes it with `object`.
 
@@ -510,8 +511,10 @@ def layer_depthwise_conv_2d(
     the R document, and None, R's NULL, stands for each default. Raises what these raise.
     """
     arguments = {key: value for key, value in locals().items() if value is not None}
-    arguments.pop("object", None)
-    layer = DepthwiseConv2D(**arguments)
+    for name in ("object", "unknown"):
+        arguments.pop(name, None)
+    arguments["kernel_size"] = kernel_size  # for its own error
+    layer = DepthwiseConv2D(**arguments, **unknown)
     if object is None:
         return layer
     if isinstance(object, Sequential):

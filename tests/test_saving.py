@@ -304,7 +304,7 @@ KERNEL = {"dtype": "F32", "shape": [1, 2, 2, 1], "data_offsets": [8, 24]}
             "damaged: tensor 'other': received shape",
         ),
         (put("kernel", "dtype", "I32"), "'kernel': expected dtype float32; received int32"),
-        (put("kernel", "dtype", "U32"), "'kernel': expected a dtype of F16, F32, F64, I32"),
+        (put("kernel", "dtype", "U32"), "'kernel': expected a dtype of F16, BF16, F32, F64, I32"),
         (put("kernel", "dtype", "F99"), "damaged"),
         (put("kernel", "data_offsets", [0, 24]), "damaged"),
         (put("kernel", "data_offsets", [24]), "expected two data_offsets"),

@@ -13,7 +13,7 @@ from . import Document, FormatError, Where, short
 
 DEPTHWISE = "DepthwiseConv2D"
 _MAX_DEPTH = 32  # of models within models
-_MAX_NAME = 1000  # characters, of a class, too; a layer's path repeats those of the models around it
+_MAX_NAME = 1000  # characters, of a class, too; paths repeat those of the models around
 #: Layers, and depthwise ones among them: some ten times what the largest networks have. One of the
 #: latter with all that a config may say takes half a millisecond to make.
 _MAX_LAYERS = 20_000

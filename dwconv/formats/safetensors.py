@@ -110,7 +110,7 @@ def _dtype(name: str, dtype: Any) -> str:
 
 
 def _check_fits_numpy(name: str, shape: list[int]) -> None:
-    """NumPy makes strides of the sizes, of an empty array, too, and has 32 dimensions before 2.0."""
+    """NumPy makes strides of sizes, of an empty array, too, and has 32 dimensions before 2.0."""
     if len(shape) > 32 or math.prod(n or 1 for n in shape) >= 2**59:
         raise FormatError(f"damaged: tensor {short(name)}: received shape {short(shape)}")
 
