@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from .registry import did_you_mean, unwrap
+from .registry import nearest, unwrap
 
 Config = dict[str, Any]
 
@@ -65,12 +65,15 @@ def unknown_keywords(names: Iterable[Any], known: Iterable[str]) -> TypeError:
     """The error for arguments that DepthwiseConv2D does not have; a file may hold thousands, of
     which it names some.
     """
-    known = list(known)
+    known = sorted(known)
+    found = {name: nearest(str(name), known) for name in islice(names, 5)}
     parts = [
-        f"unexpected keyword argument {name!r}; {did_you_mean(str(name), known)}"
-        for name in islice(names, 5)
+        f"{name!r} (nearest known: {', '.join(map(repr, near))})" if near else repr(name)
+        for name, near in found.items()
     ]
-    return TypeError(f"DepthwiseConv2D: {'. '.join(parts)}")
+    what = "argument" if len(parts) == 1 else "arguments"
+    rest = "" if all(found.values()) else f"; known: {', '.join(known)}"
+    return TypeError(f"DepthwiseConv2D: unexpected keyword {what} {', '.join(parts)}{rest}")
 
 
 def read_object(argument: str, get: Callable[..., Any], value: Any, **options: Any) -> Any:

@@ -96,7 +96,7 @@ class ConfiguredLayer(WeightedLayer):
 
     def same_config(self, other: object) -> bool:
         """Whether `other` is a layer of the same class and config; names, weights and input shapes
-        do not count.
+        do not count. ValueError for a function without a name, as of `get_config`.
         """
         if type(other) is not type(self):
             return False

@@ -421,9 +421,9 @@ class DepthwiseConv2D(ConfiguredLayer):
         The suffix says the format: .safetensors, .npz, .keras (a Sequential of the layer alone,
         which Keras 3 reads), .weights.h5 (of the same, the weights alone), .json (the config
         alone). A layer that is not built is saved as its config. `dwconv.load` reads it. Raises
-        ValueError for another suffix, for a config that cannot be written (a lambda) and for
-        weights given at construction to a layer that is not built yet; ImportError where h5py is
-        needed and missing; OSError.
+        ValueError for another suffix, for a config that cannot be written (a lambda), for a
+        subclass, which no file could bring back, and for weights given at construction to a layer
+        that is not built yet; ImportError where h5py is needed and missing; OSError.
         """
         files.write(path, *self._saved())
 
@@ -431,26 +431,35 @@ class DepthwiseConv2D(ConfiguredLayer):
         """The item of a model's config that is this layer, with what files need besides, and its
         weights by name.
         """
+        if type(self) is not DepthwiseConv2D:
+            raise ValueError(
+                f"{self.name}: expected a DepthwiseConv2D itself; received a "
+                f"{type(self).__name__}. `save_weights` takes it"
+            )
         if self._initial is not None:
             raise ValueError(
                 f"{self.name}: expected a layer that has taken over the weights given to it; "
                 "call build first"
             )
-        document = {
-            "class_name": type(self).__name__,
-            "config": self.get_config(),
+        return self._document(), dict(zip(("kernel", "bias"), self.weights, strict=False))
+
+    def _document(self) -> dict[str, Any]:
+        return {
+            "class_name": DepthwiseConv2D.__name__,
+            "config": DepthwiseConv2D.get_config(self),
             "build_config": {"input_shape": self._build_shape} if self.built else None,
             "batch_input_shape": self._declared_shape,
         }
-        return document, dict(zip(("kernel", "bias"), self.weights, strict=False))
 
     def save_weights(self, path: files.PathLike) -> None:
         """Writes the weights to a file as `save` does: .safetensors, .npz, .keras or .weights.h5.
 
         Raises what `save` raises, and ValueError for a layer that is not built.
         """
-        self._built_weights()
-        files.write_weights(path, *self._saved())
+        arrays = self._built_weights().arrays()
+        files.write_weights(
+            path, self._document(), dict(zip(("kernel", "bias"), arrays, strict=False))
+        )
 
     def load_weights(self, path: files.PathLike) -> None:
         """Takes over the weights in a file: of its only depthwise layer or of the one that has this

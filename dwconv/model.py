@@ -31,20 +31,19 @@ class Sequential:
     first call.
 
     Args:
-        layers: what `add` takes, in order.
+        layers: what `add` takes, in order; or one alone.
         trainable: a bool for all layers; None leaves them as they are.
         name: without '/'; None: sequential, sequential_1, ...
 
     Raises ValueError for an argument that is none, and as `add` does.
     """
 
-    def __init__(
-        self, layers: Iterable[Any] | None = None, trainable: Any = None, name: str | None = None
-    ) -> None:
+    def __init__(self, layers: Any = None, trainable: Any = None, name: str | None = None) -> None:
         self._layers: list[Any] = []
         self._input: SymbolicTensor | None = None
         self._build_shape: WholeShape | None = None
-        for layer in layers or ():
+        alone = is_layer(layers) or isinstance(layers, SymbolicTensor)
+        for layer in [layers] if alone else layers or ():
             self.add(layer)
         if trainable is not None:
             self.trainable = trainable
@@ -379,7 +378,7 @@ class Sequential:
     def _saved_arrays(self, prefix: str) -> Iterator[tuple[str, Array]]:
         for layer in self._layers:
             path = f"{prefix}{_name(layer)}/"
-            if isinstance(layer, Sequential):
+            if type(layer) is Sequential:
                 yield from layer._saved_arrays(path)
             elif isinstance(layer, DepthwiseConv2D):
                 for name, array in layer._saved()[1].items():

@@ -247,6 +247,30 @@ def test_weights_of_a_layer(path: Path, suffix: str) -> None:
         assert other.built
 
 
+class Mine(DepthwiseConv2D):
+    """A subclass: nothing in a file could find it again."""
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "mine": 1}
+
+
+@pytest.mark.parametrize("suffix", [*WITH_WEIGHTS, ".json"])
+def test_subclasses_are_saved_as_weights_alone(path: Path, suffix: str) -> None:
+    path = path.with_suffix(suffix)
+    layer = Mine((1, 2), input_shape=(4, 4, 2))
+    layer.build()
+    inner = type("Inner", (Sequential,), {})([filled()])
+    for thing in (layer, Sequential([layer]), Sequential([inner])):
+        with pytest.raises(ValueError, match="expected"):
+            thing.save(path)
+        assert names(path) == []
+    if suffix != ".json":
+        layer.save_weights(path)
+        other = Mine((1, 2))
+        other.load_weights(path)
+        assert [w.tobytes() for w in other.weights] == [w.tobytes() for w in layer.weights]
+
+
 def test_what_has_no_weights(path: Path) -> None:
     with pytest.raises(ValueError, match=r"path: expected a format with weights"):
         filled().save_weights(path.with_suffix(".json"))

@@ -366,7 +366,7 @@ def test_weights_that_are_not_numbers_are_a_type_error() -> None:
 
 
 def test_unknown_keywords_are_named_with_the_nearest_valid_one() -> None:
-    message = r"'actvation'; nearest known: 'activation'.*'stride'; nearest known: 'strides'"
+    message = r"'actvation' \(nearest known: 'activation'.*\), 'stride' \(nearest known: 'strides'"
     for make in (DepthwiseConv2D, partial(dwconv.layer_depthwise_conv_2d, None)):
         with pytest.raises(TypeError, match=message):
             make(3, actvation="relu", stride=None)

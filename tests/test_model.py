@@ -100,6 +100,12 @@ def test_computes_layer_by_layer() -> None:
     assert model.input_shape == (None, 8, 8, 3)
 
 
+def test_one_layer_needs_no_list() -> None:
+    layer = DepthwiseConv2D(3)
+    assert Sequential(layer).layers == [layer]
+    assert Sequential(Input((8, 8, 3))).input_shape == (None, 8, 8, 3)
+
+
 @pytest.mark.parametrize("how", ["Input", "input_shape", "build", "call", "list", "symbolic"])
 def test_building(how: str) -> None:
     declared = {"input_shape": (8, 8, 3)} if how == "input_shape" else {}
