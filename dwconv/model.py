@@ -132,7 +132,9 @@ class Sequential:
         self._check_filled()
         shape = self._build_shape if input_shape is None else input_shape
         if shape is None:
-            raise ValueError("expected an input_shape, here, of an Input or of the first layer")
+            raise ValueError(
+                "expected an input_shape, here, of an Input or of the first layer; received none"
+            )
         sizes = inputs.read_shape("input_shape", shape)
         self.compute_output_shape(sizes)
         self._build_shape = sizes

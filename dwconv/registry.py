@@ -261,7 +261,7 @@ class Registry(Generic[T]):
             )
         if package == OWN_PACKAGE:
             raise ValueError(
-                f"expected a package other than {OWN_PACKAGE!r}, which holds the built-ins"
+                f"expected a package of the user's; received {OWN_PACKAGE!r}, that of the built-ins"
             )
         return f"{package}>{short}"
 

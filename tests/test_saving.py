@@ -298,10 +298,13 @@ KERNEL = {"dtype": "F32", "shape": [1, 2, 2, 1], "data_offsets": [8, 24]}
         (put("kernel", "shape", [1, 2, 2, -1]), "damaged"),
         (put("kernel", "shape", [1, 2, 3, 1]), "damaged"),
         (put("kernel", "shape", None), "damaged"),
-        (put("kernel", "shape", [1] * 96 + [1, 2, 2, 1]), "damaged: tensor 'kernel': received"),
+        (
+            put("kernel", "shape", [1] * 96 + [1, 2, 2, 1]),
+            "damaged: tensor 'kernel': expected sizes; received",
+        ),
         (
             put("other", {"dtype": "F32", "shape": [0, 2**62, 9], "data_offsets": [24, 24]}),
-            "damaged: tensor 'other': received shape",
+            "damaged: tensor 'other': expected sizes; received",
         ),
         (put("kernel", "dtype", "I32"), "'kernel': expected dtype float32; received int32"),
         (put("kernel", "dtype", "U32"), "'kernel': expected a dtype of F16, BF16, F32, F64, I32"),

@@ -118,7 +118,7 @@ class File:
     def _step(self, count: int = 1) -> None:
         self._steps += count
         if self._steps > MAX_STEPS:
-            raise FormatError(f"expected at most {MAX_STEPS} structures; there are more, or a loop")
+            raise FormatError(f"expected at most {MAX_STEPS} structures; received more, or a loop")
 
     def _count(self, count: int, what: str) -> None:
         """Counts bytes that are read, or made out of what was read."""
@@ -147,14 +147,17 @@ class File:
         while blocks:
             start, length = blocks.pop(0)
             if start in seen:
-                raise FormatError(f"object header at {address}: it continues in a circle")
+                raise FormatError(f"object header at {address}: expected an end; received a circle")
             seen.add(start)
             data, at = self._read(start, length, "object header"), 0
             while at + 8 <= length and done < count:
                 kind, size, flags = struct.unpack_from("<HHB", data, at)
                 body = data[at + 8 : at + 8 + size]
                 if len(body) != size:
-                    raise FormatError(f"object header at {address}: a message is cut off")
+                    raise FormatError(
+                        f"object header at {address}: expected a message of {size} bytes; "
+                        f"received {len(body)}"
+                    )
                 at, done = at + 8 + size, done + 1
                 if kind == _CONTINUATION:
                     blocks.append(_unpack("<QQ", body, 0, "continuation"))
@@ -218,7 +221,10 @@ class File:
                 offset, target, cached = struct.unpack_from("<QQI", entries, at)
                 end = names.find(b"\0", offset)
                 if offset >= size or end < 0:
-                    raise FormatError(f"symbol table node at {node}: a name outside of its heap")
+                    raise FormatError(
+                        f"symbol table node at {node}: expected a name in a heap of {size} bytes; "
+                        f"received one at {offset}"
+                    )
                 # The names of a sane heap do not overlap.
                 self._count(end - offset, "a link's name")
                 name = _text(names[offset:end], "a link's name")
@@ -235,7 +241,7 @@ class File:
         while stack:
             address, wanted = stack.pop()
             if address in seen:
-                raise FormatError(f"B-tree: the node at {address} occurs twice")
+                raise FormatError(f"B-tree: expected each node once; received {address} twice")
             seen.add(address)
             head = self._read(address, 24, "B-tree")
             kind, level, count = struct.unpack_from("<BBH", head, 4)
@@ -257,7 +263,7 @@ class File:
         if header.refused is not None:
             raise FormatError(f"{what}: expected plain storage; received {header.refused}")
         if header.shape is None or header.type is None or header.layout is None:
-            raise FormatError(f"{what}: expected a dataset with a shape, a type and a layout")
+            raise FormatError(f"{what}: expected a dataset; received no shape, type or layout")
         if header.type.dtype is None or header.type.dtype.kind not in "fiuV":
             raise FormatError(f"{what}: expected numbers; received another type of data")
         needed = math.prod(header.shape) * header.type.size
@@ -288,7 +294,7 @@ class File:
             parts.append(body[at : at + size])
             at += -(-size // 8) * 8 if version == 1 else size
         if at > len(body):
-            raise FormatError(f"{what}: an attribute is cut off")
+            raise FormatError(f"{what}: expected an attribute of {at} bytes; received {len(body)}")
         name = _text(parts[0].split(b"\0", 1)[0], "an attribute's name")
         return name, _type(parts[1]), _shape(parts[2]), at
 
@@ -331,7 +337,11 @@ class File:
             self._heaps[address] = self._heap(address)
         data = self._heaps[address].get(index)
         if data is None or length > len(data):
-            raise FormatError(f"{what}: expected {length} bytes in heap {address}, object {index}")
+            received = "none" if data is None else len(data)
+            raise FormatError(
+                f"{what}: expected {length} bytes in heap {address}, object {index}; "
+                f"received {received}"
+            )
         self._count(length, what)
         return _text(data[:length].split(b"\0", 1)[0], what)
 
@@ -347,7 +357,10 @@ class File:
             if index == 0:  # the free space at the end
                 break
             if at + 16 + length > size or index in objects:
-                raise FormatError(f"global heap at {address}: an object is cut off or there twice")
+                raise FormatError(
+                    f"global heap at {address}: expected whole objects, each once; "
+                    f"received number {index} of {length} bytes"
+                )
             objects[index] = data[at + 16 : at + 16 + length]
             at += 16 + -(-length // 8) * 8
         return objects
@@ -415,7 +428,9 @@ class Group:
             for body in self._header.attributes:
                 name = self._hdf5._attribute(self.path, body)[0]
                 if name in self._values:
-                    raise FormatError(f"{self.path}: expected attribute {short(name)} once")
+                    raise FormatError(
+                        f"{self.path}: expected attribute {short(name)} once; received two"
+                    )
                 self._values[name] = body
         return self._values
 
@@ -431,7 +446,8 @@ def _unpack(layout: str, data: bytes, at: int, what: str) -> Any:
     try:
         return struct.unpack_from(layout, data, at)
     except struct.error as error:
-        raise FormatError(f"{what}: cut off after {len(data)} bytes") from error
+        wanted = at + struct.calcsize(layout)
+        raise FormatError(f"{what}: expected {wanted} bytes; received {len(data)}") from error
 
 
 def _text(data: bytes, what: str) -> str:

@@ -112,7 +112,7 @@ class _ByPlace(NoWeights):
                 if not any(self._root.get(container) for container in _CONTAINERS):
                     return None  # nothing in this model was ever built
                 raise FormatError(
-                    f"expected the weights of layer {'/'.join(place.names)!r}; there are none"
+                    f"expected the weights of layer {'/'.join(place.names)!r}; received none"
                 )
         assert here is not None
         return _variables(here)
@@ -140,7 +140,9 @@ class _ByPlace(NoWeights):
         self, group: hdf5.Group, path: tuple[str, ...], depth: int
     ) -> Iterator[tuple[str, Arrays]]:
         if depth > _MAX_DEPTH:
-            raise FormatError(f"{group.path}: expected fewer models within models")
+            raise FormatError(
+                f"{group.path}: expected models nested {_MAX_DEPTH} deep at most; received more"
+            )
         for container in _CONTAINERS:
             inner = group.get(container)
             for key in inner.names() if inner is not None else ():
@@ -184,7 +186,7 @@ class _ByName(NoWeights):
         outermost = place.names[0]
         group = self._group.get(outermost)
         if group is None:
-            raise FormatError(f"expected the weights of layer {short(outermost)}; there are none")
+            raise FormatError(f"expected the weights of layer {short(outermost)}; received none")
         if len(place.names) == 1:
             paths = _texts(group, "weight_names")
         else:
@@ -203,7 +205,7 @@ class _ByName(NoWeights):
             dataset = group.get(weight)
             if dataset is None:
                 raise FormatError(
-                    f"{short(path)}: expected the dataset {short(weight)}; there is none"
+                    f"{short(path)}: expected the dataset {short(weight)}; received none"
                 )
             arrays[kind] = dataset.array()
         return arrays

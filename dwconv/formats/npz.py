@@ -36,7 +36,7 @@ def dump(document: Document, arrays: Arrays) -> bytes:
     text = json.dumps(native.metadata(document)).encode("ascii")
     native.check_length(len(text))
     if METADATA in arrays:
-        raise ValueError(f"expected another name than {METADATA!r} of a layer")
+        raise ValueError(f"expected another name of a layer; received {METADATA!r}")
     buffer = io.BytesIO()
     members: dict[str, Any] = {**arrays, METADATA: np.array(text)}
     np.savez(buffer, **members)
@@ -48,15 +48,15 @@ def load(file: BinaryIO) -> Contents:
     archive = Archive(file)
     arrays: Arrays = {}
     metadata: Any = None
-    total = 0
+    total, most = 0, max(16 << 20, 8 * archive.size)
     for member in archive.names():
         name, dot, suffix = member.rpartition(".")
         if (dot, suffix) != (".", "npy"):
             raise FormatError(f"expected members that end in .npy; received {short(member)}")
         data = archive.read(member, native.MAX_HEADER + 4096 if name == METADATA else None)
         total += len(data)
-        if total > max(16 << 20, 8 * archive.size):
-            raise FormatError(f"expected less to unpack from {archive.size} bytes than {total}")
+        if total > most:
+            raise FormatError(f"expected {most} bytes of arrays at most; received more")
         if name == METADATA:
             metadata = parse_object(_bytes(data), METADATA)
         else:

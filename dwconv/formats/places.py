@@ -99,7 +99,8 @@ def walk(document: Document) -> Iterator[Place]:
             depthwise += place.is_depthwise
             if layers > _MAX_LAYERS or depthwise > _MAX_DEPTHWISE:
                 raise FormatError(
-                    f"expected at most {_MAX_LAYERS} layers, {_MAX_DEPTHWISE} of them depthwise"
+                    f"expected at most {_MAX_LAYERS} layers, {_MAX_DEPTHWISE} of them depthwise; "
+                    "received more"
                 )
             yield place
 

@@ -112,7 +112,7 @@ def _dtype(name: str, dtype: Any) -> str:
 def _check_fits_numpy(name: str, shape: list[int]) -> None:
     """NumPy makes strides of sizes, of an empty array, too, and has 32 dimensions before 2.0."""
     if len(shape) > 32 or math.prod(n or 1 for n in shape) >= 2**59:
-        raise FormatError(f"damaged: tensor {short(name)}: received shape {short(shape)}")
+        raise FormatError(f"damaged: tensor {short(name)}: expected sizes; received {short(shape)}")
 
 
 def _mapped(header: dict[str, Any], file: BinaryIO, start: int) -> Arrays:
@@ -127,10 +127,15 @@ def _mapped(header: dict[str, Any], file: BinaryIO, start: int) -> Arrays:
         shape, dtype = tensor.get("shape"), np.dtype(_dtype(name, tensor.get("dtype")))
         sized = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
         if not sized or type(begin) is not int or begin != end:
-            raise FormatError(f"damaged: tensor {short(name)}: received {short(tensor)}")
+            raise FormatError(
+                f"damaged: tensor {short(name)}: expected a place; received {short(tensor)}"
+            )
         _check_fits_numpy(name, shape)
         if math.prod(shape) * dtype.itemsize != stop - begin:
-            raise FormatError(f"damaged: tensor {short(name)}: expected bytes for {short(shape)}")
+            raise FormatError(
+                f"damaged: tensor {short(name)}: expected {short(shape)}; "
+                f"received {stop - begin} bytes"
+            )
         end = stop
         if stop == begin or not dtype.isnative:
             file.seek(start + begin)
