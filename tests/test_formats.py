@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import sys
 import tracemalloc
 import zipfile
@@ -376,6 +377,22 @@ def test_mapping_reads_no_weights(path: Path) -> None:
     finally:
         tracemalloc.stop()
     assert mapped < 1_000_000 < len(content) < read
+
+
+def test_a_mapped_model_is_one_open_file(path: Path) -> None:
+    path = path.with_suffix(".safetensors")
+    model = Sequential([filled(name=f"dw{i}") for i in range(20)])
+    model.save(path)
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    handle = os.open(path, os.O_RDONLY)
+    os.close(handle)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (handle + 3, limits[1]))
+    try:
+        mapped = dwconv.load(path, mmap=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+    assert_same_model(mapped, model)
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".keras"])

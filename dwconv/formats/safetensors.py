@@ -120,6 +120,7 @@ def _mapped(header: dict[str, Any], file: BinaryIO, start: int) -> Arrays:
     would check is checked here: the tensors lie one after the other and have the size of their
     shape.
     """
+    content = np.memmap(file, np.uint8, "r")  # once: a mapping each would be an open file each
     arrays: Arrays = {}
     end = 0
     for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"][1]):
@@ -137,10 +138,6 @@ def _mapped(header: dict[str, Any], file: BinaryIO, start: int) -> Arrays:
                 f"received {stop - begin} bytes"
             )
         end = stop
-        if stop == begin or not dtype.isnative:
-            file.seek(start + begin)
-            array = np.frombuffer(file.read(stop - begin), dtype).reshape(shape)
-        else:
-            array = np.memmap(file, dtype, "r", start + begin, tuple(shape))
+        array = content[start + begin : start + stop].view(dtype).reshape(shape)
         arrays[name] = _native(name, array)
     return arrays
