@@ -29,9 +29,9 @@ from . import (
     regularizers,
     shapes,
 )
-from .base import read_bool
 from .configured import ConfiguredLayer
 from .formats import FormatError
+from .registry import read_bool
 from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
 
 

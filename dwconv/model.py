@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import backward, configs, files, inputs, naming, policy, table
-from .base import read_bool
 from .inputs import SymbolicTensor, WholeShape
 from .layer import DepthwiseConv2D
+from .registry import read_bool
 from .weights import Array
 
 S = TypeVar("S", bound="Sequential")

@@ -63,6 +63,13 @@ def read_integer(argument: str, value: Any) -> int:
     return number
 
 
+def read_bool(argument: str, value: Any) -> bool:
+    """A Python or NumPy bool as a Python one. ValueError naming the argument otherwise."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{argument}: expected True or False; received {value!r}")
+    return bool(value)
+
+
 def read_axes(argument: str, value: Any) -> int | list[int] | None:
     """None (all axes), an axis or a list of axes, counted from 0 (as R's files do, too)."""
     value = unwrap(value)
