@@ -218,7 +218,7 @@ def test_damaged_files(name: str, tmp_path: Path, limits: Callable[[], None]) ->
                     before = [w.tobytes() for w in target.weights]
                 except FormatError:
                     assert [w.tobytes() for w in target.weights] == before
-    assert loads + refused >= min(COUNT, count) * 0.97
+    assert loads + refused >= count
     assert min(loads, refused) > count // 100, (loads, refused)  # both happen
 
 
