@@ -189,8 +189,9 @@ def test_unknown_suffixes_name_the_known_ones(path: Path, name: str) -> None:
 def test_missing_files_and_directories(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         dwconv.load(path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as caught:
         filled().save(path.parent / "none" / "dw.safetensors")
+    assert caught.value.filename == str(path.parent / "none" / "dw.safetensors")
     path.mkdir()
     with pytest.raises(OSError, match="directory"):
         filled().save(path)
