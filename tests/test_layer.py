@@ -803,9 +803,20 @@ def test_apply_constraints() -> None:
     [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))],
     ids=["copy", "deepcopy", "pickle"],
 )
-@pytest.mark.parametrize("activation", ["relu", "softmax"])
-def test_copies_share_nothing(duplicate: Any, activation: str) -> None:
-    layer = built(activation=activation, activity_regularizer="l2", input_shape=(5, 5, 3))
+@pytest.mark.parametrize(
+    ("activation", "dtype"),
+    [
+        ("relu", "float32"),
+        ("softmax", "float32"),
+        ("gelu", "float16"),
+        ("elu", "bfloat16"),
+        ("tanh", "mixed_bfloat16"),
+    ],
+)
+def test_copies_share_nothing(duplicate: Any, activation: str, dtype: str) -> None:
+    layer = built(
+        activation=activation, activity_regularizer="l2", input_shape=(5, 5, 3), dtype=dtype
+    )
     x = draw(1, 5, 5, 3)
     y = layer(x)
     twin = duplicate(layer)
