@@ -115,5 +115,8 @@ def short(value: Any) -> str:
     """A repr for a message; what a file holds can be long."""
     if isinstance(value, (str, bytes)) and len(value) > 200:
         value = value[:200]
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # JSON may be nested as deep as the parser goes
+        text = f"a {type(value).__name__} nested too deep"
     return text if len(text) <= 80 else f"{text[:77]}..."
