@@ -38,6 +38,7 @@ from .registry import (
     did_you_mean,
     function_config,
     long_config,
+    read_bool,
     read_generation,
     read_integer,
     read_number,
@@ -283,9 +284,7 @@ def _read_parameter(name: str, value: Any, default: Any) -> Any:
     """A parameter's value, checked against the kind of its default."""
     value = unwrap(value)
     if isinstance(default, bool):
-        if not isinstance(value, bool):
-            raise ValueError(f"{name}: expected True or False, received {value!r}")
-        return value
+        return read_bool(name, value)
     if default is None and value is None:
         return None
     return read_integer(name, value) if name == "axis" else read_number(name, value)

@@ -132,7 +132,7 @@ def _before_activation(
     no harm.
     """
     activation, penalty = layer.activation, layer.activity_regularizer
-    linear = activation is activations.get("linear")
+    linear = activations.get("linear") == activation  # not the same object in a copy of a layer
     if linear and penalty is None:
         return dy
     made = ops.plan(

@@ -11,12 +11,12 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from . import _core, backward
 from .dtypes import DType
 from .policy import DTypePolicy
+from .registry import read_bool
 from .weights import NAMES, Array, Weights, read_copy, read_list
 
 B = TypeVar("B", bound="WeightedLayer")
@@ -208,10 +208,3 @@ class WeightedLayer(_core.PlannedLayer):
         self._weights = state["_weights"]
         self.__dict__.update({key: state[key] for key in state.keys() - {"_weights"}})
         self._lock = threading.Lock()
-
-
-def read_bool(argument: str, value: Any) -> bool:
-    """A Python or NumPy bool as a Python one. ValueError naming the argument otherwise."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{argument}: expected True or False; received {value!r}")
-    return bool(value)

@@ -5,10 +5,11 @@ Writing is `DepthwiseConv2D.get_config`, which gives what Keras 3 gives.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any
 
-from .registry import did_you_mean, unwrap
+from .registry import nearest, unwrap
 
 Config = dict[str, Any]
 
@@ -31,13 +32,14 @@ def layer_arguments(config: Mapping[str, Any], known: Iterable[str]) -> Config:
     if not isinstance(config, Mapping):
         raise ValueError(f"expected a config dict; received {config!r}")
     names = set(known)
+    unknown = [name for name in config if name not in names and name != "groups"]
+    if unknown:
+        raise unknown_keywords(unknown, names)
     arguments: Config = {}
     for name, value in config.items():
         if name == "groups":
             _check_groups(value)
             continue
-        if name not in names:
-            raise unknown_keyword(name, names)
         value = _scalar_or_pair(name, value)
         if value is not None or name in _OPTIONAL:
             arguments[name] = value
@@ -59,10 +61,27 @@ def generation(config: Mapping[str, Any]) -> int:
     return 2 if short or "groups" in config or "batch_input_shape" in config else 3
 
 
-def unknown_keyword(name: Any, known: Iterable[str]) -> TypeError:
-    """The error for an argument that DepthwiseConv2D does not have."""
-    hint = did_you_mean(str(name), known)
-    return TypeError(f"DepthwiseConv2D: unexpected keyword argument {name!r}; {hint}")
+def unknown_keywords(names: Iterable[Any], known: Iterable[str]) -> TypeError:
+    """The error for arguments that DepthwiseConv2D does not have; a file may hold thousands, of
+    which it names some.
+    """
+    known = sorted(known)
+    found = {name: nearest(str(name), known) for name in islice(names, 5)}
+    parts = [
+        f"{name!r} (nearest known: {', '.join(map(repr, near))})" if near else repr(name)
+        for name, near in found.items()
+    ]
+    what = "argument" if len(parts) == 1 else "arguments"
+    rest = "" if all(found.values()) else f"; known: {', '.join(known)}"
+    return TypeError(f"DepthwiseConv2D: unexpected keyword {what} {', '.join(parts)}{rest}")
+
+
+def read_object(argument: str, get: Callable[..., Any], value: Any, **options: Any) -> Any:
+    """`get(value)`, with that of activations and so on; its ValueError names the argument."""
+    try:
+        return get(value, **options)
+    except ValueError as error:
+        raise ValueError(f"{argument}: {error}") from error
 
 
 def _check_groups(groups: Any) -> None:

@@ -86,7 +86,9 @@ class ConfiguredLayer(WeightedLayer):
         known = {name for kind in classes for name in inspect.signature(kind).parameters}
         arguments = configs.layer_arguments(config, known - {"weights", "unknown"})
         if "activation" in arguments:
-            arguments["activation"] = activations.get(
+            arguments["activation"] = configs.read_object(
+                "activation",
+                activations.get,
                 arguments["activation"],
                 generation=configs.generation(config) if generation is None else generation,
             )
@@ -94,7 +96,7 @@ class ConfiguredLayer(WeightedLayer):
 
     def same_config(self, other: object) -> bool:
         """Whether `other` is a layer of the same class and config; names, weights and input shapes
-        do not count.
+        do not count. ValueError for a function without a name, as of `get_config`.
         """
         if type(other) is not type(self):
             return False

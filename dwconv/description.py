@@ -13,7 +13,7 @@ class Description:
 
     x_shape, y_shape   of the arrays, in their layout
     dtype              of the result; x and the weights are cast to `compute_dtype`
-    data_format        of the arrays; the kernel takes channels_last, others are transposed
+    data_format        of the arrays, which the kernel takes as they are
     activation         the one in the kernel
     activation_after   the one that NumPy applies to the whole output afterwards; None: none
     isa                the instruction set
@@ -22,7 +22,8 @@ class Description:
     lanes              elements of one of its vectors
     tile_h, tile_w     outputs that share the inputs they have in common
     merged_pixels      pixels that share vectors, there being few channels; 1: none do
-    blocks             vectors that the channels (of the merged pixels) fill
+    blocks             vectors that the channels (of the merged pixels) fill; for channels_first
+                       those that the columns of a row fill
     weight_bytes       of the packed weights
     multiply_adds      of one call; taps in the padding are skipped and do not count
     x_bytes, y_bytes   what the kernel reads and writes
@@ -63,13 +64,8 @@ class Description:
         }
         if self.activation_after is not None:
             rows["activation"] = f"{self.activation_after}, by NumPy afterwards"
-        extra = []
-        if self.data_format != "channels_last":
-            extra.append("x and y transposed")
         if self.dtype != self.compute_dtype:
-            extra.append(f"computed in {self.compute_dtype}")
-        if extra:
-            rows["besides"] = ", ".join(extra)
+            rows["besides"] = f"computed in {self.compute_dtype}"
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {text}" for name, text in rows.items())
 

@@ -158,7 +158,10 @@ def replace(path: PathLike, content: bytes) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     # Not tempfile: its files are private to the user and stay so, where a saved file should be like
     # any other.
-    handle = os.open(temporary, flags, 0o666)
+    try:
+        handle = os.open(temporary, flags, 0o666)
+    except OSError as error:  # which names a file that the user has not heard of
+        raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     try:
         with os.fdopen(handle, "wb") as file:
             with suppress(FileNotFoundError):

@@ -29,9 +29,9 @@ from . import (
     regularizers,
     shapes,
 )
-from .base import read_bool
 from .configured import ConfiguredLayer
 from .formats import FormatError
+from .registry import read_bool
 from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
 
 
@@ -123,7 +123,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         **unknown: Any,
     ) -> None:
         if unknown:
-            raise configs.unknown_keyword(next(iter(unknown)), ARGUMENTS)
+            raise configs.unknown_keywords(unknown, ARGUMENTS)
         super().__init__()
         self.kernel_size = shapes.pair(kernel_size, "kernel_size")
         self.strides = shapes.pair(strides, "strides")
@@ -141,17 +141,26 @@ class DepthwiseConv2D(ConfiguredLayer):
         self.dtype_policy = policy.read(dtype)
         self.activation = activation
         self.use_bias = read_bool("use_bias", use_bias)
-        self.depthwise_initializer = initializers.get(
-            "glorot_uniform" if depthwise_initializer is None else depthwise_initializer
+        read = configs.read_object
+        self.depthwise_initializer = read(
+            "depthwise_initializer",
+            initializers.get,
+            "glorot_uniform" if depthwise_initializer is None else depthwise_initializer,
         )
-        self.bias_initializer = initializers.get(
-            "zeros" if bias_initializer is None else bias_initializer
+        self.bias_initializer = read(
+            "bias_initializer",
+            initializers.get,
+            "zeros" if bias_initializer is None else bias_initializer,
         )
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.depthwise_regularizer = read(
+            "depthwise_regularizer", regularizers.get, depthwise_regularizer
+        )
+        self.bias_regularizer = read("bias_regularizer", regularizers.get, bias_regularizer)
         self.activity_regularizer = activity_regularizer
-        self.depthwise_constraint = constraints.get(depthwise_constraint)
-        self.bias_constraint = constraints.get(bias_constraint)
+        self.depthwise_constraint = read(
+            "depthwise_constraint", constraints.get, depthwise_constraint
+        )
+        self.bias_constraint = read("bias_constraint", constraints.get, bias_constraint)
         self.trainable = True if trainable is None else trainable
         self._declared_shape = inputs.declared_shape(input_shape, batch_input_shape, batch_size)
         self._build_shape: inputs.WholeShape | None = None
@@ -246,7 +255,7 @@ class DepthwiseConv2D(ConfiguredLayer):
 
     @activation.setter
     def activation(self, value: Any) -> None:
-        activation = activations.get(value)
+        activation = configs.read_object("activation", activations.get, value)
         if dtypes.is_integer(self.compute_dtype) and isinstance(activation, activations.Activation):
             activation(np.zeros(2, self.compute_dtype))  # raises what the first call would
         self._split = ops.split_activation(activation, self.compute_dtype)
@@ -260,7 +269,9 @@ class DepthwiseConv2D(ConfiguredLayer):
 
     @activity_regularizer.setter
     def activity_regularizer(self, value: Any) -> None:
-        self._activity_regularizer = regularizers.get(value)
+        self._activity_regularizer = configs.read_object(
+            "activity_regularizer", regularizers.get, value
+        )
         self._drop_plans()  # calls go by them without asking for a penalty
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -410,9 +421,9 @@ class DepthwiseConv2D(ConfiguredLayer):
         The suffix says the format: .safetensors, .npz, .keras (a Sequential of the layer alone,
         which Keras 3 reads), .weights.h5 (of the same, the weights alone), .json (the config
         alone). A layer that is not built is saved as its config. `dwconv.load` reads it. Raises
-        ValueError for another suffix, for a config that cannot be written (a lambda) and for
-        weights given at construction to a layer that is not built yet; ImportError where h5py is
-        needed and missing; OSError.
+        ValueError for another suffix, for a config that cannot be written (a lambda), for a
+        subclass, which no file could bring back, and for weights given at construction to a layer
+        that is not built yet; ImportError where h5py is needed and missing; OSError.
         """
         files.write(path, *self._saved())
 
@@ -420,26 +431,35 @@ class DepthwiseConv2D(ConfiguredLayer):
         """The item of a model's config that is this layer, with what files need besides, and its
         weights by name.
         """
+        if type(self) is not DepthwiseConv2D:
+            raise ValueError(
+                f"{self.name}: expected a DepthwiseConv2D itself; received a "
+                f"{type(self).__name__}. `save_weights` takes it"
+            )
         if self._initial is not None:
             raise ValueError(
                 f"{self.name}: expected a layer that has taken over the weights given to it; "
                 "call build first"
             )
-        document = {
-            "class_name": type(self).__name__,
-            "config": self.get_config(),
+        return self._document(), dict(zip(("kernel", "bias"), self.weights, strict=False))
+
+    def _document(self) -> dict[str, Any]:
+        return {
+            "class_name": DepthwiseConv2D.__name__,
+            "config": DepthwiseConv2D.get_config(self),
             "build_config": {"input_shape": self._build_shape} if self.built else None,
             "batch_input_shape": self._declared_shape,
         }
-        return document, dict(zip(("kernel", "bias"), self.weights, strict=False))
 
     def save_weights(self, path: files.PathLike) -> None:
         """Writes the weights to a file as `save` does: .safetensors, .npz, .keras or .weights.h5.
 
         Raises what `save` raises, and ValueError for a layer that is not built.
         """
-        self._built_weights()
-        files.write_weights(path, *self._saved())
+        arrays = self._built_weights().arrays()
+        files.write_weights(
+            path, self._document(), dict(zip(("kernel", "bias"), arrays, strict=False))
+        )
 
     def load_weights(self, path: files.PathLike) -> None:
         """Takes over the weights in a file: of its only depthwise layer or of the one that has this

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import backward, configs, files, inputs, naming, policy, table
-from .base import read_bool
 from .inputs import SymbolicTensor, WholeShape
 from .layer import DepthwiseConv2D
+from .registry import read_bool
 from .weights import Array
 
 S = TypeVar("S", bound="Sequential")
@@ -31,20 +31,19 @@ class Sequential:
     first call.
 
     Args:
-        layers: what `add` takes, in order.
+        layers: what `add` takes, in order; or one alone.
         trainable: a bool for all layers; None leaves them as they are.
         name: without '/'; None: sequential, sequential_1, ...
 
     Raises ValueError for an argument that is none, and as `add` does.
     """
 
-    def __init__(
-        self, layers: Iterable[Any] | None = None, trainable: Any = None, name: str | None = None
-    ) -> None:
+    def __init__(self, layers: Any = None, trainable: Any = None, name: str | None = None) -> None:
         self._layers: list[Any] = []
         self._input: SymbolicTensor | None = None
         self._build_shape: WholeShape | None = None
-        for layer in layers or ():
+        alone = is_layer(layers) or isinstance(layers, SymbolicTensor)
+        for layer in [layers] if alone else layers or ():
             self.add(layer)
         if trainable is not None:
             self.trainable = trainable
@@ -133,7 +132,9 @@ class Sequential:
         self._check_filled()
         shape = self._build_shape if input_shape is None else input_shape
         if shape is None:
-            raise ValueError("expected an input_shape, here, of an Input or of the first layer")
+            raise ValueError(
+                "expected an input_shape, here, of an Input or of the first layer; received none"
+            )
         sizes = inputs.read_shape("input_shape", shape)
         self.compute_output_shape(sizes)
         self._build_shape = sizes
@@ -302,12 +303,14 @@ class Sequential:
         return config
 
     def _input_config(self, shape: WholeShape) -> dict[str, Any]:
+        first = getattr(next(iter(self._layers), None), "compute_dtype", "float32")
+        dtype = first if self._input is None else self._input.dtype
         return {
             "module": "keras.layers",
             "class_name": "InputLayer",
             "config": {
                 "batch_shape": shape,
-                "dtype": "float32" if self._input is None else self._input.dtype.name,
+                "dtype": getattr(dtype, "name", dtype),
                 "sparse": False,
                 "name": "input_layer" if self._input is None else self._input.name,
             },
@@ -377,7 +380,7 @@ class Sequential:
     def _saved_arrays(self, prefix: str) -> Iterator[tuple[str, Array]]:
         for layer in self._layers:
             path = f"{prefix}{_name(layer)}/"
-            if isinstance(layer, Sequential):
+            if type(layer) is Sequential:
                 yield from layer._saved_arrays(path)
             elif isinstance(layer, DepthwiseConv2D):
                 for name, array in layer._saved()[1].items():
@@ -499,6 +502,7 @@ def layer_depthwise_conv_2d(
     weights: Any = None,
     *,
     dilation_rate: Any = (1, 1),
+    **unknown: Any,
 ) -> Any:
     """R's function of that name: makes a `DepthwiseConv2D` and composes it with `object`.
 
@@ -508,8 +512,10 @@ def layer_depthwise_conv_2d(
     the R document, and None, R's NULL, stands for each default. Raises what these raise.
     """
     arguments = {key: value for key, value in locals().items() if value is not None}
-    arguments.pop("object", None)
-    layer = DepthwiseConv2D(**arguments)
+    for name in ("object", "unknown"):
+        arguments.pop(name, None)
+    arguments["kernel_size"] = kernel_size  # for its own error
+    layer = DepthwiseConv2D(**arguments, **unknown)
     if object is None:
         return layer
     if isinstance(object, Sequential):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from . import dtypes
 from .backward import Gradients, ModelGradients
-from .registry import Config, Configured, read_number
+from .registry import Config, Configured, read_bool, read_number
 
 Array = NDArray[Any]
 O = TypeVar("O", bound="Optimizer")  # noqa: E741 (as B and S elsewhere)
@@ -164,7 +164,7 @@ class SGD(Optimizer):
         self.momentum = read_number("momentum", momentum, minimum=0)
         if self.momentum > 1:
             raise ValueError(f"momentum: expected a number from 0 to 1; received {momentum!r}")
-        self.nesterov = _flag("nesterov", nesterov)
+        self.nesterov = read_bool("nesterov", nesterov)
         self._slots = ("momentum",) if self.momentum else ()  # type: ignore[misc]
 
     def _update(
@@ -209,7 +209,7 @@ class Adam(Optimizer):
         self.beta_1 = _below_one("beta_1", beta_1)
         self.beta_2 = _below_one("beta_2", beta_2)
         self.epsilon = _positive("epsilon", epsilon)
-        self.amsgrad = _flag("amsgrad", amsgrad)
+        self.amsgrad = read_bool("amsgrad", amsgrad)
         slots = ("momentum", "velocity")
         self._slots = (*slots, "velocity_hat") if self.amsgrad else slots  # type: ignore[misc]
 
@@ -262,9 +262,3 @@ def _below_one(argument: str, value: Any) -> float:
     if number >= 1:
         raise ValueError(f"{argument}: expected a number from 0 to below 1; received {value!r}")
     return number
-
-
-def _flag(argument: str, value: Any) -> bool:
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{argument}: expected True or False; received {value!r}")
-    return bool(value)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from .dtypes import COMPUTE, DType, is_numeric, named
+from .registry import unwrap
 
 _MIXED = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 _POLICY_CLASSES = ("DTypePolicy", "Policy")  # Keras 3, Keras 2
@@ -75,14 +76,14 @@ def read_input(dtype: Any) -> DType:
 def _name(dtype: Any) -> Any:
     """The name in a policy or its config; what NumPy understands by itself as it is."""
     if isinstance(dtype, Mapping):
-        config = dtype.get("config")
-        if dtype.get("class_name") not in _POLICY_CLASSES or not isinstance(config, Mapping):
+        class_name, config = unwrap(dtype.get("class_name")), dtype.get("config")
+        if class_name not in _POLICY_CLASSES or not isinstance(config, Mapping):
             wanted = " or ".join(_POLICY_CLASSES)
             raise ValueError(
                 f"dtype: expected a dict with class_name {wanted} and a config; "
                 f"received {dict(dtype)!r}"
             )
-        return config.get("name", "")
+        return unwrap(config.get("name", ""))
     if isinstance(dtype, (str, np.dtype, type)):
         return dtype
     return getattr(dtype, "name", "")  # Keras' policies, TensorFlow's dtypes

@@ -63,6 +63,13 @@ def read_integer(argument: str, value: Any) -> int:
     return number
 
 
+def read_bool(argument: str, value: Any) -> bool:
+    """A Python or NumPy bool as a Python one. ValueError naming the argument otherwise."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{argument}: expected True or False; received {value!r}")
+    return bool(value)
+
+
 def read_axes(argument: str, value: Any) -> int | list[int] | None:
     """None (all axes), an axis or a list of axes, counted from 0 (as R's files do, too)."""
     value = unwrap(value)
@@ -208,6 +215,7 @@ class Registry(Generic[T]):
 
     def __init__(self, kind: str, module: str) -> None:
         self.kind = kind
+        self.a_kind = f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
         self.module = module
         self._builtin: dict[str, Any] = {}
         self._aliases: dict[str, tuple[str, Config]] = {}
@@ -260,7 +268,7 @@ class Registry(Generic[T]):
             )
         if package == OWN_PACKAGE:
             raise ValueError(
-                f"expected a package other than {OWN_PACKAGE!r}, which holds the built-ins"
+                f"expected a package of the user's; received {OWN_PACKAGE!r}, that of the built-ins"
             )
         return f"{package}>{short}"
 
@@ -340,7 +348,7 @@ class Registry(Generic[T]):
             parsed = self.parse(config)
         else:
             raise ValueError(
-                f"expected a {self.kind} config (a name or a dict), received {config!r}"
+                f"expected {self.a_kind} config (a name or a dict), received {config!r}"
             )
         found = self.find(parsed.name, custom_objects, parsed.foreign)
         return self.build(found.entry, {**found.preset, **parsed.arguments})
@@ -350,29 +358,31 @@ class Registry(Generic[T]):
 
         Keras 3 {module, class_name, config, registered_name}, for functions with class_name
         'function' and the name as config; Keras 2 {class_name, config}; Keras 1 {name, argument,
-        ...}.
+        ...}. R writes a scalar as a list of one element now and then, and no arguments as [].
         """
-        class_name, arguments = config.get("class_name"), config.get("config")
-        if class_name is None and isinstance(config.get("name"), str):
+        class_name, arguments, module, registered, name = (
+            unwrap(config.get(key))
+            for key in ("class_name", "config", "module", "registered_name", "name")
+        )
+        if class_name is None and isinstance(name, str):
             rest = {key: value for key, value in config.items() if key != "name"}
-            return Parsed(config["name"], rest)
+            return Parsed(name, rest)
         if class_name == "__lambda__":
             raise ValueError(
                 f"expected a named {self.kind}, received a lambda; code in a config is never run"
             )
-        module = config.get("module")
         foreign = isinstance(module, str) and module.partition(".")[0] not in KERAS_PACKAGES
         if class_name == "function" and isinstance(arguments, str):
             return Parsed(arguments, {}, foreign)
-        if not isinstance(class_name, str) or not isinstance(arguments, (Mapping, type(None))):
+        no_arguments = arguments is None or (isinstance(arguments, list) and not arguments)
+        if not isinstance(class_name, str) or not (no_arguments or isinstance(arguments, Mapping)):
             raise ValueError(
-                f"expected a {self.kind} config with a class_name and a dict as config, "
+                f"expected {self.a_kind} config with a class_name and a dict as config, "
                 f"received {dict(config)!r}"
             )
-        registered = config.get("registered_name")
         if isinstance(registered, str) and ">" in registered:
             class_name, foreign = registered, False
-        return Parsed(class_name, dict(arguments or {}), foreign)
+        return Parsed(class_name, {} if no_arguments else dict(arguments), foreign)
 
     def build(self, entry: Any, arguments: Config) -> T:
         """An object from an entry and its arguments."""

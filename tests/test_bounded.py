@@ -18,7 +18,7 @@ from test_saving import filled
 
 import dwconv
 from dwconv import FormatError
-from dwconv.formats import bounded
+from dwconv.formats import bounded, places, short
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +127,17 @@ def test_json() -> None:
 def test_what_is_no_json(raw: bytes | str) -> None:
     with pytest.raises(FormatError, match="it: expected"):
         parse(raw)
+
+
+def test_what_is_nested_as_deep_as_can_be_has_a_short_form() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert short(deep) == "a list nested too deep"
+    for depth in range(900, 1000):  # to where the parser gives up
+        text = '{"class_name": "Sequential", "config": [' + "[" * depth + "]" * depth + "]}"
+        with pytest.raises(FormatError, match="expected"):
+            list(places.walk(places.top(parse(text))))
 
 
 def test_too_much_json_is_not_parsed() -> None:

@@ -203,7 +203,7 @@ def test_the_architecture_beside_weights_or_given(tmp_path: Path) -> None:
 def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     path = unpack("tf-1.14-mixed-weights.h5", tmp_path)
     config = unpack("tf-1.14-chain.json", tmp_path)
-    with pytest.raises(FormatError, match="weights of layer 'first'; there are none"):
+    with pytest.raises(FormatError, match="weights of layer 'first'; received none"):
         load_layers(path, config)
     path = unpack("keras-3-chain.weights.h5", tmp_path)
     config = unpack("keras-3-mixed.json", tmp_path)
@@ -211,7 +211,7 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
         load_layers(path, config)
     several = json.loads(unpack("keras-3-chain.json", tmp_path).read_text(encoding="utf-8"))
     several["config"]["layers"].append(layer_config("third"))
-    with pytest.raises(FormatError, match="weights of layer 'third'; there are none"):
+    with pytest.raises(FormatError, match="weights of layer 'third'; received none"):
         load_layers(path, several)
 
 

@@ -6,6 +6,7 @@ import copy
 import inspect
 import pickle
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -319,11 +320,21 @@ def test_bad_pairs_name_argument_and_value(name: str, value: Any) -> None:
         ({"dtype": "no such"}, "dtype: expected one of .* received 'no such'"),
         ({"dtype": object()}, "dtype: expected one of"),
         ({"dtype": {"class_name": "Foo", "config": {}}}, "class_name DTypePolicy or Policy"),
-        ({"activation": "rellu"}, "relu"),
-        ({"activation": 3}, "activation"),
-        ({"depthwise_initializer": "gloro_uniform"}, "glorot_uniform"),
-        ({"bias_regularizer": "l1l3"}, "nearest known: .l1l2."),
-        ({"depthwise_constraint": "maxnrm"}, "max"),
+        ({"activation": "rellu"}, "^activation: expected .*, received 'rellu'; .*'relu'"),
+        ({"activation": 3}, "^activation: expected .*, received 3"),
+        *(
+            ({f"{weight}_{kind}": wrong}, f"^{weight}_{kind}: expected .*'{wrong}'; .*'{near}'")
+            for kind, wrong, near in (
+                ("initializer", "gloro_uniform", "glorot_uniform"),
+                ("regularizer", "l1l3", "l1l2"),
+                ("constraint", "maxnrm", "maxnorm"),
+            )
+            for weight in ("depthwise", "bias")
+        ),
+        (
+            {"activity_regularizer": {"class_name": "L1", "config": {"l1": -1}}},
+            "^activity_reg.*l1: ",
+        ),
         ({"input_shape": (3, 3)}, "input_shape: expected three sizes"),
         ({"input_shape": "abc"}, "input_shape: expected a sequence"),
         ({"input_shape": (3, -3, 3)}, "input_shape: expected integers >= 0 or None; received -3"),
@@ -355,8 +366,12 @@ def test_weights_that_are_not_numbers_are_a_type_error() -> None:
 
 
 def test_unknown_keywords_are_named_with_the_nearest_valid_one() -> None:
-    with pytest.raises(TypeError, match=r"'actvation'.*'activation'"):
-        DepthwiseConv2D(3, actvation="relu")
+    message = r"'actvation' \(nearest known: 'activation'.*\), 'stride' \(nearest known: 'strides'"
+    for make in (DepthwiseConv2D, partial(dwconv.layer_depthwise_conv_2d, None)):
+        with pytest.raises(TypeError, match=message):
+            make(3, actvation="relu", stride=None)
+    with pytest.raises(TypeError, match=message):
+        DepthwiseConv2D.from_config({"kernel_size": 3, "actvation": "relu", "stride": 2})
 
 
 @pytest.mark.parametrize(
@@ -788,9 +803,20 @@ def test_apply_constraints() -> None:
     [copy.copy, copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))],
     ids=["copy", "deepcopy", "pickle"],
 )
-@pytest.mark.parametrize("activation", ["relu", "softmax"])
-def test_copies_share_nothing(duplicate: Any, activation: str) -> None:
-    layer = built(activation=activation, activity_regularizer="l2", input_shape=(5, 5, 3))
+@pytest.mark.parametrize(
+    ("activation", "dtype"),
+    [
+        ("relu", "float32"),
+        ("softmax", "float32"),
+        ("gelu", "float16"),
+        ("elu", "bfloat16"),
+        ("tanh", "mixed_bfloat16"),
+    ],
+)
+def test_copies_share_nothing(duplicate: Any, activation: str, dtype: str) -> None:
+    layer = built(
+        activation=activation, activity_regularizer="l2", input_shape=(5, 5, 3), dtype=dtype
+    )
     x = draw(1, 5, 5, 3)
     y = layer(x)
     twin = duplicate(layer)

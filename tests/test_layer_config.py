@@ -131,14 +131,24 @@ def test_configs_as_r_writes_them() -> None:
         "activation": None,
         "use_bias": [False],
         "depthwise_initializer": None,
-        "bias_initializer": ["zeros"],
-        "dtype": ["float64"],
+        "bias_initializer": {"class_name": ["Zeros"], "config": []},
+        "bias_regularizer": {"class_name": ["L2"], "config": {"l2": [0.5]}},
+        "dtype": {"class_name": ["DTypePolicy"], "config": {"name": ["float64"]}},
         "dilation_rate": None,
         "batch_input_shape": [None, 8.0, 8.0, 3.0],
         "groups": [1.0],
     }
     layer = DepthwiseConv2D.from_config(config)
-    expected = DepthwiseConv2D((3, 2), 1, "same", 2, use_bias=False, dtype="float64", name="dw")
+    expected = DepthwiseConv2D(
+        (3, 2),
+        1,
+        "same",
+        2,
+        use_bias=False,
+        bias_regularizer=dwconv.regularizers.L2(0.5),
+        dtype="float64",
+        name="dw",
+    )
     assert layer.get_config() == expected.get_config()
     assert layer.input_shape == (None, 8, 8, 3)
 

@@ -100,6 +100,12 @@ def test_computes_layer_by_layer() -> None:
     assert model.input_shape == (None, 8, 8, 3)
 
 
+def test_one_layer_needs_no_list() -> None:
+    layer = DepthwiseConv2D(3)
+    assert Sequential(layer).layers == [layer]
+    assert Sequential(Input((8, 8, 3))).input_shape == (None, 8, 8, 3)
+
+
 @pytest.mark.parametrize("how", ["Input", "input_shape", "build", "call", "list", "symbolic"])
 def test_building(how: str) -> None:
     declared = {"input_shape": (8, 8, 3)} if how == "input_shape" else {}
@@ -176,6 +182,13 @@ def test_a_model_without_layers_or_shape_says_so() -> None:
     with pytest.raises(ValueError, match="makes an empty output"):
         model.build((None, 4, 4, 3))
     assert not any(layer.built for layer in model.layers)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "mixed_float16", "mixed_bfloat16"])
+def test_the_input_in_a_config_has_the_dtype_that_the_first_layer_computes_in(dtype: str) -> None:
+    model = Sequential([DepthwiseConv2D(1, dtype=dtype)])
+    model.build((None, 4, 4, 1))
+    assert model.get_config()["layers"][0]["config"]["dtype"] == dtype.removeprefix("mixed_")
 
 
 def test_models_in_models_and_their_names() -> None:
@@ -340,15 +353,15 @@ def test_the_documents_order() -> None:
         use_bias depthwise_initializer bias_initializer depthwise_regularizer bias_regularizer
         activity_regularizer depthwise_constraint bias_constraint input_shape batch_input_shape
         batch_size dtype name trainable weights"""
-    assert [p.name for p in parameters] == [*document.split(), "dilation_rate"]
-    assert parameters[-1].kind is inspect.Parameter.KEYWORD_ONLY
+    assert [p.name for p in parameters] == [*document.split(), "dilation_rate", "unknown"]
+    assert parameters[-2].kind is inspect.Parameter.KEYWORD_ONLY
     # Whatever the layer takes, the function takes.
     layer = inspect.signature(DepthwiseConv2D).parameters
-    assert {p.name for p in parameters} - {"object"} == set(layer) - {"unknown"}
+    assert {p.name for p in parameters} - {"object"} == set(layer)
 
 
 def test_none_means_every_default() -> None:
-    count = len(inspect.signature(layer_depthwise_conv_2d).parameters) - 3
+    count = len(inspect.signature(layer_depthwise_conv_2d).parameters) - 4
     layer = layer_depthwise_conv_2d(None, 3, *[None] * count, dilation_rate=None)
     assert layer.get_config() == {**DepthwiseConv2D(3).get_config(), "name": layer.name}
 

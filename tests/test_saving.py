@@ -189,8 +189,9 @@ def test_unknown_suffixes_name_the_known_ones(path: Path, name: str) -> None:
 def test_missing_files_and_directories(path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         dwconv.load(path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as caught:
         filled().save(path.parent / "none" / "dw.safetensors")
+    assert caught.value.filename == str(path.parent / "none" / "dw.safetensors")
     path.mkdir()
     with pytest.raises(OSError, match="directory"):
         filled().save(path)
@@ -298,8 +299,16 @@ KERNEL = {"dtype": "F32", "shape": [1, 2, 2, 1], "data_offsets": [8, 24]}
         (put("kernel", "shape", [1, 2, 2, -1]), "damaged"),
         (put("kernel", "shape", [1, 2, 3, 1]), "damaged"),
         (put("kernel", "shape", None), "damaged"),
+        (
+            put("kernel", "shape", [1] * 96 + [1, 2, 2, 1]),
+            "damaged: tensor 'kernel': expected sizes; received",
+        ),
+        (
+            put("other", {"dtype": "F32", "shape": [0, 2**62, 9], "data_offsets": [24, 24]}),
+            "damaged: tensor 'other': expected sizes; received",
+        ),
         (put("kernel", "dtype", "I32"), "'kernel': expected dtype float32; received int32"),
-        (put("kernel", "dtype", "U32"), "'kernel': expected a dtype of F16, F32, F64, I32"),
+        (put("kernel", "dtype", "U32"), "'kernel': expected a dtype of F16, BF16, F32, F64, I32"),
         (put("kernel", "dtype", "F99"), "damaged"),
         (put("kernel", "data_offsets", [0, 24]), "damaged"),
         (put("kernel", "data_offsets", [24]), "expected two data_offsets"),

@@ -21,7 +21,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
+import numpy as np
 from numpy.typing import NDArray
+
+from .. import dtypes
 
 Document: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[Any]]
@@ -98,9 +101,22 @@ class NoWeights:
         return {}
 
 
+def bfloat16(what: str, halves: NDArray[Any]) -> NDArray[Any]:
+    """An array of two little-endian bytes each as bfloat16, in native byte order, without a copy
+    where that is enough. FormatError without the package that NumPy has the dtype from.
+    """
+    dtype = dtypes.named("bfloat16")
+    if dtype is None:
+        raise FormatError(f"{what}: expected the package ml_dtypes, for bfloat16; received none")
+    return halves.view("<u2").astype(np.uint16, copy=False).view(dtype)
+
+
 def short(value: Any) -> str:
     """A repr for a message; what a file holds can be long."""
     if isinstance(value, (str, bytes)) and len(value) > 200:
         value = value[:200]
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:  # JSON may be nested as deep as the parser goes
+        text = f"a {type(value).__name__} nested too deep"
     return text if len(text) <= 80 else f"{text[:77]}..."

@@ -22,13 +22,13 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import FormatError, short
+from . import FormatError, bfloat16, short
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 #: What is read at once of a structure or an attribute.
 MAX_PIECE = 16 << 20
-#: Structures and links read per file: the largest Keras models have some ten thousand.
+#: Structures, links and texts read per file: the largest Keras models have some ten thousand.
 MAX_STEPS = 200_000
 #: Bytes read per file, as a multiple of its size: a sane one has every structure once, a hostile
 #: one may share a large one among many.
@@ -98,9 +98,7 @@ class File:
 
     def _read(self, offset: int, count: int, what: str) -> bytes:
         """`count` bytes at `offset`, if the file has them."""
-        self._steps += 1
-        if self._steps > MAX_STEPS:
-            raise FormatError(f"expected at most {MAX_STEPS} structures; there are more, or a loop")
+        self._step()
         if count > MAX_PIECE:
             raise FormatError(f"{what}: expected at most {MAX_PIECE} bytes; received {count}")
         return self._bytes_at(offset, count, what)
@@ -116,6 +114,11 @@ class File:
         if len(data) != count:
             raise FormatError(f"{what}: expected {count} bytes at {offset}; received {len(data)}")
         return data
+
+    def _step(self, count: int = 1) -> None:
+        self._steps += count
+        if self._steps > MAX_STEPS:
+            raise FormatError(f"expected at most {MAX_STEPS} structures; received more, or a loop")
 
     def _count(self, count: int, what: str) -> None:
         """Counts bytes that are read, or made out of what was read."""
@@ -144,14 +147,17 @@ class File:
         while blocks:
             start, length = blocks.pop(0)
             if start in seen:
-                raise FormatError(f"object header at {address}: it continues in a circle")
+                raise FormatError(f"object header at {address}: expected an end; received a circle")
             seen.add(start)
             data, at = self._read(start, length, "object header"), 0
             while at + 8 <= length and done < count:
                 kind, size, flags = struct.unpack_from("<HHB", data, at)
                 body = data[at + 8 : at + 8 + size]
                 if len(body) != size:
-                    raise FormatError(f"object header at {address}: a message is cut off")
+                    raise FormatError(
+                        f"object header at {address}: expected a message of {size} bytes; "
+                        f"received {len(body)}"
+                    )
                 at, done = at + 8 + size, done + 1
                 if kind == _CONTINUATION:
                     blocks.append(_unpack("<QQ", body, 0, "continuation"))
@@ -209,13 +215,18 @@ class File:
             if head[:5] != b"SNOD\1":
                 raise FormatError(f"expected a symbol table node at {node}; received {head[:5]!r}")
             (count,) = struct.unpack_from("<H", head, 6)
-            self._steps += count
+            self._step(count)
             entries = self._read(node + 8, count * 40, "symbol table node")
             for at in range(0, count * 40, 40):
                 offset, target, cached = struct.unpack_from("<QQI", entries, at)
                 end = names.find(b"\0", offset)
                 if offset >= size or end < 0:
-                    raise FormatError(f"symbol table node at {node}: a name outside of its heap")
+                    raise FormatError(
+                        f"symbol table node at {node}: expected a name in a heap of {size} bytes; "
+                        f"received one at {offset}"
+                    )
+                # The names of a sane heap do not overlap.
+                self._count(end - offset, "a link's name")
                 name = _text(names[offset:end], "a link's name")
                 if name in links:
                     raise FormatError(f"expected names of links once; received {short(name)} twice")
@@ -230,7 +241,7 @@ class File:
         while stack:
             address, wanted = stack.pop()
             if address in seen:
-                raise FormatError(f"B-tree: the node at {address} occurs twice")
+                raise FormatError(f"B-tree: expected each node once; received {address} twice")
             seen.add(address)
             head = self._read(address, 24, "B-tree")
             kind, level, count = struct.unpack_from("<BBH", head, 4)
@@ -252,8 +263,8 @@ class File:
         if header.refused is not None:
             raise FormatError(f"{what}: expected plain storage; received {header.refused}")
         if header.shape is None or header.type is None or header.layout is None:
-            raise FormatError(f"{what}: expected a dataset with a shape, a type and a layout")
-        if header.type.dtype is None or header.type.dtype.kind not in "fiu":
+            raise FormatError(f"{what}: expected a dataset; received no shape, type or layout")
+        if header.type.dtype is None or header.type.dtype.kind not in "fiuV":
             raise FormatError(f"{what}: expected numbers; received another type of data")
         needed = math.prod(header.shape) * header.type.size
         if isinstance(header.layout, bytes):
@@ -265,6 +276,8 @@ class File:
         if not isinstance(header.layout, bytes):
             data = self._bytes_at(address, needed, what) if needed else b""
         array = np.frombuffer(data, header.type.dtype).reshape(header.shape)
+        if array.dtype.kind == "V":
+            return bfloat16(what, array)
         return array.astype(array.dtype.newbyteorder("="), copy=False)
 
     def _attribute(self, what: str, body: bytes) -> tuple[str, _Type, tuple[int, ...] | None, int]:
@@ -281,7 +294,7 @@ class File:
             parts.append(body[at : at + size])
             at += -(-size // 8) * 8 if version == 1 else size
         if at > len(body):
-            raise FormatError(f"{what}: an attribute is cut off")
+            raise FormatError(f"{what}: expected an attribute of {at} bytes; received {len(body)}")
         name = _text(parts[0].split(b"\0", 1)[0], "an attribute's name")
         return name, _type(parts[1]), _shape(parts[2]), at
 
@@ -296,6 +309,10 @@ class File:
             raise FormatError(
                 f"{what}: expected {count} x {kind.size} bytes; received {len(body) - at}"
             )
+        # Read anew by each who asks; texts take more memory than their bytes.
+        self._count(count * kind.size, what)
+        if kind.dtype is None or kind.dtype.kind == "S":
+            self._step(count)
         data = body[at : at + count * kind.size]
         if kind.strings:
             texts = [self._long_text(what, data[i : i + 16]) for i in range(0, len(data), 16)]
@@ -305,7 +322,7 @@ class File:
                 _text(data[i : i + size].split(b"\0", 1)[0], what)
                 for i in range(0, len(data), size)
             ]
-        elif kind.dtype is not None:
+        elif kind.dtype is not None and kind.dtype.kind != "V":
             return np.frombuffer(data, kind.dtype).reshape(shape)
         else:
             return None  # a type that Keras does not write
@@ -320,7 +337,11 @@ class File:
             self._heaps[address] = self._heap(address)
         data = self._heaps[address].get(index)
         if data is None or length > len(data):
-            raise FormatError(f"{what}: expected {length} bytes in heap {address}, object {index}")
+            received = "none" if data is None else len(data)
+            raise FormatError(
+                f"{what}: expected {length} bytes in heap {address}, object {index}; "
+                f"received {received}"
+            )
         self._count(length, what)
         return _text(data[:length].split(b"\0", 1)[0], what)
 
@@ -336,7 +357,10 @@ class File:
             if index == 0:  # the free space at the end
                 break
             if at + 16 + length > size or index in objects:
-                raise FormatError(f"global heap at {address}: an object is cut off or there twice")
+                raise FormatError(
+                    f"global heap at {address}: expected whole objects, each once; "
+                    f"received number {index} of {length} bytes"
+                )
             objects[index] = data[at + 16 : at + 16 + length]
             at += 16 + -(-length // 8) * 8
         return objects
@@ -404,7 +428,9 @@ class Group:
             for body in self._header.attributes:
                 name = self._hdf5._attribute(self.path, body)[0]
                 if name in self._values:
-                    raise FormatError(f"{self.path}: expected attribute {short(name)} once")
+                    raise FormatError(
+                        f"{self.path}: expected attribute {short(name)} once; received two"
+                    )
                 self._values[name] = body
         return self._values
 
@@ -420,7 +446,8 @@ def _unpack(layout: str, data: bytes, at: int, what: str) -> Any:
     try:
         return struct.unpack_from(layout, data, at)
     except struct.error as error:
-        raise FormatError(f"{what}: cut off after {len(data)} bytes") from error
+        wanted = at + struct.calcsize(layout)
+        raise FormatError(f"{what}: expected {wanted} bytes; received {len(data)}") from error
 
 
 def _text(data: bytes, what: str) -> str:
@@ -456,6 +483,8 @@ def _type(body: bytes) -> _Type:
         at, precision, *fields = _unpack("<HHBBBBI", body, 8, "datatype")
         if (at, precision) == (0, 8 * size) and tuple(fields) == _IEEE[size]:
             return _Type(size, np.dtype(f"{order}f{size}"))
+    elif kind == 5 and size == 2:  # opaque: what h5py makes of bfloat16
+        return _Type(size, np.dtype("V2"))
     elif kind == 3 and 0 < size <= MAX_PIECE:
         return _Type(size, np.dtype(f"S{size}"))
     elif kind == 9 and bits[0] & 15 == 1 and size == 16:

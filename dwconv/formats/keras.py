@@ -24,5 +24,5 @@ def load(file: BinaryIO) -> Contents:
         if head.lstrip(b" \t\r\n").startswith(signature):
             return module.load(file)
     if hdf5.SIGNATURE.startswith(head) or b"PK\3\4".startswith(head):
-        raise FormatError(f"truncated: received {len(head)} bytes")
+        raise FormatError(f"truncated: expected a whole file; received {len(head)} bytes")
     raise FormatError(f"expected HDF5, zip or JSON of a Keras; received {short(head[:16])}")

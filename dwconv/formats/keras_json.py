@@ -109,7 +109,7 @@ def _in_model(layer: Document) -> Document:
     if shape is not None:
         dtype = _plain(layer["config"]["dtype"])
         # Keras' inputs have the dtype that the layer computes in.
-        dtype = "float16" if dtype == "mixed_float16" else dtype
+        dtype = str(dtype).removeprefix("mixed_")
         inputs = {"batch_shape": shape, "dtype": dtype, "sparse": False, "name": "input_layer"}
         layers.insert(
             0,

@@ -28,6 +28,7 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from ..dtypes import is_bfloat16
 from . import Arrays, Contents, FormatError, NoWeights, Weights, Where, hdf5, places, short
 from .bounded import parse_json
 
@@ -86,7 +87,10 @@ def dump(weights: dict[tuple[tuple[str, int], ...], Arrays]) -> bytes:
             path = "".join(f"layers/{_numbered(*count)}/" for count in counts)
             for number, name in enumerate(("kernel", "bias")):
                 if name in arrays:
-                    file[f"{path}vars/{number}"] = np.ascontiguousarray(arrays[name])
+                    where = f"{path}vars/{number}"
+                    file[where] = np.ascontiguousarray(arrays[name])
+                    if is_bfloat16(arrays[name].dtype):  # HDF5 has no such type: bytes and a word
+                        file[where].attrs["dtype"] = "bfloat16"
     return buffer.getvalue()
 
 
@@ -108,7 +112,7 @@ class _ByPlace(NoWeights):
                 if not any(self._root.get(container) for container in _CONTAINERS):
                     return None  # nothing in this model was ever built
                 raise FormatError(
-                    f"expected the weights of layer {'/'.join(place.names)!r}; there are none"
+                    f"expected the weights of layer {'/'.join(place.names)!r}; received none"
                 )
         assert here is not None
         return _variables(here)
@@ -136,7 +140,9 @@ class _ByPlace(NoWeights):
         self, group: hdf5.Group, path: tuple[str, ...], depth: int
     ) -> Iterator[tuple[str, Arrays]]:
         if depth > _MAX_DEPTH:
-            raise FormatError(f"{group.path}: expected fewer models within models")
+            raise FormatError(
+                f"{group.path}: expected models nested {_MAX_DEPTH} deep at most; received more"
+            )
         for container in _CONTAINERS:
             inner = group.get(container)
             for key in inner.names() if inner is not None else ():
@@ -180,7 +186,7 @@ class _ByName(NoWeights):
         outermost = place.names[0]
         group = self._group.get(outermost)
         if group is None:
-            raise FormatError(f"expected the weights of layer {short(outermost)}; there are none")
+            raise FormatError(f"expected the weights of layer {short(outermost)}; received none")
         if len(place.names) == 1:
             paths = _texts(group, "weight_names")
         else:
@@ -199,7 +205,7 @@ class _ByName(NoWeights):
             dataset = group.get(weight)
             if dataset is None:
                 raise FormatError(
-                    f"{short(path)}: expected the dataset {short(weight)}; there is none"
+                    f"{short(path)}: expected the dataset {short(weight)}; received none"
                 )
             arrays[kind] = dataset.array()
         return arrays
@@ -290,7 +296,8 @@ def _texts(group: hdf5.Group, name: str) -> list[str]:
             piece = group.attribute(f"{name}{number}")
             if not isinstance(piece, list):
                 break
-            value, number = [*value, *piece], number + 1
+            value += piece
+            number += 1
     if isinstance(value, np.ndarray) and value.size == 0:
         return []  # NumPy has no type for an empty list
     if not isinstance(value, list):

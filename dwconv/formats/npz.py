@@ -15,16 +15,20 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import Arrays, Contents, Document, FormatError, native, short
+from . import Arrays, Contents, Document, FormatError, bfloat16, native, short
 from .bounded import Archive, parse_object
 
 METADATA = "__metadata__"
 
+# Each size is followed by a comma or the end, so that digits split in one way only: with another
+# choice a number of 70 digits would be tried in billions of them.
 _HEADER = re.compile(
     rb"\{'descr': '([<>|=]?[a-zA-Z]\d{1,8})', 'fortran_order': (True|False), "
-    rb"'shape': \(((?:\d{1,18}(?:, ?)?){0,8})\), ?\} *\n"
+    rb"'shape': \(((?:\d{1,18}(?:, ?|(?=\)))){0,8})\), ?\} *\n"
 )
-_DTYPES = ("<f2", "<f4", "<f8", "<i4", ">f2", ">f4", ">f8", ">i4")
+#: What NumPy writes for bfloat16, a dtype that it does not know.
+_BFLOAT16 = "<V2"
+_DTYPES = (_BFLOAT16, "<f2", "<f4", "<f8", "<i4", ">f2", ">f4", ">f8", ">i4")
 
 
 def dump(document: Document, arrays: Arrays) -> bytes:
@@ -32,7 +36,7 @@ def dump(document: Document, arrays: Arrays) -> bytes:
     text = json.dumps(native.metadata(document)).encode("ascii")
     native.check_length(len(text))
     if METADATA in arrays:
-        raise ValueError(f"expected another name than {METADATA!r} of a layer")
+        raise ValueError(f"expected another name of a layer; received {METADATA!r}")
     buffer = io.BytesIO()
     members: dict[str, Any] = {**arrays, METADATA: np.array(text)}
     np.savez(buffer, **members)
@@ -44,15 +48,15 @@ def load(file: BinaryIO) -> Contents:
     archive = Archive(file)
     arrays: Arrays = {}
     metadata: Any = None
-    total = 0
+    total, most = 0, max(16 << 20, 8 * archive.size)
     for member in archive.names():
         name, dot, suffix = member.rpartition(".")
         if (dot, suffix) != (".", "npy"):
             raise FormatError(f"expected members that end in .npy; received {short(member)}")
         data = archive.read(member, native.MAX_HEADER + 4096 if name == METADATA else None)
         total += len(data)
-        if total > max(16 << 20, 8 * archive.size):
-            raise FormatError(f"expected less to unpack from {archive.size} bytes than {total}")
+        if total > most:
+            raise FormatError(f"expected {most} bytes of arrays at most; received more")
         if name == METADATA:
             metadata = parse_object(_bytes(data), METADATA)
         else:
@@ -83,6 +87,8 @@ def _array(name: str, data: bytes) -> NDArray[Any]:
     if needed != len(data) - start or product >= 2**59:
         raise FormatError(f"{name}: expected {needed} bytes of data; received {len(data) - start}")
     array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
+    if dtype == _BFLOAT16:
+        return bfloat16(name, array)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

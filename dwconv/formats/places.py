@@ -13,10 +13,11 @@ from . import Document, FormatError, Where, short
 
 DEPTHWISE = "DepthwiseConv2D"
 _MAX_DEPTH = 32  # of models within models
-_MAX_NAME = 1000  # characters; the path of each layer repeats those of the models around it
-#: Layers, and depthwise ones among them: some ten times what the largest networks have.
+_MAX_NAME = 1000  # characters, of a class, too; paths repeat those of the models around
+#: Layers, and depthwise ones among them: some ten times what the largest networks have. One of the
+#: latter with all that a config may say takes half a millisecond to make.
 _MAX_LAYERS = 20_000
-_MAX_DEPTHWISE = 2_000
+_MAX_DEPTHWISE = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +99,8 @@ def walk(document: Document) -> Iterator[Place]:
             depthwise += place.is_depthwise
             if layers > _MAX_LAYERS or depthwise > _MAX_DEPTHWISE:
                 raise FormatError(
-                    f"expected at most {_MAX_LAYERS} layers, {_MAX_DEPTHWISE} of them depthwise"
+                    f"expected at most {_MAX_LAYERS} layers, {_MAX_DEPTHWISE} of them depthwise; "
+                    "received more"
                 )
             yield place
 
@@ -132,6 +134,9 @@ def _class_of(item: Any) -> str:
     if not isinstance(item, dict) or not isinstance(item.get("config"), (dict, list)):
         raise FormatError(f"expected an item with class_name and config; received {short(item)}")
     kind = item.get("class_name")
-    if not isinstance(kind, str):
-        raise FormatError(f"class_name: expected a string; received {short(kind)}")
+    if not isinstance(kind, str) or len(kind) > _MAX_NAME:
+        raise FormatError(
+            f"class_name: expected a string of at most {_MAX_NAME} characters; "
+            f"received {short(kind)}"
+        )
     return kind

@@ -14,13 +14,15 @@ from typing import Any, BinaryIO
 import numpy as np
 import safetensors
 import safetensors.numpy
+from numpy.typing import NDArray
 
-from . import Arrays, Contents, Document, FormatError, native, short
+from . import Arrays, Contents, Document, FormatError, bfloat16, native, short
 from .bounded import parse_object
 from .native import MAX_HEADER
 
 _LENGTH_BYTES = 8
-_DTYPES = {"F16": "<f2", "F32": "<f4", "F64": "<f8", "I32": "<i4"}
+_BFLOAT16 = "BF16"
+_DTYPES = {"F16": "<f2", _BFLOAT16: "<V2", "F32": "<f4", "F64": "<f8", "I32": "<i4"}
 
 
 def dump(document: Document, arrays: Arrays) -> bytes:
@@ -85,10 +87,17 @@ def _arrays(content: bytes) -> Arrays:
         raise FormatError(f"damaged: {error}") from error
     arrays: Arrays = {}
     for name, tensor in tensors:
-        dtype = _dtype(name, tensor["dtype"])
-        array = np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
-        arrays[name] = array.astype(array.dtype.newbyteorder("="), copy=False)
+        dtype, shape = _dtype(name, tensor["dtype"]), tensor["shape"]
+        _check_fits_numpy(name, shape)
+        array = np.frombuffer(tensor["data"], dtype).reshape(shape)
+        arrays[name] = _native(name, array)
     return arrays
+
+
+def _native(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype.kind == "V":
+        return bfloat16(f"tensor {short(name)}", array)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _dtype(name: str, dtype: Any) -> str:
@@ -100,11 +109,18 @@ def _dtype(name: str, dtype: Any) -> str:
     return _DTYPES[dtype]
 
 
+def _check_fits_numpy(name: str, shape: list[int]) -> None:
+    """NumPy makes strides of sizes, of an empty array, too, and has 32 dimensions before 2.0."""
+    if len(shape) > 32 or math.prod(n or 1 for n in shape) >= 2**59:
+        raise FormatError(f"damaged: tensor {short(name)}: expected sizes; received {short(shape)}")
+
+
 def _mapped(header: dict[str, Any], file: BinaryIO, start: int) -> Arrays:
     """Views of the file. The library, which takes bytes only, does not see it, so that what it
     would check is checked here: the tensors lie one after the other and have the size of their
     shape.
     """
+    content = np.memmap(file, np.uint8, "r")  # once: a mapping each would be an open file each
     arrays: Arrays = {}
     end = 0
     for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"][1]):
@@ -112,16 +128,16 @@ def _mapped(header: dict[str, Any], file: BinaryIO, start: int) -> Arrays:
         shape, dtype = tensor.get("shape"), np.dtype(_dtype(name, tensor.get("dtype")))
         sized = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
         if not sized or type(begin) is not int or begin != end:
-            raise FormatError(f"damaged: tensor {short(name)}: received {short(tensor)}")
-        if len(shape) > 32 or math.prod(n or 1 for n in shape) >= 2**59:
-            raise FormatError(f"damaged: tensor {short(name)}: received shape {short(shape)}")
+            raise FormatError(
+                f"damaged: tensor {short(name)}: expected a place; received {short(tensor)}"
+            )
+        _check_fits_numpy(name, shape)
         if math.prod(shape) * dtype.itemsize != stop - begin:
-            raise FormatError(f"damaged: tensor {short(name)}: expected bytes for {short(shape)}")
+            raise FormatError(
+                f"damaged: tensor {short(name)}: expected {short(shape)}; "
+                f"received {stop - begin} bytes"
+            )
         end = stop
-        if stop == begin or not dtype.isnative:
-            file.seek(start + begin)
-            array = np.frombuffer(file.read(stop - begin), dtype).reshape(shape)
-            arrays[name] = array.astype(dtype.newbyteorder("="), copy=False)
-        else:
-            arrays[name] = np.memmap(file, dtype, "r", start + begin, tuple(shape))
+        array = content[start + begin : start + stop].view(dtype).reshape(shape)
+        arrays[name] = _native(name, array)
     return arrays

@@ -46,6 +46,8 @@ LAYERS: list[dict[str, Any]] = [
     {"use_bias": False, "padding": "same", "strides": 2, "depth_multiplier": 3},
     {"dtype": "float64", "activation": "hard_sigmoid", "dilation_rate": 2},
     {"dtype": "mixed_float16", "trainable": False},
+    *({"dtype": dtype} for dtype in ("float16", "bfloat16", "mixed_bfloat16")),
+    {"dtype": "int32", "depthwise_initializer": "ones"},
     {
         "shape": (None, None, None, 2),
         "depthwise_regularizer": "l1_l2",
@@ -73,6 +75,13 @@ def test_keras_reads_our_layers(arguments: dict[str, Any], tmp_path: Path) -> No
         assert actual.tobytes() == expected.tobytes()
     again = DepthwiseConv2D.from_config(theirs.get_config())
     assert again.same_config(layer)
+    for suffix in (".keras", ".h5", ".weights.h5"):  # and back
+        path = tmp_path / f"theirs{suffix}"
+        (model.save_weights if "weights" in suffix else model.save)(path)
+        config = layer.get_config() if "weights" in suffix else None
+        (read,) = dwconv.load_layers(path, config).values()
+        assert [w.tobytes() for w in read.weights] == [w.tobytes() for w in layer.weights]
+        assert read.same_config(layer)
 
 
 def nested() -> Sequential:

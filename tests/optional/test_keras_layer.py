@@ -143,3 +143,21 @@ def test_models_both_ways() -> None:
     np.testing.assert_array_equal(again(x), ours(x))
     np.testing.assert_allclose(ours(x), numbers(theirs(x)), atol=1e-5)
     assert ours.output_shape == theirs.output_shape
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "mixed_bfloat16"])
+def test_configs_of_models_without_an_input(dtype: str) -> None:
+    models = [
+        package.Sequential([layer(3, dtype=dtype, name="dw")], name="s")
+        for package, layer in (
+            (keras, keras.layers.DepthwiseConv2D),
+            (dwconv, dwconv.DepthwiseConv2D),
+        )
+    ]
+    for model in models:
+        model.build((None, 8, 8, 3))
+    theirs, ours = (normal(model.get_config()) for model in models)
+    for config in (theirs, ours):  # counted for all models of a process
+        config["layers"][0]["config"].pop("name")
+        config["layers"][1].pop("build_config")
+    assert ours == theirs
