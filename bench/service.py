@@ -3,10 +3,10 @@
     python bench/service.py [--python ~/.cache/dwconv/bench-venv/bin/python] [--save]
 
 14x14x512, 3x3, 'same', bias and ReLU, from 1, 2, 4 and 8 threads, each with an input of its own:
-percentiles of the time of a call, calls per second, CPU time per call, and the CPU time that the process uses
-in the quarter of a second after the last call. Each runtime is a process of its own; they take
-turns, alone on the two cores, and a figure is the median over the rounds. bench/README.md says how
-each is called.
+percentiles of the time of a call, calls per second, CPU time per call, and the CPU time that the
+process uses in the quarter of a second after the last call. Each runtime is a process of its own;
+they take turns, alone on the two cores, and a figure is the median over the rounds. bench/README.md
+says how each is called.
 """
 
 from __future__ import annotations

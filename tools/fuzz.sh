@@ -2,7 +2,8 @@
 # fuzz.sh [seconds]: fuzzes the core for so long, with AddressSanitizer and UndefinedBehaviorSanitizer.
 #
 # With clang, libFuzzer searches for new paths, from what it found before, in build/fuzz/corpus; without it the same
-# target gets random bytes, as part of tools/sanitized.sh. What fails is kept as build/fuzz/crash-*; build/fuzz/fuzz_plan FILE repeats it.
+# target gets random bytes, as part of tools/sanitized.sh. What fails is kept as build/fuzz/crash-*, and
+# build/fuzz/fuzz_plan FILE repeats it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 seconds=${1:-60}
@@ -16,11 +17,11 @@ if ! echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
 fi
 
 # Checks of memory as calls: smaller than inline, and compiled in half the time.
-flags='-std=c11 -O1 -g1 -ffp-contract=off -Wall -Wextra -Icsrc -fno-omit-frame-pointer -fno-sanitize-recover=all'
+flags='-std=c11 -O1 -ffp-contract=off -Wall -Wextra -Icsrc -fno-omit-frame-pointer -fno-sanitize-recover=all'
 flags+=' -mllvm -asan-instrumentation-with-call-threshold=0'
-# All checks for what computes sizes and addresses. For the unrolled kernels those of pointers would take minutes to
-# compile, and their paths are not worth counting: AddressSanitizer and guard pages watch what they touch.
-core=-fsanitize=fuzzer-no-link,address,undefined
+# All checks for what computes sizes and addresses. For the unrolled kernels, those of pointers and line numbers would
+# take minutes to compile, and their paths are not worth counting: AddressSanitizer and guard pages watch what they touch.
+core='-g1 -fsanitize=fuzzer-no-link,address,undefined'
 kernels=-fsanitize=address,signed-integer-overflow,shift,bounds
 link=-fsanitize=fuzzer,address,undefined
 
