@@ -17,6 +17,7 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 MSVC = sysconfig.get_platform().startswith("win")
@@ -45,13 +46,12 @@ def compile_args() -> tuple[list[str], list[str]]:
         link_flags += ["--coverage"]
     if sanitizers := os.environ.get("DWCONV_SANITIZE"):
         compile_flags += ["-O1", "-g1", "-fno-omit-frame-pointer", f"-fsanitize={sanitizers}"]
-        compile_flags += ["-fno-sanitize-recover=all"]
         link_flags += [f"-fsanitize={sanitizers}"]
     return compile_flags, link_flags
 
 
 def kernel_args() -> list[str]:
-    """Further flags for csrc/isa: what makes gcc's AddressSanitizer affordable for unrolled kernels.
+    """Further flags for csrc/isa: gcc's AddressSanitizer made affordable for unrolled kernels.
 
     Checks are calls, not inline code, and arrays of vectors, whose indices are constants, need
     none: avx512.c then compiles in 40 s rather than in many minutes.
@@ -93,6 +93,17 @@ class BuildExt(build_ext):
         super().build_extension(ext)
 
 
+class BuildPy(build_py):
+    """Puts the public header into the package; `dwconv.get_include` says where it is."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            include = Path(self.build_lib) / "dwconv" / "include"
+            self.mkpath(str(include))
+            self.copy_file(str(ROOT / "csrc" / "dwconv.h"), str(include / "dwconv.h"))
+
+
 compile_flags, link_flags = compile_args()
 c_sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.c"))
 headers = sorted(
@@ -103,7 +114,7 @@ headers = sorted(
 )
 
 setup(
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
     ext_modules=cythonize(
         [
             Extension(

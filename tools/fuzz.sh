@@ -17,7 +17,7 @@ if ! echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
 fi
 
 # Checks of memory as calls: smaller than inline, and compiled in half the time.
-flags='-std=c11 -O1 -ffp-contract=off -Wall -Wextra -Icsrc -fno-omit-frame-pointer -fno-sanitize-recover=all'
+flags='-std=c11 -O1 -ffp-contract=off -Wall -Wextra -Icsrc -fno-omit-frame-pointer'
 flags+=' -mllvm -asan-instrumentation-with-call-threshold=0'
 # All checks for what computes sizes and addresses. For the unrolled kernels, those of pointers and line numbers would
 # take minutes to compile, and their paths are not worth counting: AddressSanitizer and guard pages watch what they touch.
@@ -37,6 +37,6 @@ if [ ! -x $folder/fuzz_plan ] || [ -n "$(find csrc tests/c/fuzz_plan.c "$0" -new
     clang $flags $link $folder/*.o -lm -o $folder/fuzz_plan
 fi
 
-export UBSAN_OPTIONS=print_stacktrace=1 ASAN_OPTIONS=detect_leaks=1
+export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 ASAN_OPTIONS=detect_leaks=1
 $folder/fuzz_plan -max_total_time="$seconds" -max_len=64 -timeout=20 -print_final_stats=1 \
     -artifact_prefix=$folder/ $folder/corpus 2>&1 | tee $folder/log | grep -v -E '^#.* (NEW|REDUCE|pulse)'

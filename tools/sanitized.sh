@@ -34,11 +34,11 @@ echo "building with -fsanitize=$sanitizers"
 CC=gcc DWCONV_SANITIZE=$sanitizers "$python" -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
     --target "$folder/site" "$folder/source"
 
-export ASAN_OPTIONS=exitcode=99:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:exitcode=99
+export ASAN_OPTIONS=exitcode=99:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
 export TSAN_OPTIONS=exitcode=99
 
 c_program() { # NAME [flags]: of tests/c, with the objects of the module
-    gcc -std=c11 -g -O1 -Icsrc -fsanitize=$sanitizers -fno-sanitize-recover=all "tests/c/$1.c" "${@:2}" \
+    gcc -std=c11 -g -O1 -Icsrc -fsanitize=$sanitizers "tests/c/$1.c" "${@:2}" \
         "$folder"/source/build/temp.*/csrc/*.o "$folder"/source/build/temp.*/csrc/isa/*.o -lm -o "$folder/$1"
 }
 
