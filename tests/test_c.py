@@ -140,6 +140,27 @@ def test_api(
     assert checks_passed(run(str(program))) > 500
 
 
+WRAPPED = ("malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "free")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its linker knows no --wrap")
+def test_failing_allocations(compiler: str, core_objects: list[Path], tmp_path: Path) -> None:
+    """Each allocation of a plan or gradient fails once; nothing leaks, and a run makes none."""
+    program = tmp_path / "test_nomem"
+    wrap = "-Wl," + ",".join(f"--wrap={name}" for name in WRAPPED)
+    source: Arguments = ["-std=c11", *FLAGS, TESTS / "test_nomem.c", *core_objects]
+    build(compiler, *source, "-lm", wrap, "-o", program)
+    assert checks_passed(run(str(program))) > 100
+
+
+def test_fuzz_target(compiler: str, core_objects: list[Path], tmp_path: Path) -> None:
+    """Two seconds of random wishes, the same each time; `make fuzz` takes longer and others."""
+    program = tmp_path / "fuzz_plan"
+    source: Arguments = ["-std=c11", *FLAGS, "-DFUZZ_MAIN", TESTS / "fuzz_plan.c", *core_objects]
+    build(compiler, *source, "-lm", "-o", program)
+    assert checks_passed(run(str(program), "2", "1")) > 10
+
+
 def test_all_floats(compiler: str, core_objects: list[Path], tmp_path: Path) -> None:
     """One float32 in 16381: each activation within 2 ulp of its formula, the same bits from every
     instruction set, and nothing wrong where denormal numbers are flushed to zero.
