@@ -12,6 +12,7 @@ import queue
 import random
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,6 +27,9 @@ from dwconv import DepthwiseConv2D, config
 
 #: More than cores, so that threads are stopped in the middle of everything.
 THREADS = 4
+
+#: Of the tests in which weights change: hundreds of updates, in each of which a call may fall.
+SECONDS = 0.5
 
 #: Calls that release the GIL, and calls too short for that: (N, H, W, C).
 SHAPES = [(1, 24, 24, 40), (1, 4, 4, 8)]
@@ -78,7 +82,7 @@ def weights_of(value: float, channels: int) -> list[NDArray[np.float32]]:
 @pytest.mark.parametrize("way", ["set_weights", "load_weights", "apply_constraints"])
 def test_a_call_sees_old_or_new_weights(way: str, shape: tuple[int, ...], tmp_path: Any) -> None:
     """Kernel and bias are all 1 or all 2, so every element of an output is 10, or each is 20."""
-    channels, updates = shape[3], 100
+    channels = shape[3]
     x = np.ones(shape, np.float32)
     swap = {1.0: 2.0, 2.0: 1.0}
     layer = layer_of(
@@ -97,12 +101,17 @@ def test_a_call_sees_old_or_new_weights(way: str, shape: tuple[int, ...], tmp_pa
     }[way]
     done = threading.Event()
 
+    updates = 0
+
     def write() -> None:
+        nonlocal updates
+        end = time.monotonic() + SECONDS
         try:
-            for i in range(1, updates + 1):
-                change(i)
+            while time.monotonic() < end:
+                updates += 1
+                change(updates)
                 # A call after an update sees it: this is the only thread that writes.
-                assert (layer(x) == 10 * (1 + i % 2)).all(), i
+                assert (layer(x) == 10 * (1 + updates % 2)).all(), updates
         finally:
             done.set()
 
