@@ -180,6 +180,41 @@ def test_all_floats(compiler: str, core_objects: list[Path], tmp_path: Path) -> 
     assert done.returncode == 0, f"flush:\n{done.stdout}{done.stderr}"
 
 
+def the_command() -> str:
+    """`cc ...` in the README."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^(cc .*examples/embed\.c.*)$", text, re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def test_one_command_builds_the_core_without_python(tmp_path: Path) -> None:
+    """As it stands there, but for the optimization, which takes a minute and changes no bit. The
+    program is C++, too.
+    """
+    compiler = find_compilers()[0]
+    command = the_command()
+    assert " -O3 " in command
+    command = command.replace(" -O3 ", " -O0 ")
+    command = command.replace("cc ", f"{shlex.join(shlex.split(compiler))} ", 1)
+    command = command.replace("-o embed && ./embed", "-o $OUT/embed && $OUT/embed")
+    assert "$OUT" in command
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=ROOT,
+        env={**os.environ, "OUT": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert done.stdout.splitlines() == ["4 6 6 6 6 6 4", *["6 9 9 9 9 9 6"] * 3, "4 6 6 6 6 6 4"]
+    assert done.stderr == ""
+    if plus_plus := c_plus_plus(compiler):
+        arguments = ["-fsyntax-only", "-x", "c++", "-Wall", "-Werror", "-Icsrc", "examples/embed.c"]
+        subprocess.run([*shlex.split(plus_plus), *arguments], cwd=ROOT, check=True)
+
+
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tests/c/golden.c with the whole core, built by the first compiler there is."""

@@ -68,6 +68,7 @@ static dw_desc read_desc(bytes *in) {
     d.batch = size(in, "1112", 3);
     d.height = size(in, "123456789", 40), d.width = size(in, "123456789", 70);
     d.channels = size(in, "12345678", 70), d.multiplier = size(in, "11112345", 20);
+    if (d.channels > 0 && d.channels <= 70 && next(in) % 4 == 0) d.channels *= 8; /* whole vectors */
     d.kernel_h = size(in, "3335571", 9), d.kernel_w = next(in) % 4 ? d.kernel_h : size(in, "1357", 9);
     d.stride_h = size(in, "11112", 5), d.stride_w = next(in) % 4 ? d.stride_h : size(in, "1123", 5);
     d.dilation_h = size(in, "11112", 5), d.dilation_w = next(in) % 4 ? d.dilation_h : size(in, "1123", 5);
@@ -80,15 +81,17 @@ static dw_desc read_desc(bytes *in) {
 
 enum { ROOM = 1 << 20, PAGE = 1 << 16, ROOMS = 12 }; /* bytes; PAGE: a multiple of any system's */
 
-/* Memory between two pages that may not be touched, for one array, at either end. What is left of it is poisoned. */
-static char *room(int index, size_t bytes, int at_end) {
+/* Memory between two pages that may not be touched, for one array: at the end of it, or so many bytes, a few, from its
+ * beginning. What is left of it is poisoned. */
+enum { AT_END = -1 };
+static char *room(int index, size_t bytes, int place) {
     static char *rooms[ROOMS];
     if (!rooms[index]) {
         char *memory = (char *)mmap(NULL, ROOM + 2 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED || mprotect(memory + PAGE, ROOM, PROT_READ | PROT_WRITE)) abort();
         rooms[index] = memory + PAGE;
     }
-    char *at = at_end ? rooms[index] + ROOM - bytes : rooms[index];
+    char *at = place == AT_END || bytes + (size_t)place > ROOM ? rooms[index] + ROOM - bytes : rooms[index] + place;
     ASAN_POISON_MEMORY_REGION(rooms[index], ROOM);
     ASAN_UNPOISON_MEMORY_REGION(at, bytes);
     memset(at, 0xa5, bytes);
@@ -196,13 +199,13 @@ static size_t small(const int64_t *sizes, int count) {
 
 typedef struct {
     size_t x, kernel, bias, y; /* elements */
-    int at_end, special, with_bias;
+    int place, y_place, special, with_bias; /* see `room`; all arrays but y lie as x does */
 } sizes;
 
 static void try_gradients(const sizes *s, const char *x, const char *kernel) {
     const size_t item = item_size(wish.dtype), counts[] = {s->x, s->kernel, s->bias};
     char *first[3];
-    char *dy = room(5, s->y * item, s->at_end);
+    char *dy = room(5, s->y * item, s->place);
     fill(dy, s->y, wish.dtype, s->special);
     for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
         if (!dw_isa_available((dw_isa)isa)) continue;
@@ -211,8 +214,8 @@ static void try_gradients(const sizes *s, const char *x, const char *kernel) {
         const int64_t workspace = dw_grad_workspace(grad);
         if (workspace <= ROOM) {
             char *d[3];
-            for (int i = 0; i < 3; i++) d[i] = room(6 + i + (isa ? 3 : 0), counts[i] * item, s->at_end);
-            dw_grad_run(grad, dy, x, d[0], d[1], d[2], room(3, (size_t)workspace, s->at_end));
+            for (int i = 0; i < 3; i++) d[i] = room(6 + i + (isa ? 3 : 0), counts[i] * item, s->place);
+            dw_grad_run(grad, dy, x, d[0], d[1], d[2], room(3, (size_t)workspace, s->place));
             for (int i = 0; i < 3; i++) {
                 if (isa == DW_ISA_PORTABLE) first[i] = d[i];
                 else expect_same(first[i], d[i], counts[i], (dw_isa)isa, "gradient unlike the portable one");
@@ -225,8 +228,8 @@ static void try_gradients(const sizes *s, const char *x, const char *kernel) {
 
 static void try_case(const sizes *s, int64_t oh, int64_t ow) {
     const size_t item = item_size(wish.dtype);
-    char *x = room(0, s->x * item, s->at_end), *kernel = room(1, s->kernel * item, s->at_end);
-    char *bias = s->with_bias ? room(2, s->bias * item, s->at_end) : NULL, *portable = NULL;
+    char *x = room(0, s->x * item, s->place), *kernel = room(1, s->kernel * item, s->place);
+    char *bias = s->with_bias ? room(2, s->bias * item, s->place) : NULL, *portable = NULL;
     fill(x, s->x, wish.dtype, s->special);
     fill(kernel, s->kernel, wish.dtype, s->special);
     if (bias) fill(bias, s->bias, wish.dtype, s->special);
@@ -238,7 +241,7 @@ static void try_case(const sizes *s, int64_t oh, int64_t ow) {
             continue;
         }
         if (status != DW_OK || !plan) fail(dw_status_text(status), (dw_isa)isa, 0);
-        char *y = room(isa ? 4 : 3, s->y * item, s->at_end);
+        char *y = room(isa ? 4 : 3, s->y * item, s->y_place);
         dw_plan_run(plan, x, y);
         if (isa == DW_ISA_PORTABLE) portable = y;
         else expect_same(portable, y, s->y, (dw_isa)isa, "unlike the portable one");
@@ -271,7 +274,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const int64_t x[] = {d->batch, d->height, d->width, d->channels};
     const int64_t y[] = {d->batch, oh, ow, d->channels, d->multiplier};
     const int64_t kernel[] = {d->kernel_h, d->kernel_w, d->channels, d->multiplier};
-    sizes s = {small(x, 4), small(kernel, 4), 0, small(y, 5), how & 1, how >> 1 & 1, how >> 2 & 1};
+    sizes s = {small(x, 4), small(kernel, 4), 0, small(y, 5), AT_END, AT_END, how >> 1 & 1, how >> 2 & 1};
+    if (how & 1) { /* at multiples of 16 bytes, as NumPy's arrays: often the same for both */
+        s.place = s.y_place = (int)(how >> 3 & 3) * 16;
+        if (how & 128) s.y_place = (int)(how >> 5 & 3) * 16;
+    }
     if (!s.x || !s.kernel || !s.y || s.y * (size_t)(d->kernel_h * d->kernel_w) > MOST_WORK) return 0;
     if (d->batch == 0) s.x = s.y = 0;
     s.bias = (size_t)(d->channels * d->multiplier);
