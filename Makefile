@@ -7,13 +7,13 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx dwconv/*.pxi dwconv/*.h) setup.py pyproject.toml
+BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx dwconv/*.px[di] dwconv/*.h) setup.py pyproject.toml
 PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dwconv/bench-venv
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 python
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test demo check bench bench-quick shape test-c test-keras lint clean
+.PHONY: help build test demo check bench bench-quick shape test-c test-keras lint clean asan tsan fuzz soak
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE", ARGS=--train'
@@ -24,6 +24,10 @@ help:
 	@echo 'make bench   beside other runtimes; writes bench/results   ARGS="mobilenet_v1 --shapes PATTERN"'
 	@echo 'make bench-quick  the same within two minutes, writes nothing'
 	@echo 'make shape   multiply-adds and spills of every kernel, as gcc and clang compile it'
+	@echo 'make asan    the tests with AddressSanitizer and UBSan     ARGS="tests/test_ops.py"'
+	@echo 'make tsan    the tests of threads with ThreadSanitizer'
+	@echo 'make fuzz    a minute of fuzzing the core                  SECONDS=3600'
+	@echo 'make soak    a minute of the example service at full load  ARGS="--seconds 600"'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make build   nothing but the build'
 	@echo 'make clean   removes what was built, $(VENV) included'
@@ -62,6 +66,15 @@ lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+asan tsan: $(VENV)/installed
+	VENV=$(VENV) tools/sanitized.sh $@ $(ARGS)
+
+fuzz:
+	tools/fuzz.sh $(or $(SECONDS),60)
+
+soak: $(VENV)/installed
+	$(BIN)/python tests/soak.py $(ARGS)
 
 clean:
 	rm -rf $(VENV) .venv-keras build dist *.egg-info dwconv/_core.c dwconv/*.so

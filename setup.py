@@ -17,6 +17,7 @@ import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 MSVC = sysconfig.get_platform().startswith("win")
@@ -44,9 +45,24 @@ def compile_args() -> tuple[list[str], list[str]]:
         compile_flags += ["-O1", "--coverage"]
         link_flags += ["--coverage"]
     if sanitizers := os.environ.get("DWCONV_SANITIZE"):
-        compile_flags += ["-g", "-fno-omit-frame-pointer", f"-fsanitize={sanitizers}"]
+        compile_flags += ["-O1", "-g1", "-fno-omit-frame-pointer", f"-fsanitize={sanitizers}"]
         link_flags += [f"-fsanitize={sanitizers}"]
     return compile_flags, link_flags
+
+
+def kernel_args() -> list[str]:
+    """Further flags for csrc/isa: gcc's AddressSanitizer made affordable for unrolled kernels.
+
+    Checks are calls, not inline code, and arrays of vectors, whose indices are constants, need
+    none: avx512.c then compiles in 40 s rather than in many minutes.
+    """
+    compiler = os.environ.get("CC") or str(sysconfig.get_config_var("CC"))
+    if "address" not in os.environ.get("DWCONV_SANITIZE", "") or "clang" in compiler:
+        return []
+    parameters = ["asan-instrumentation-with-call-threshold=0", "asan-stack=0"]
+    return [word for parameter in parameters for word in ("--param", parameter)] + [
+        "-fno-sanitize-address-use-after-scope"
+    ]
 
 
 class BuildExt(build_ext):
@@ -56,21 +72,36 @@ class BuildExt(build_ext):
         core = [source for source in ext.sources if Path(source).parts[0] == "csrc"]
         ext.sources = [source for source in ext.sources if source not in core]
 
+        def is_kernel(source: str) -> bool:
+            return Path(source).parent.name == "isa"
+
         def compile_one(source: str) -> list[str]:
+            further = kernel_args() if is_kernel(source) else []
             objects: list[str] = self.compiler.compile(
                 [source],
                 output_dir=self.build_temp,
                 include_dirs=ext.include_dirs,
-                extra_postargs=ext.extra_compile_args,
+                extra_postargs=ext.extra_compile_args + further,
                 depends=ext.depends,
             )
             return objects
 
-        core.sort(key=lambda source: Path(source).parent.name != "isa")  # those take long: first
+        core.sort(key=lambda source: not is_kernel(source))  # those take long: first
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for objects in pool.map(compile_one, core):
                 ext.extra_objects += objects
         super().build_extension(ext)
+
+
+class BuildPy(build_py):
+    """Puts the public header into the package; `dwconv.get_include` says where it is."""
+
+    def run(self) -> None:
+        super().run()
+        if not self.editable_mode:
+            include = Path(self.build_lib) / "dwconv" / "include"
+            self.mkpath(str(include))
+            self.copy_file(str(ROOT / "csrc" / "dwconv.h"), str(include / "dwconv.h"))
 
 
 compile_flags, link_flags = compile_args()
@@ -83,7 +114,7 @@ headers = sorted(
 )
 
 setup(
-    cmdclass={"build_ext": BuildExt},
+    cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
     ext_modules=cythonize(
         [
             Extension(

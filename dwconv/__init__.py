@@ -12,6 +12,7 @@ from . import (
 )
 from ._version import __version__
 from .config import trim_memory
+from .embedding import get_include
 from .formats import FormatError
 from .gradients import (
     depthwise_conv2d_bias_grad,
@@ -37,6 +38,7 @@ __all__ = [
     "depthwise_conv2d_bias_grad",
     "depthwise_conv2d_input_grad",
     "depthwise_conv2d_kernel_grad",
+    "get_include",
     "initializers",
     "isa",
     "layer_depthwise_conv_2d",

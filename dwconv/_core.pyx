@@ -2,49 +2,13 @@
 """The binding to csrc/: array -> pointer, GIL released, status -> exception. No policy lives here."""
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, int64_t, uintptr_t
+from libc.stdint cimport int32_t, int64_t, uintptr_t  # the types of dwconv.h are in _core.pxd
 
 include "_memory.pxi"
 include "_vectorcall.pxi"
 
 
 cdef extern from "dwconv.h" nogil:
-    ctypedef enum dw_status:
-        DW_OK
-        DW_ERR_OVERFLOW
-        DW_ERR_NOMEM
-    ctypedef enum dw_dtype:
-        DW_F32
-        DW_F64
-        DW_I32
-    ctypedef enum dw_activation:
-        DW_LINEAR
-        DW_RELU
-        DW_RELU6
-        DW_LEAKY_RELU
-        DW_HARD_SIGMOID
-        DW_HARD_SILU
-        DW_SIGMOID
-        DW_TANH
-        DW_SILU
-        DW_GELU
-        DW_GELU_TANH
-        DW_ELU
-    ctypedef enum dw_layout:
-        DW_NHWC
-        DW_NCHW
-    ctypedef enum dw_isa:
-        DW_ISA_COUNT
-    ctypedef struct dw_desc:
-        int64_t batch, height, width, channels, multiplier
-        int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w
-        int64_t pad_top, pad_bottom, pad_left, pad_right
-        dw_dtype dtype
-        dw_activation activation
-        double activation_alpha
-        dw_layout layout
-    ctypedef struct dw_plan:
-        pass
     dw_status dw_output_size(const dw_desc *desc, int64_t *oh, int64_t *ow)
     dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
                              dw_plan **plan)
@@ -466,3 +430,4 @@ enable_vectorcall(PlannedLayer)
 
 
 include "_gradients.pxi"
+include "_api.pxi"

@@ -140,6 +140,27 @@ def test_api(
     assert checks_passed(run(str(program))) > 500
 
 
+WRAPPED = ("malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "free")
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its linker knows no --wrap")
+def test_failing_allocations(compiler: str, core_objects: list[Path], tmp_path: Path) -> None:
+    """Each allocation of a plan or gradient fails once; nothing leaks, and a run makes none."""
+    program = tmp_path / "test_nomem"
+    wrap = "-Wl," + ",".join(f"--wrap={name}" for name in WRAPPED)
+    source: Arguments = ["-std=c11", *FLAGS, TESTS / "test_nomem.c", *core_objects]
+    build(compiler, *source, "-lm", wrap, "-o", program)
+    assert checks_passed(run(str(program))) > 100
+
+
+def test_fuzz_target(compiler: str, core_objects: list[Path], tmp_path: Path) -> None:
+    """Two seconds of random wishes, the same each time; `make fuzz` takes longer and others."""
+    program = tmp_path / "fuzz_plan"
+    source: Arguments = ["-std=c11", *FLAGS, "-DFUZZ_MAIN", TESTS / "fuzz_plan.c", *core_objects]
+    build(compiler, *source, "-lm", "-o", program)
+    assert checks_passed(run(str(program), "2", "1")) > 10
+
+
 def test_all_floats(compiler: str, core_objects: list[Path], tmp_path: Path) -> None:
     """One float32 in 16381: each activation within 2 ulp of its formula, the same bits from every
     instruction set, and nothing wrong where denormal numbers are flushed to zero.
@@ -157,6 +178,41 @@ def test_all_floats(compiler: str, core_objects: list[Path], tmp_path: Path) -> 
     assert len(set(results.values())) == 1, "\n".join(f"{k}:\n{v}" for k, v in results.items())
     done = run(str(program), "16381", "flush")
     assert done.returncode == 0, f"flush:\n{done.stdout}{done.stderr}"
+
+
+def the_command() -> str:
+    """`cc ...` in the README."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"^(cc .*examples/embed\.c.*)$", text, re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def test_one_command_builds_the_core_without_python(tmp_path: Path) -> None:
+    """As it stands there, but for the optimization, which takes a minute and changes no bit. The
+    program is C++, too.
+    """
+    compiler = find_compilers()[0]
+    command = the_command()
+    assert " -O3 " in command
+    command = command.replace(" -O3 ", " -O0 ")
+    command = command.replace("cc ", f"{shlex.join(shlex.split(compiler))} ", 1)
+    command = command.replace("-o embed && ./embed", "-o $OUT/embed && $OUT/embed")
+    assert "$OUT" in command
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=ROOT,
+        env={**os.environ, "OUT": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    assert done.stdout.splitlines() == ["4 6 6 6 6 6 4", *["6 9 9 9 9 9 6"] * 3, "4 6 6 6 6 6 4"]
+    assert done.stderr == ""
+    if plus_plus := c_plus_plus(compiler):
+        arguments = ["-fsyntax-only", "-x", "c++", "-Wall", "-Werror", "-Icsrc", "examples/embed.c"]
+        subprocess.run([*shlex.split(plus_plus), *arguments], cwd=ROOT, check=True)
 
 
 @pytest.fixture(scope="module")

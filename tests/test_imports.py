@@ -20,7 +20,17 @@ PACKAGE = ROOT / "dwconv"
 #: The files and folders of dwconv/, lowest first; CONTRIBUTING.md says what each is for.
 #: A new one: its place here.
 ORDER = [
-    *("_version", "_core", "registry", "shapes", "dtypes", "config", "isa", "reference"),
+    *(
+        "_version",
+        "embedding",
+        "_core",
+        "registry",
+        "shapes",
+        "dtypes",
+        "config",
+        "isa",
+        "reference",
+    ),
     *("erf", "formulas", "activations", "initializers", "regularizers", "constraints"),
     *("description", "ops", "gradients"),
     *("naming", "formats", "files"),

@@ -1,0 +1,29 @@
+# The definitions of what _core.pxd offers to other modules; included by _core.pyx.
+
+cdef dw_status output_size(const dw_desc *desc, int64_t *oh, int64_t *ow) noexcept nogil:
+    return dw_output_size(desc, oh, ow)
+
+
+cdef dw_status plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
+                           dw_plan **plan) noexcept nogil:
+    return dw_plan_create(desc, isa, kernel, bias, plan)
+
+
+cdef void plan_run(const dw_plan *plan, const void *x, void *y) noexcept nogil:
+    dw_plan_run(plan, x, y)
+
+
+cdef void plan_destroy(dw_plan *plan) noexcept nogil:
+    dw_plan_destroy(plan)
+
+
+cdef const char *status_text(dw_status status) noexcept nogil:
+    return dw_status_text(status)
+
+
+cdef const dw_plan *plan_of(object plan) except NULL:
+    if not isinstance(plan, Plan):
+        raise TypeError(f"plan: expected what layer.plan(shape) returns; received {type(plan).__name__}")
+    if not (<Plan>plan).direct:
+        raise TypeError("plan: expected one that is the kernel alone; received one that does more, see plan.describe()")
+    return (<Plan>plan).plan

@@ -1,0 +1,78 @@
+# What other Cython modules can cimport: the C API of csrc/dwconv.h, called without Python and without the GIL, and the
+# plans of Python objects. Compile with dwconv.get_include() among the include directories; nothing is linked, the
+# functions are found in the extension module at run time.
+#
+#   from dwconv._core cimport dw_plan, plan_of, plan_run
+#
+#   cdef object plan = layer.plan(x.shape)   # keeps the weights; must live as long as what plan_of gives
+#   cdef const dw_plan *at = plan_of(plan)
+#   with nogil:
+#       plan_run(at, &x[0, 0, 0, 0], &y[0, 0, 0, 0])
+
+from libc.stdint cimport int64_t
+
+cdef extern from "dwconv.h" nogil:
+    ctypedef enum dw_status:
+        DW_OK
+        DW_ERR_NULL
+        DW_ERR_DTYPE
+        DW_ERR_ACTIVATION
+        DW_ERR_ISA
+        DW_ERR_SHAPE
+        DW_ERR_KERNEL
+        DW_ERR_STRIDE
+        DW_ERR_DILATION
+        DW_ERR_PADDING
+        DW_ERR_OUTPUT
+        DW_ERR_OVERFLOW
+        DW_ERR_NOMEM
+        DW_ERR_LAYOUT
+    ctypedef enum dw_dtype:
+        DW_F32
+        DW_F64
+        DW_I32
+    ctypedef enum dw_activation:
+        DW_LINEAR
+        DW_RELU
+        DW_RELU6
+        DW_LEAKY_RELU
+        DW_HARD_SIGMOID
+        DW_HARD_SILU
+        DW_SIGMOID
+        DW_TANH
+        DW_SILU
+        DW_GELU
+        DW_GELU_TANH
+        DW_ELU
+    ctypedef enum dw_layout:
+        DW_NHWC
+        DW_NCHW
+    ctypedef enum dw_isa:
+        DW_ISA_AUTO
+        DW_ISA_PORTABLE
+        DW_ISA_NEON
+        DW_ISA_AVX2
+        DW_ISA_AVX512
+        DW_ISA_COUNT
+    ctypedef struct dw_desc:
+        int64_t batch, height, width, channels, multiplier
+        int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w
+        int64_t pad_top, pad_bottom, pad_left, pad_right
+        dw_dtype dtype
+        dw_activation activation
+        double activation_alpha
+        dw_layout layout
+    ctypedef struct dw_plan:
+        pass
+
+# dw_output_size and so on: the same functions, without the prefix.
+cdef dw_status output_size(const dw_desc *desc, int64_t *oh, int64_t *ow) noexcept nogil
+cdef dw_status plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
+                           dw_plan **plan) noexcept nogil
+cdef void plan_run(const dw_plan *plan, const void *x, void *y) noexcept nogil
+cdef void plan_destroy(dw_plan *plan) noexcept nogil
+cdef const char *status_text(dw_status status) noexcept nogil
+
+# Of what layer.plan(shape) returns, for as long as that lives. TypeError for another object, and for a plan that does
+# more than the kernel (an activation of the user's, float16): plan.describe() tells.
+cdef const dw_plan *plan_of(object plan) except NULL

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# sanitized.sh asan|tsan [pytest arguments]: builds the package with gcc's sanitizers, beside the ordinary build, in
+# build/asan or build/tsan, and runs tests with it; without arguments all of them, or with tsan those of threads.
+# sanitized.sh asan --fuzz SECONDS: only tests/c/fuzz_plan.c.
+#
+# asan is AddressSanitizer and UndefinedBehaviorSanitizer; the programs in tests/c run, too, linked with the same
+# objects. A finding ends the process with status 99 and its report.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+kind=$1
+shift
+folder=$PWD/build/$kind
+python=$PWD/${VENV:-.venv}/bin/python
+
+case $kind in
+asan)
+    sanitizers=address,undefined libraries='libasan.so libubsan.so'
+    # They run compilers, which are not what is tested.
+    tests='tests --ignore=tests/test_c.py --ignore=tests/test_code_shape.py'
+    ;;
+tsan)
+    sanitizers=thread libraries=libtsan.so
+    tests='tests/test_parallel.py tests/test_memory.py tests/test_service.py'
+    ;;
+*) echo "expected asan or tsan; received $kind" >&2 && exit 2 ;;
+esac
+
+# A copy of the sources: a build in place would put the sanitized module where the ordinary one is. What has not
+# changed is not compiled again.
+mkdir -p "$folder/source"
+tar --exclude='*.so' --exclude=__pycache__ -c csrc dwconv setup.py pyproject.toml README.md LICENSE |
+    tar -x -C "$folder/source"
+echo "building with -fsanitize=$sanitizers"
+CC=gcc DWCONV_SANITIZE=$sanitizers "$python" -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
+    --target "$folder/site" "$folder/source"
+
+export ASAN_OPTIONS=exitcode=99:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
+export TSAN_OPTIONS=exitcode=99
+
+c_program() { # NAME [flags]: of tests/c, with the objects of the module
+    gcc -std=c11 -g -O1 -Icsrc -fsanitize=$sanitizers "tests/c/$1.c" "${@:2}" \
+        "$folder"/source/build/temp.*/csrc/*.o "$folder"/source/build/temp.*/csrc/isa/*.o -lm -o "$folder/$1"
+}
+
+fuzz() { # SECONDS
+    c_program fuzz_plan -DFUZZ_MAIN
+    "$folder/fuzz_plan" "$1"
+}
+
+if [ "${1:-}" = --fuzz ]; then
+    fuzz "$2"
+    exit
+fi
+if [ "$kind" = asan ]; then
+    c_program test_api && "$folder/test_api"
+    c_program test_grad && "$folder/test_grad"
+    c_program test_nomem -Wl,--wrap={malloc,calloc,realloc,aligned_alloc,posix_memalign,free} && "$folder/test_nomem"
+    fuzz "${FUZZ_SECONDS:-10}"
+fi
+
+# The runtime comes first in a Python that was built without it. Memory from malloc, each block with its surroundings.
+# What Python itself leaves behind at its end is not ours to find.
+preload=
+for library in $libraries; do preload+=${preload:+:}$(gcc -print-file-name="$library"); done
+export ASAN_OPTIONS+=:detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=$folder/site PYTHONSAFEPATH=1
+export LD_PRELOAD=$preload
+"$python" -c 'import dwconv; print(dwconv.__file__)' | grep "^$folder/site/" # PYTHONSAFEPATH needs Python 3.11
+# shellcheck disable=SC2086 # words
+exec "$python" -m pytest -p no:cacheprovider ${@:-$tests}
