@@ -85,9 +85,9 @@ def taps_of(name: str) -> int | None:
 def spills_expected(name: str) -> int:
     """Most spills of one tile: 0 if its sums, the inputs of a row, a weight and what the flavour
     needs fit the registers. Each vector for which there is no room may be stored once per input row
-    and loaded twice. Such kernels are in the lists because they are faster than narrower ones, and than
-    the same without spills, which load inputs again: 7x7x1024 3x3 takes 11.9 us with its spills,
-    18.7 without on Zen 4.
+    and loaded twice. Such kernels are in the lists because they are faster than narrower ones, and
+    than the same without spills, which load inputs again: 7x7x1024 3x3 takes 11.9 us with its
+    spills, 18.7 without on Zen 4.
     """
     match = KERNEL.fullmatch(name)
     if not match:
@@ -206,7 +206,8 @@ def resolved(name: str, bodies: dict[str, list[Instruction]]) -> list[Instructio
 
 
 def command_of(compiler: str) -> str:
-    """The newest clang that is installed: 14 keeps the sums of many rolling kernels in memory, clang 16 and later keep them in registers.
+    """The newest clang that is installed: clang 14 keeps the sums of many rolling kernels in
+    memory, clang 16 and later keep them in registers.
     """
     versions = [f"clang-{version}" for version in range(30, 15, -1)] if compiler == "clang" else []
     return next(filter(shutil.which, versions), compiler)
