@@ -26,7 +26,7 @@ MSVC = sysconfig.get_platform().startswith("win")
 def compile_args() -> tuple[list[str], list[str]]:
     """Compiler and linker flags."""
     if MSVC:
-        return ["/O2", "/std:c11", "/fp:precise"], []
+        return ["/O2", "/std:c11", "/experimental:c11atomics", "/fp:precise"], []
     # -ffp-contract=off: only the multiply-adds written as such may fuse; results must not depend on
     # what a compiler likes to contract.
     compile_flags = [
@@ -35,10 +35,11 @@ def compile_args() -> tuple[list[str], list[str]]:
         "-g0",  # Python's own flags may say -g: three quarters of the wheel
         "-ffp-contract=off",
         "-fvisibility=hidden",
+        "-pthread",
         "-Wall",
         "-Wextra",
     ]
-    link_flags: list[str] = []
+    link_flags = ["-pthread"]
     if os.environ.get("DWCONV_DEBUG"):
         compile_flags += ["-O1", "-g"]
     if os.environ.get("DWCONV_COVERAGE"):

@@ -109,6 +109,22 @@ void dw_plan_destroy(dw_plan *plan); /* NULL is fine */
 /* x (N, H, W, C) -> y (N, OH, OW, OC), or as the layout says. The arrays must not overlap. */
 void dw_plan_run(const dw_plan *plan, const void *x, void *y);
 
+/* The same by up to num_threads threads, this one included, with the same bits. The others are the library's, at most
+ * 127 of them: started when first needed, asleep between calls, shared by callers at the same time. A call takes those
+ * that are idle and does the rest itself; it waits for no other call. After fork() a child starts its own. */
+void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads);
+
+/* How many of num_threads threads dw_plan_run_threads uses: each is to have some microseconds of work. */
+int dw_plan_threads(const dw_plan *plan, int num_threads);
+
+/* Ends the threads of the library, which wait for work otherwise; the next call that needs some starts them again. For
+ * programs that unload the library. */
+void dw_threads_stop(void);
+
+/* For threads of one's own: part `part` of `parts`, 0 <= part < parts. No two parts write the same byte, so they may
+ * run at the same time; all of them together are dw_plan_run. Some may be empty. */
+void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts);
+
 /* Where in a page of 4096 bytes an output for x had best begin: its address modulo 4096, at the same place within a
  * cache line as x where that matters, else at the beginning of one. -1 for small outputs: it makes no difference. */
 int dw_plan_place(const dw_plan *plan, const void *x);

@@ -187,7 +187,7 @@ static int exceeds_l2(const dw_plan *plan) {
 /* ---- columns --------------------------------------------------------------------------------------- */
 
 static void add_segment(dw_segments *to, int64_t phase, dw_strip_fn *tile, int64_t begin, int64_t end, int shifted) {
-    if (begin < end) to->at[to->count++] = (dw_segment){phase, tile, begin, end - begin, shifted, NULL};
+    if (begin < end) to->at[to->count++] = (dw_segment){phase, tile, begin, end - begin, shifted, 0, NULL};
 }
 
 /* Tiles for the columns [begin, end), none of which touches the padding, nor do those from `first` to `last`. What is
@@ -196,12 +196,20 @@ static void add_inner(dw_plan *plan, dw_segments *to, int64_t phase, int64_t beg
     const dw_tile *tile = plan->tile;
     if (begin >= end) return;
     const int64_t rest = begin + (end - begin) / tile->tile_w * tile->tile_w;
+    to->inner = begin;
+    to->inner_end = end;
     add_segment(to, phase, tile->strip[DW_INNER], begin, rest, 1);
+    if (begin < rest) to->at[to->count - 1].inner = 1;
     if (rest == end) return;
     tile = narrower_tile(plan, tile, end - rest);
     const int64_t place = rest + tile->tile_w <= last ? rest : last - tile->tile_w;
-    if (place >= first) add_segment(to, phase, tile->strip[DW_INNER], place, place + tile->tile_w, 1);
-    else add_segment(to, phase, NULL, rest, end, 1);
+    if (place >= first) {
+        add_segment(to, phase, tile->strip[DW_INNER], place, place + tile->tile_w, 1);
+        to->at[to->count - 1].inner = 1;
+        return;
+    }
+    add_segment(to, phase, NULL, rest, end, 1);
+    to->inner_end = rest;
 }
 
 /* Columns of one phase: a tile at each edge whose padding is known at compile time, tiles between them, the
@@ -280,8 +288,7 @@ static void divide_merged_columns(dw_plan *plan) {
     else add_segment(&plan->segments, 0, NULL, end, plan->out_w, 1);
 }
 
-/* The kernel for blocks astride beside one for columns away from the edges; NULL if there is none. */
-static dw_strip_fn *astride_of(const dw_plan *plan, dw_strip_fn *inner) {
+dw_strip_fn *dw_astride_of(const dw_plan *plan, dw_strip_fn *inner) {
     const dw_tile *tile = plan->kernels->tiles;
     while (tile->strip[DW_INNER] != inner) tile++;
     for (const dw_tile *other = plan->kernels->tiles; other->name; other++) {
@@ -317,7 +324,7 @@ static int straddle_columns(dw_plan *plan) {
     add_segment(to, 0, right, last, last + width, 0);
     for (dw_segment *s = to->at; s < to->at + to->count; s++) {
         if (!s->shifted || tile->stride == 1) continue; /* at stride 1 a pixel is a column: any kernel does */
-        s->astride = astride_of(plan, s->tile);
+        s->astride = dw_astride_of(plan, s->tile);
         if (!s->astride) return 0;
     }
     return 1;
@@ -397,6 +404,7 @@ dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, co
         dw_plan_destroy(plan);
         return status;
     }
+    plan->nanoseconds = dw_plan_nanoseconds(plan);
     *out = plan;
     return DW_OK;
 }

@@ -175,8 +175,9 @@ void dw_planar_destroy(dw_planar *planar) {
     free(planar);
 }
 
-/* Output planes [plane, plane_end) of one image, whose x and y are given. */
-static void run_planes(const dw_plan *plan, const char *x, char *y, int64_t plane, int64_t plane_end) {
+/* Rows `rows` of the output planes [plane, plane_end) of one image, whose x and y are given. Not all rows: of one plane
+ * only, as many as a kernel with compile-time sizes wants, without dilation in height. */
+static void run_planes(const dw_plan *plan, const char *x, char *y, int64_t plane, int64_t plane_end, dw_share rows) {
     const dw_desc *d = &plan->desc;
     const dw_planar *planar = plan->planar;
     const int64_t taps = d->kernel_h * d->kernel_w;
@@ -208,8 +209,8 @@ static void run_planes(const dw_plan *plan, const char *x, char *y, int64_t plan
     }
     const int64_t step = d->dilation_h, least = (d->kernel_h - 1) / d->stride_h;
     for (int64_t phase = 0; phase < step; phase++) {
-        const int64_t total = (plan->out_h - phase - 1) / step + 1;
-        for (int64_t row = 0; row < total; row += planes.rows) {
+        const int64_t total = (rows.end - phase - 1) / step + 1;
+        for (int64_t row = rows.begin; row < total; row += planes.rows) {
             planes.first = phase + row * step;
             planes.rows = total - row < planar->band + least ? total - row : planar->band;
             for (int64_t c = 0; c < planar->column_count; c += planes.column_count) {
@@ -222,27 +223,45 @@ static void run_planes(const dw_plan *plan, const char *x, char *y, int64_t plan
     }
 }
 
-/* Applies the activation to whole planes: overlapping columns are done by then. */
-static void activate(const dw_plan *plan, char *y, int64_t planes) {
+/* Applies the activation to `count` rows: overlapping columns are done by then. */
+static void activate(const dw_plan *plan, char *y, int64_t count) {
     const dw_runs runs = {.y = y,
                           .rows = 1,
                           .cols = 1,
-                          .count = planes * plan->out_h * plan->out_w,
+                          .count = count * plan->out_w,
                           .alpha = plan->desc.activation_alpha};
     plan->activate(&runs);
 }
 
-void dw_planar_run(const dw_plan *plan, const void *x, void *y) {
+/* Into how many pieces each of `planes` planes is divided, so that the parts are about the same. */
+static int64_t pieces_of_planes(const dw_plan *plan, int64_t planes, int parts) {
     const dw_desc *d = &plan->desc;
-    const int64_t x_image = d->channels * d->height * d->width * plan->item;
-    const int64_t y_image = plan->out_channels * plan->out_h * plan->out_w * plan->item;
-    const int64_t step = plan->planar->kernel ? plan->planar->chunk : plan->out_channels;
-    for (int64_t n = 0; n < d->batch; n++)
-        for (int64_t plane = 0; plane < plan->out_channels; plane += step) {
-            const int64_t end = plan->out_channels - plane < step ? plan->out_channels : plane + step;
-            char *const y_n = (char *)y + n * y_image;
-            run_planes(plan, (const char *)x + n * x_image, y_n, plane, end);
-            if (plan->activate)
-                activate(plan, y_n + plane * plan->out_h * plan->out_w * plan->item, end - plane);
+    const double ALIKE = 1.05;
+    if (dw_imbalance(planes, parts) < ALIKE || !plan->planar->kernel || d->dilation_h > 1) return 1;
+    return plan->out_h / parts < d->kernel_h ? 1 : parts; /* each has the rows that the kernel wants */
+}
+
+void dw_planar_run(const dw_plan *plan, const void *x, void *y, int part, int parts) {
+    const dw_desc *d = &plan->desc;
+    const int64_t x_image = d->channels * d->height * d->width * plan->item, y_row = plan->out_w * plan->item;
+    const int64_t channels = plan->out_channels, planes = d->batch * channels;
+    const int64_t step = plan->planar->kernel ? plan->planar->chunk : channels;
+    const int64_t pieces = parts > 1 ? pieces_of_planes(plan, planes, parts) : 1;
+    const dw_share units = parts > 1 ? dw_share_of(planes * pieces, part, parts) : (dw_share){0, planes};
+    for (int64_t unit = units.begin; unit < units.end;) {
+        const int64_t n = unit / pieces / channels, plane = unit / pieces % channels;
+        int64_t end = plane + 1; /* a piece of one plane, or several planes of an image */
+        dw_share rows = {0, plan->out_h};
+        if (pieces > 1) {
+            rows = dw_share_of(plan->out_h, (int)(unit % pieces), (int)pieces);
+        } else {
+            end = channels - plane < step ? channels : plane + step;
+            if (end - plane > units.end - unit) end = plane + units.end - unit;
         }
+        char *const y_n = (char *)y + n * channels * plan->out_h * y_row;
+        run_planes(plan, (const char *)x + n * x_image, y_n, plane, end, rows);
+        if (plan->activate)
+            activate(plan, y_n + (plane * plan->out_h + rows.begin) * y_row, (end - plane - 1) * plan->out_h + rows.end - rows.begin);
+        unit += end - plane;
+    }
 }

@@ -1,13 +1,14 @@
 /* run.c - runs a plan: row group -> channel chunk -> column segment -> (kernel: column -> block -> row).
- * Within a group the inputs of a chunk are used up column by column, so what columns share is still in L1. */
+ * Within a group the inputs of a chunk are used up column by column, so what columns share is still in L1. A part of a
+ * run has rows of its own, or columns, or channels. */
 #include "plan.h"
 
-/* Blocks [block, block + most) of those that there are. */
-static void use_blocks(dw_strip *strip, const dw_packing *packing, int64_t block, int64_t most) {
+/* Blocks [block, block + most) of those before `end`. */
+static void use_blocks(dw_strip *strip, const dw_packing *packing, int64_t block, int64_t end, int64_t most) {
     strip->weights = packing->weights;
     strip->blocks = packing->blocks;
     strip->block = block;
-    strip->block_end = packing->count - block > most ? block + most : packing->count;
+    strip->block_end = end - block > most ? block + most : end;
 }
 
 /* Activates the sums that a strip of so many rows has just stored. Its blocks may overlap, but together they are one
@@ -24,8 +25,10 @@ static void activate(const dw_plan *plan, const dw_strip *strip, int64_t rows) {
     plan->activate(&runs);
 }
 
-/* Output rows row, row + dilation_h, ..., `out_rows` of them, of one image; x and y: the image. */
-static void run_rows(const dw_plan *plan, const dw_packing *packing, const char *x, char *y, int64_t row, int64_t out_rows) {
+/* Output rows row, row + dilation_h, ..., `out_rows` of them, of one image, the blocks and columns of a part; x and y:
+ * the image. */
+static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_part *part, const char *x, char *y, int64_t row,
+                     int64_t out_rows) {
     const dw_desc *d = &plan->desc;
     const dw_tile *tile = plan->tile;
     const int64_t x_row = d->width * d->channels, y_row = plan->out_w * plan->out_channels;
@@ -55,8 +58,9 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const char 
                       .y_pixel = (ptrdiff_t)plan->out_channels,
                       .low = plan->low,
                       .high = plan->high};
-    const dw_segments *segments = packing != plan->packings && plan->straddle ? &plan->straddling : &plan->segments;
-    for (int64_t block = 0; block < packing->count; block += plan->kernels->chunk) {
+    const dw_segments *segments = &part->segments;
+    const dw_share blocks = part->blocks;
+    for (int64_t block = blocks.begin; block < blocks.end; block += plan->kernels->chunk) {
         for (const dw_segment *segment = segments->at; segment < segments->at + segments->count; segment++) {
             const dw_phase *phase = plan->phases + segment->phase;
             strip.x_first = (ptrdiff_t)(phase->x_first * d->channels);
@@ -67,7 +71,7 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const char 
             strip.col = segment->col;
             strip.cols = segment->cols;
             if (segment->tile) {
-                use_blocks(&strip, segment->shifted ? packing : plan->packings, block, plan->kernels->chunk);
+                use_blocks(&strip, segment->shifted ? packing : plan->packings, block, blocks.end, plan->kernels->chunk);
                 strip.x_col = (ptrdiff_t)((pixels > 1 ? d->dilation_w : plan->phase_step) * d->channels);
                 strip.x_step = pixels > 1 ? (ptrdiff_t)(pixels * d->channels) : tile->stride * strip.x_col;
                 strip.y_col = (ptrdiff_t)(pixels * plan->phase_step * plan->out_channels);
@@ -85,7 +89,7 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const char 
             }
             const dw_packing *single = pixels > 1 ? &plan->single : packing;
             if (block >= single->count) continue;
-            use_blocks(&strip, single, block, plan->kernels->chunk);
+            use_blocks(&strip, single, block, pixels > 1 ? single->count : blocks.end, plan->kernels->chunk);
             strip.x_col = (ptrdiff_t)(plan->phase_step * d->channels);
             strip.y_col = (ptrdiff_t)(plan->phase_step * plan->out_channels);
             if (tile && pixels == 1) strip.dilation = 1; /* within a phase */
@@ -139,9 +143,17 @@ int dw_plan_place(const dw_plan *plan, const void *x) {
     return (int)(plan->packing_count > 1 && place % DW_X_ALIGNMENT == 0 ? place : place / LINE * LINE);
 }
 
-void dw_plan_run(const dw_plan *plan, const void *x, void *y) {
+/* Rows of a vertical phase, and into how many units they can be divided that share no output: rows that roll, or
+ * tiles, the last of which overlaps its neighbour where rows are left over, and then is of the same unit. */
+static int64_t phase_rows(const dw_plan *plan, int64_t step, int64_t phase) { return (plan->out_h - phase - 1) / step + 1; }
+
+static int64_t units_of(const dw_plan *plan, int64_t rows) {
+    return plan->tile && plan->tile->tile_h > 0 ? rows / plan->tile->tile_h : rows;
+}
+
+void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
     if (plan->planar) {
-        dw_planar_run(plan, x, y);
+        dw_planar_run(plan, x, y, part, parts);
         return;
     }
     const dw_desc *d = &plan->desc;
@@ -149,19 +161,34 @@ void dw_plan_run(const dw_plan *plan, const void *x, void *y) {
     const int64_t y_image = plan->out_h * plan->out_w * plan->out_channels * plan->item;
     const int64_t rolls = plan->tile && plan->tile->tile_h == 0;
     const int64_t step = plan->tile ? d->dilation_h : 1; /* rows of a group are that far apart */
+    const int64_t phases = step < plan->out_h ? step : plan->out_h;
     const dw_packing *packing = choose_packing(plan, x, y); /* each image is a whole number of pixels further on */
     const int64_t most = rolls ? rows_to_roll(plan, packing, x) : plan->group_rows;
-    for (int64_t n = 0; n < d->batch; n++) {
+
+    int64_t image_units = 0;
+    for (int64_t phase = 0; phase < phases; phase++) image_units += units_of(plan, phase_rows(plan, step, phase));
+    dw_part mine;
+    dw_part_of(plan, packing, d->batch * image_units, part, parts, &mine);
+    const dw_share units = mine.units;
+    int64_t unit = units.begin - units.begin % image_units; /* the first of its image, then of each phase */
+    for (int64_t n = units.begin / image_units; unit < units.end; n++) {
         const char *x_n = (const char *)x + n * x_image;
         char *y_n = (char *)y + n * y_image;
-        for (int64_t phase = 0; phase < step && phase < plan->out_h; phase++) {
-            const int64_t count = (plan->out_h - phase - 1) / step + 1;
-            for (int64_t j = 0; j < count; j += most) {
+        for (int64_t phase = 0; phase < phases; phase++) {
+            const int64_t count = phase_rows(plan, step, phase), here = units_of(plan, count);
+            const int64_t first = units.begin > unit ? units.begin - unit : 0, last = units.end - unit;
+            const int64_t end = last >= here ? count : rolls ? last : last * most;
+            const int64_t bottom = rolls && end < count ? end - DW_FEW_ROWS : end; /* above rows of another part */
+            int64_t rows = most;
+            for (int64_t j = rolls ? first : first * most; first < here && j < end; j += rows) {
                 /* The last group of tiles overlaps its neighbour: the same values are written again. */
-                const int64_t begin = rolls || j + most <= count ? j : count - most;
-                const int64_t rows = j + most <= count || !rolls ? most : count - j;
-                run_rows(plan, packing, x_n, y_n, phase + begin * step, rows);
+                const int64_t begin = rolls || j + most <= end ? j : end - most;
+                if (rolls) rows = j < bottom && j + most > bottom ? bottom - j : j + most <= end ? most : end - j;
+                run_rows(plan, packing, &mine, x_n, y_n, phase + begin * step, rows);
             }
+            unit += here;
         }
     }
 }
+
+void dw_plan_run(const dw_plan *plan, const void *x, void *y) { dw_plan_run_part(plan, x, y, 0, 1); }

@@ -14,6 +14,10 @@ cdef extern from "dwconv.h" nogil:
                              dw_plan **plan)
     void dw_plan_destroy(dw_plan *plan)
     void dw_plan_run(const dw_plan *plan, const void *x, void *y)
+    void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads)
+    int dw_plan_threads(const dw_plan *plan, int num_threads)
+    void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts)
+    void dw_threads_stop()
     int dw_plan_place(const dw_plan *plan, const void *x)
     dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw_isa isa, int64_t count, void *y)
     ctypedef struct dw_plan_info:
@@ -157,8 +161,11 @@ cdef class Plan(Vectorcallable):
     sizes that cannot be allocated.
 
     operation: what a call does with arrays that the kernel cannot take as they are, a function (plan, x, out or
-    None) -> y with an attribute `direct`: whether those that it can take go to the kernel without it. None: they do,
+    None, num_threads) -> y with an attribute `direct`: whether those that it can take go to the kernel without it. None: they do,
     and others are an error.
+
+    num_threads: of its calls, the caller's included; None: what set_default_threads has said by then. Fewer where the
+    work is worth no more.
     """
 
     cdef dw_plan *plan
@@ -174,9 +181,10 @@ cdef class Plan(Vectorcallable):
     cdef int y_class, placed_class
     cdef readonly bint direct
     cdef bint brief
+    cdef int own_threads, worth_threads  # 0: the default; what the work is worth
 
     def __cinit__(self, kernel, bias, x_shape, strides, dilation_rate, padding, str activation, str isa,
-                  operation=None, double alpha=0, bint channels_first=False):
+                  operation=None, double alpha=0, bint channels_first=False, num_threads=None):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
@@ -225,18 +233,25 @@ cdef class Plan(Vectorcallable):
         self.operation = operation
         self.direct = operation is None or operation.direct
         self.brief = info.multiply_adds <= BRIEF
+        self.own_threads = 0 if num_threads is None else read_threads(num_threads)
+        self.worth_threads = dw_plan_threads(self.plan, MOST_THREADS)
         self.vectorcall = <vectorcallfunc>plan_vectorcall
 
     def __dealloc__(self):
         dw_plan_destroy(self.plan)
 
-    def __call__(self, x, out=None):
+    def __call__(self, x, out=None, *, num_threads=None):
         """The output for x, of `x_shape`; in `out`, which is returned, or a new array with recycled memory.
 
         Arrays that the kernel takes as they are go to it directly, whatever else to `operation`, which says what
-        else it takes and what it raises.
+        else it takes and what it raises. num_threads: of this call, a positive int, or None for the plan's.
         """
-        return call_plan(self, x, out)
+        return call_plan(self, x, out, threads_of(self) if num_threads is None else read_threads(num_threads))
+
+    @property
+    def num_threads(self):
+        """How many threads a call uses: those asked for, or fewer where the work is worth no more."""
+        return min(threads_of(self), self.worth_threads)
 
     def describe(self):
         """What the plan has decided, and what it does besides: a dwconv.ops.Description."""
@@ -244,7 +259,7 @@ cdef class Plan(Vectorcallable):
             raise TypeError("expected a plan of a layer; this one is the kernel alone, of which info() tells")
         return self.operation.describe(self)
 
-    def run(self, x, out=None):
+    def run(self, x, out=None, num_threads=None):
         """The kernel alone: x (N, H, W, C) -> out (N, OH, OW, C*M), or a new array for None.
 
         Both C-contiguous, aligned, of the plan's dtype, and disjoint; of anything with the buffer protocol. ValueError,
@@ -266,8 +281,22 @@ cdef class Plan(Vectorcallable):
             y_at = arrays_data(out)
         else:
             y_at = write_at(out, self.dtype)
-        run_kernel(self, x_at, y_at)
+        run_kernel(self, x_at, y_at, threads_of(self) if num_threads is None else read_threads(num_threads))
         return out
+
+    def run_part(self, x, out, int part, int parts):
+        """Part `part` of `parts` of run(x, out): for threads of one's own. No two parts write the same byte.
+
+        Arrays as for run; ValueError for others, and for a part that is none.
+        """
+        if not 0 <= part < parts:
+            raise ValueError(f"part: expected one of {parts} from 0 on; received {part}")
+        if x.shape != self.x_shape or out.shape != self.y_shape:
+            raise ValueError(f"expected {self.x_shape} and {self.y_shape}; received {x.shape} and {out.shape}")
+        cdef const void *x_at = read_at(x, self.dtype)
+        cdef void *y_at = write_at(out, self.dtype)
+        with nogil:
+            dw_plan_run_part(self.plan, x_at, y_at, part, parts)
 
     def info(self):
         """What the plan has decided: the fields of dw_plan_info in csrc/dwconv.h, `isa` apart, as a dict."""
@@ -308,31 +337,71 @@ cdef inline object new_output(Plan plan, const void *x):
     return new_array(size_class, place, plan.numpy_dtype, 4, plan.y_sizes)
 
 
-cdef inline void run_kernel(Plan plan, const void *x, void *y):
-    if plan.brief:
+cdef enum:
+    MOST_THREADS = 128  # of csrc/pool.h
+
+
+cdef extern from *:
+    """
+    #include <stdatomic.h>
+    static atomic_int default_threads = 1;
+    #define load_default_threads() atomic_load_explicit(&default_threads, memory_order_relaxed)
+    #define store_default_threads(count) atomic_store_explicit(&default_threads, count, memory_order_relaxed)
+    """
+    int load_default_threads()
+    void store_default_threads(int count)
+
+
+cdef int read_threads(num_threads) except 0:
+    """A number of threads, as an int that fits; more than there can be are as many as can be."""
+    if not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1:
+        raise ValueError(f"num_threads: expected a positive integer; received {num_threads!r}")
+    return min(num_threads, MOST_THREADS)
+
+
+def set_default_threads(num_threads):
+    """The number of threads of plans that have none of their own, from now on. ValueError unless a positive int."""
+    store_default_threads(read_threads(num_threads))
+
+
+def stop_threads():
+    """Ends the threads that wait for work; the next call that needs some starts them again."""
+    with nogil:
+        dw_threads_stop()
+
+
+cdef inline int threads_of(Plan plan):
+    return plan.own_threads if plan.own_threads else load_default_threads()
+
+
+cdef inline void run_kernel(Plan plan, const void *x, void *y, int threads):
+    if threads > 1 and plan.worth_threads > 1:
+        with nogil:
+            dw_plan_run_threads(plan.plan, x, y, threads)
+    elif plan.brief:
         dw_plan_run(plan.plan, x, y)
     else:
         with nogil:
             dw_plan_run(plan.plan, x, y)
 
 
-cdef object call_plan(Plan plan, object x, object out):
+cdef object call_plan(Plan plan, object x, object out, int threads):
     """plan(x, out): to the kernel where nothing is to be done before or after, else to the operation."""
     if plan.direct and arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
         if out is None:
             out = new_output(plan, arrays_data(x))
-            run_kernel(plan, arrays_data(x), arrays_data(out))
+            run_kernel(plan, arrays_data(x), arrays_data(out), threads)
             return out
         if (
             arrays_is_plain(out, plan.numpy_dtype, plan.y_sizes)
             and arrays_is_writeable(out)
             and apart(arrays_data(x), plan.x_bytes, arrays_data(out), plan.y_bytes)
         ):
-            run_kernel(plan, arrays_data(x), arrays_data(out))
+            run_kernel(plan, arrays_data(x), arrays_data(out), threads)
             return out
     if plan.operation is None:
-        return plan.run(x, out)
-    return plan.operation(plan, x, out)
+        return plan.run(x, out, threads)
+    return plan.operation(plan, x, out, threads)
 
 
 cdef inline bint apart(const void *a, size_t a_bytes, const void *b, size_t b_bytes):
@@ -344,11 +413,11 @@ cdef object plan_vectorcall(object self, PyObject **args, size_t nargsf, PyObjec
     cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
     if names == NULL:
         if count == 1:
-            return call_plan(<Plan>self, <object>args[0], None)
+            return call_plan(<Plan>self, <object>args[0], None, threads_of(<Plan>self))
         if count == 2:
-            return call_plan(<Plan>self, <object>args[0], <object>args[1])
+            return call_plan(<Plan>self, <object>args[0], <object>args[1], threads_of(<Plan>self))
     elif count == 1 and <object>names == OUT:
-        return call_plan(<Plan>self, <object>args[0], <object>args[1])
+        return call_plan(<Plan>self, <object>args[0], <object>args[1], threads_of(<Plan>self))
     return call_with_tuple(self, args, count, names)
 
 
@@ -398,9 +467,9 @@ cdef class PlannedLayer(Vectorcallable):
         with cython.critical_section(self):
             self.weights_ = value
 
-    def __call__(self, x):
-        """The output for x; see the class."""
-        return call_layer(self, x)
+    def __call__(self, x, *, num_threads=None):
+        """The output for x; see the class. num_threads: of this call, a positive int, or None for the layer's."""
+        return call_layer(self, x) if num_threads is None else self._call(x, num_threads)
 
 
 cdef object call_layer(PlannedLayer layer, object x):
@@ -413,7 +482,7 @@ cdef object call_layer(PlannedLayer layer, object x):
             plan = <Plan>item
             if arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
                 y = new_output(plan, arrays_data(x))
-                run_kernel(plan, arrays_data(x), arrays_data(y))
+                run_kernel(plan, arrays_data(x), arrays_data(y), threads_of(plan))
                 return y
     return layer._call(x)
 

@@ -143,6 +143,7 @@ def _before_activation(
         layer.padding,
         layer.dilation_rate,
         data_format=layer.data_format,
+        num_threads=layer.num_threads,
     )
     z = ops.run(made, x, dtype=dy.dtype)
     if penalty is not None and len(z):  # divided by N, of which there is none

@@ -1,11 +1,15 @@
-"""Settings: how much memory is kept for outputs, and what Keras' keras.json says, which is only
-ever read.
+"""Settings: how much memory is kept for outputs, how many threads a call uses, and what Keras'
+keras.json says, which is only ever read.
 
 The memory of an output is recycled: when the array and all views of it are gone, it lies idle until
 a later output of about its size takes it. Fresh pages cost more than the computation that fills
 them. The idle memory is bounded; beyond the bound what lay longest is given back to the C library,
 as all of it is by `trim_memory`. A bound of 0 turns recycling off. The environment variable
 DWCONV_MEMORY_LIMIT, in bytes, read when dwconv is imported, sets the bound at the start.
+
+A call uses one thread, its caller's, unless more are asked for: here, with the environment variable
+DWCONV_NUM_THREADS, read when dwconv is imported, or for a layer, a plan or a call. The others sleep
+between calls; docs/threads.md has the rest.
 """
 
 from __future__ import annotations
@@ -17,9 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from . import _core
-from .shapes import DataFormat, integer, normalize_data_format
+from .shapes import DataFormat, integer, normalize_data_format, positive_int
 
 VARIABLE = "DWCONV_MEMORY_LIMIT"
+THREADS_VARIABLE = "DWCONV_NUM_THREADS"
 
 #: Bytes that may lie idle unless the variable says otherwise.
 DEFAULT_MEMORY_LIMIT = 256 << 20
@@ -57,24 +62,62 @@ def trim_memory() -> int:
     return _core.trim_memory()
 
 
+def num_threads() -> int:
+    """How many threads, its caller's included, a call uses at most whose layer and plan say
+    nothing. ValueError if the variable held no such number.
+    """
+    if _wrong_threads is not None:
+        raise ValueError(_wrong_threads)
+    return _threads
+
+
+def set_num_threads(num_threads: Any) -> None:
+    """Sets `num_threads()`, from the next call on, also of plans and layers that there are.
+
+    ValueError for anything but a positive integer. More than the CPUs that the process may use make
+    nothing faster; small layers use fewer by themselves.
+    """
+    global _threads, _wrong_threads
+    number = positive_int(num_threads, "num_threads")
+    _core.set_default_threads(number)
+    _threads, _wrong_threads = number, None
+
+
+def stop_threads() -> None:
+    """Ends the threads that have been started, when the calls that use them are done; the next call
+    that needs some starts them again. A program that forks need not do this.
+    """
+    _core.stop_threads()
+
+
 _MOST = 2**63 - 1
 _limit = DEFAULT_MEMORY_LIMIT
 _wrong: str | None = None
+_threads = 1
+_wrong_threads: str | None = None
 
 
-def _read_variable() -> None:
-    """The error comes at the first use, not at import, so that the command line can show it."""
-    global _wrong
-    text = os.environ.get(VARIABLE)
+def _read_variables() -> None:
+    """The errors come at the first use, not at import, so that the command line can show them."""
+    global _wrong, _wrong_threads
     _core.set_memory_limit(_limit)
-    if text:
+    if text := os.environ.get(VARIABLE):
         try:
-            set_memory_limit(int(text) if text.isascii() and text.isdigit() else text)
+            set_memory_limit(_number(text))
         except ValueError:
             _wrong = f"{VARIABLE}: expected an integer from 0 to {_MOST}; received {text!r}"
+    if text := os.environ.get(THREADS_VARIABLE):
+        try:
+            set_num_threads(_number(text))
+        except ValueError:
+            _wrong_threads = f"{THREADS_VARIABLE}: expected a positive integer; received {text!r}"
 
 
-_read_variable()
+def _number(text: str) -> int | str:
+    return int(text) if text.isascii() and text.isdigit() else text
+
+
+_read_variables()
 
 
 def image_data_format() -> DataFormat:

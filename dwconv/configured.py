@@ -84,7 +84,7 @@ class ConfiguredLayer(WeightedLayer):
         # A subclass may pass some on as **keywords, so those of its base classes count, too.
         classes = (kind for kind in cls.__mro__ if issubclass(kind, ConfiguredLayer))
         known = {name for kind in classes for name in inspect.signature(kind).parameters}
-        arguments = configs.layer_arguments(config, known - {"weights", "unknown"})
+        arguments = configs.layer_arguments(config, known - {"weights", "num_threads", "unknown"})
         if "activation" in arguments:
             arguments["activation"] = configs.read_object(
                 "activation",

@@ -17,6 +17,7 @@ class Description:
     activation         the one in the kernel
     activation_after   the one that NumPy applies to the whole output afterwards; None: none
     isa                the instruction set
+    num_threads        threads of a call: as many as asked for, or as the work is worth
     kernel             name of the kernel that does most of the work: its size, stride, tile, ISA; a
                        'general' one has no tile
     lanes              elements of one of its vectors
@@ -37,6 +38,7 @@ class Description:
     activation: str
     activation_after: str | None
     isa: str
+    num_threads: int
     kernel: str
     lanes: int
     tile_h: int
@@ -64,6 +66,8 @@ class Description:
         }
         if self.activation_after is not None:
             rows["activation"] = f"{self.activation_after}, by NumPy afterwards"
+        if self.num_threads > 1:
+            rows["threads"] = f"up to {self.num_threads}"
         if self.dtype != self.compute_dtype:
             rows["besides"] = f"computed in {self.compute_dtype}"
         width = max(map(len, rows))

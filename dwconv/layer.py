@@ -81,6 +81,9 @@ class DepthwiseConv2D(ConfiguredLayer):
         name: without '/'; None: depthwise_conv2d, depthwise_conv2d_1, ...
         trainable: a bool; None is True.
         weights: [kernel] or [kernel, bias] to start with instead of the initializers; copied.
+        num_threads: how many threads a call may use, a positive int; None: what
+            `dwconv.config.num_threads()` is by then. May be set, is no part of the config, and
+            `layer(x, num_threads=N)` is for one call. Outputs are the same to the bit.
 
     An int32 layer takes integer inputs of any width, cast as NumPy casts them, and refuses floats,
     whose fractions a cast would drop. Its weights must be whole numbers in range: give `weights` or
@@ -120,6 +123,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         name: str | None = None,
         trainable: Any = True,
         weights: Sequence[ArrayLike] | None = None,
+        num_threads: Any = None,
         **unknown: Any,
     ) -> None:
         if unknown:
@@ -157,6 +161,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         )
         self.bias_regularizer = read("bias_regularizer", regularizers.get, bias_regularizer)
         self.activity_regularizer = activity_regularizer
+        self.num_threads = num_threads
         self.depthwise_constraint = read(
             "depthwise_constraint", constraints.get, depthwise_constraint
         )
@@ -172,10 +177,12 @@ class DepthwiseConv2D(ConfiguredLayer):
 
     # ---- calling ---------------------------------------------------------------------------------
 
-    def _call(self, x: Any) -> Any:
+    def _call(self, x: Any, num_threads: Any = None) -> Any:
         """The output for x: a call of the layer comes here if it finds no plan that takes x as it
-        is, and always if there is an activity regularizer.
+        is, and always if there is an activity regularizer or a number of threads.
         """
+        if num_threads is not None:
+            num_threads = shapes.positive_int(num_threads, "num_threads")
         if isinstance(x, inputs.SymbolicTensor):
             shape = self.compute_output_shape(x.shape)
             self.build(x.shape)
@@ -190,17 +197,17 @@ class DepthwiseConv2D(ConfiguredLayer):
         if plan is None:
             plan = weights.add_plan(
                 x.shape,
-                lambda: self._new_plan(weights, x.shape),
+                lambda: self._new_plan(weights, x.shape, num_threads=self.num_threads),
                 offer=self.activity_regularizer is None,
             )
-        y = plan(x)
+        y = plan(x, num_threads=num_threads)
         if self.activity_regularizer is not None:
             batch = y.shape[0]
             self._activity_loss = float(self.activity_regularizer(y)) / batch if batch else 0.0
         return y
 
     def plan(
-        self, input_shape: Sequence[Any], num_threads: Any = 1, isa: str | None = None
+        self, input_shape: Sequence[Any], num_threads: Any = None, isa: str | None = None
     ) -> Plan:
         """All that a call decides, decided beforehand; builds the layer if needed.
 
@@ -213,7 +220,8 @@ class DepthwiseConv2D(ConfiguredLayer):
 
         Args:
             input_shape: (N, H, W, C), or (N, C, H, W) if channels_first; all of them known.
-            num_threads: 1; more are not there yet.
+            num_threads: how many threads a call may use, a positive int; None: the layer's. A call
+                may say otherwise: `plan(x, out=None, num_threads=N)`.
             isa: one of `dwconv.isa.available()`; None: the default.
 
         Raises ValueError for a shape that the layer cannot take and other arguments that are none;
@@ -224,9 +232,9 @@ class DepthwiseConv2D(ConfiguredLayer):
         shape = tuple(size for size in sizes if size is not None)
         if len(shape) < len(sizes):
             raise ValueError(f"input_shape: expected four known sizes; received {sizes}")
-        if shapes.positive_int(num_threads, "num_threads") != 1:
-            raise ValueError(f"num_threads: expected 1; received {num_threads}, not there yet")
-        return self._new_plan(self._weights or self._built_for(shape), shape, isa)
+        if num_threads is None:
+            num_threads = self.num_threads
+        return self._new_plan(self._weights or self._built_for(shape), shape, isa, num_threads)
 
     def vjp(self, x: Any) -> tuple[Array, backward.Pullback]:
         """(y, pullback): the output for x, as a call gives it, and the way back.
@@ -274,6 +282,16 @@ class DepthwiseConv2D(ConfiguredLayer):
         )
         self._drop_plans()  # calls go by them without asking for a penalty
 
+    @property
+    def num_threads(self) -> int | None:
+        """How many threads a call may use; None: `dwconv.config.num_threads()`. May be set."""
+        return self._num_threads
+
+    @num_threads.setter
+    def num_threads(self, value: Any) -> None:
+        self._num_threads = None if value is None else shapes.positive_int(value, "num_threads")
+        self._drop_plans()
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _FIXED and name in self.__dict__:
             raise AttributeError(f"{name}: expected a new layer for another value; it is fixed")
@@ -284,7 +302,9 @@ class DepthwiseConv2D(ConfiguredLayer):
         self.build(shape)
         return self._built_weights()
 
-    def _new_plan(self, weights: Weights, shape: Shape, isa: str | None = None) -> Plan:
+    def _new_plan(
+        self, weights: Weights, shape: Shape, isa: str | None = None, num_threads: Any = None
+    ) -> Plan:
         self.compute_output_shape(shape)  # for its errors
         batch, *sizes = shape
         first = self.data_format == "channels_first"
@@ -303,6 +323,7 @@ class DepthwiseConv2D(ConfiguredLayer):
             isa,
             ops.Operation(self.name, self.compute_dtype, self.data_format, fused, finish),
             self.data_format,
+            num_threads,
         )
 
     # ---- shapes ----------------------------------------------------------------------------------

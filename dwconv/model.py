@@ -502,6 +502,7 @@ def layer_depthwise_conv_2d(
     weights: Any = None,
     *,
     dilation_rate: Any = (1, 1),
+    num_threads: Any = None,
     **unknown: Any,
 ) -> Any:
     """R's function of that name: makes a `DepthwiseConv2D` and composes it with `object`.

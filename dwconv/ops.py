@@ -46,6 +46,7 @@ def depthwise_conv2d(
     activation: str | Activation | None = None,
     out: Array | None = None,
     isa: str | None = None,
+    num_threads: Any = None,
 ) -> Array:
     """Depthwise convolution: each input channel with its own M kernels.
 
@@ -77,6 +78,8 @@ def depthwise_conv2d(
             shares no element with x, kernel or bias. Faster if C-contiguous and not float16. If an
             error is raised, nothing was written.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
+        num_threads: how many threads at most, a positive int; None: `dwconv.config.num_threads()`.
+            The result is the same to the bit.
 
     Returns:
         `out`, or a new C-contiguous array: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first,
@@ -110,6 +113,7 @@ def depthwise_conv2d(
         fused,
         isa,
         data_format=layout,
+        num_threads=num_threads,
     )
     if out is not None:
         y_shape = activated_shape(finish, made.y_shape)
@@ -157,6 +161,7 @@ def plan(
     isa: str | None = None,
     operation: Operation | None = None,
     data_format: shapes.DataFormat = "channels_last",
+    num_threads: Any = None,
 ) -> Plan:
     """A checked, packed plan for inputs of `x_shape` (N, H, W, C), which lie in memory as
     `data_format` says; the weights are copied.
@@ -173,7 +178,10 @@ def plan(
     dilation_pair = shapes.pair(dilation_rate, "dilation_rate")
     sides = shapes.normalize_padding(padding)
     name = isas.resolve(isa)
-    config.memory_limit()  # for its error
+    if num_threads is not None:
+        num_threads = shapes.positive_int(num_threads, "num_threads")
+    config.memory_limit()  # for their errors
+    config.num_threads()
     _, height, width, channels = x_shape
     if kernel.ndim != 4 or 0 in kernel.shape or kernel.shape[2] != channels:
         raise ValueError(
@@ -204,12 +212,13 @@ def plan(
         operation,
         fused.alpha,
         data_format == "channels_first",
+        num_threads,
     )
 
 
 @dataclass(frozen=True)
 class Operation:
-    """What a plan does around its kernel: (plan, x, out) -> y, for x in any form.
+    """What a plan does around its kernel: (plan, x, out, num_threads) -> y, for x in any form.
 
     name         what messages begin with
     dtype        the result's, to whose compute dtype x is cast
@@ -229,7 +238,7 @@ class Operation:
         """Whether there is nothing to do but for the kernel, if x and out are as it takes them."""
         return _direct(self.dtype, self.finish)
 
-    def __call__(self, plan: Plan, x: Any, out: Array | None) -> Array:
+    def __call__(self, plan: Plan, x: Any, out: Array | None, num_threads: int) -> Array:
         """y for x, in `out` if given; with the errors of `depthwise_conv2d`, and ValueError for
         another shape than the plan's.
         """
@@ -249,6 +258,7 @@ class Operation:
             finish=self.finish,
             out=out,
             name=self.name,
+            num_threads=num_threads,
         )
 
     def output_shape(self, plan: Plan) -> tuple[int, ...]:
@@ -267,6 +277,7 @@ class Operation:
             activation=self.fused.name,
             activation_after=None if after is None else str(getattr(after, "name", after)),
             isa=plan.isa,
+            num_threads=plan.num_threads,
             **plan.info(),
         )
 
@@ -279,6 +290,7 @@ def run(
     finish: Activation | None = None,
     out: Array | None = None,
     name: str = "activation",
+    num_threads: int | None = None,
 ) -> Array:
     """Runs a plan on x, of the plan's shape: the last step of `depthwise_conv2d`.
 
@@ -295,8 +307,8 @@ def run(
         source = _plain(x, compute)
         plain = out is None or (out.flags.c_contiguous and out.flags.aligned)
         if plain and _direct(dtype, finish):
-            return plan.run(source, out)
-        y = plan.run(source)
+            return plan.run(source, out, num_threads)
+        y = plan.run(source, None, num_threads)
         if finish is not None:
             y = finished(finish, y, name)
             if out is None and y.dtype == dtype and y.flags.c_contiguous:

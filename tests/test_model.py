@@ -353,7 +353,8 @@ def test_the_documents_order() -> None:
         use_bias depthwise_initializer bias_initializer depthwise_regularizer bias_regularizer
         activity_regularizer depthwise_constraint bias_constraint input_shape batch_input_shape
         batch_size dtype name trainable weights"""
-    assert [p.name for p in parameters] == [*document.split(), "dilation_rate", "unknown"]
+    names = [*document.split(), "dilation_rate", "num_threads", "unknown"]
+    assert [p.name for p in parameters] == names
     assert parameters[-2].kind is inspect.Parameter.KEYWORD_ONLY
     # Whatever the layer takes, the function takes.
     layer = inspect.signature(DepthwiseConv2D).parameters
@@ -361,8 +362,8 @@ def test_the_documents_order() -> None:
 
 
 def test_none_means_every_default() -> None:
-    count = len(inspect.signature(layer_depthwise_conv_2d).parameters) - 4
-    layer = layer_depthwise_conv_2d(None, 3, *[None] * count, dilation_rate=None)
+    count = len(inspect.signature(layer_depthwise_conv_2d).parameters) - 5
+    layer = layer_depthwise_conv_2d(None, 3, *[None] * count, dilation_rate=None, num_threads=None)
     assert layer.get_config() == {**DepthwiseConv2D(3).get_config(), "name": layer.name}
 
 

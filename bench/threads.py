@@ -1,0 +1,83 @@
+"""How much faster several threads are, and what they cost between calls.
+
+    python bench/threads.py [--threads 2] [--seconds 0.3]
+
+For each layer: microseconds per `plan(x, out=y)` with one thread and with more, in turns, the
+median of rounds; the ratio; and the CPU time that the process uses while it sleeps after the last
+burst of calls. Worth nothing while other programs use the CPUs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+
+import dwconv
+
+#: Name, height, width, channels, kernel size.
+LAYERS = (
+    ("112x112x32 3x3", 112, 112, 32, 3),
+    ("56x56x128 3x3", 56, 56, 128, 3),
+    ("28x28x256 3x3", 28, 28, 256, 3),
+    ("14x14x512 3x3", 14, 14, 512, 3),
+    ("7x7x1024 3x3", 7, 7, 1024, 3),
+    ("56x56x96 7x7", 56, 56, 96, 7),
+)
+ROUNDS = 15
+TICK, PAUSE = 0.02, 0.2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=0.3, help="for each time")
+    chosen = parser.parse_args()
+    print(f"{'layer':16} {'':14} {'1 thread':>9} {chosen.threads:>2} threads  ratio  idle CPU")
+    for data_format in ("channels_last", "channels_first"):
+        for name, *sizes, kernel in LAYERS:
+            one, more, idle = measure(sizes, kernel, data_format, chosen.threads, chosen.seconds)
+            print(
+                f"{name:16} {data_format:14} {one * 1e6:6.1f} us {more * 1e6:7.1f} us "
+                f"{one / more:6.2f} {idle * 1e3:6.2f} ms",
+                flush=True,
+            )
+
+
+def measure(
+    sizes: list[int], kernel: int, data_format: str, threads: int, seconds: float
+) -> tuple[float, float, float]:
+    """Seconds per call with one thread, with several, and of CPU in a pause after the latter."""
+    height, width, channels = sizes
+    layer = dwconv.DepthwiseConv2D(
+        kernel, padding="same", activation="relu", data_format=data_format
+    )
+    shape = (1, height, width, channels)
+    if data_format == "channels_first":
+        shape = (1, channels, height, width)
+    x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
+    y = layer(x)  # where the kernel would have it
+    plans = [layer.plan(shape, num_threads=count) for count in (1, threads)]
+    calls = [max(1, int(seconds / ROUNDS / burst(plan, x, y, 100))) for plan in plans]
+    pairs = list(zip(plans, calls, strict=True))
+    times = [[burst(plan, x, y, count) for plan, count in pairs] for _ in range(ROUNDS)]
+    time.sleep(TICK)  # what other threads than this one have used counts from the next tick on
+    before = time.process_time()
+    time.sleep(PAUSE)
+    idle = time.process_time() - before
+    one, more = (statistics.median(column) for column in zip(*times, strict=True))
+    return one, more, idle
+
+
+def burst(plan: dwconv.ops.Plan, x: np.ndarray, y: np.ndarray, calls: int) -> float:
+    """Seconds per call."""
+    begin = time.perf_counter()
+    for _ in range(calls):
+        plan(x, out=y)
+    return (time.perf_counter() - begin) / calls
+
+
+if __name__ == "__main__":
+    main()

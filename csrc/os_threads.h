@@ -1,0 +1,135 @@
+/* os_threads.h - what pool.c needs of an operating system: threads, mutexes, conditions, a clock. pthreads, or Win32. */
+#ifndef DW_OS_THREADS_H
+#define DW_OS_THREADS_H
+
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* for what -std=c11 hides: pthread_sigmask, clock_gettime, sched_getcpu */
+#endif
+#include <stdint.h>
+
+#if defined(__x86_64__) || defined(_M_X64) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+/* Tells the processor that this thread is waiting for another one's store. */
+static inline void os_pause(void) {
+#if defined(__x86_64__) || defined(_M_X64) || defined(__i386__)
+    _mm_pause();
+#elif defined(__aarch64__) && defined(__GNUC__)
+    __asm__ volatile("isb"); /* "yield" does nothing on most */
+#endif
+}
+
+enum { OS_STACK_BYTES = 1 << 20 }; /* the kernels need a few kilobytes, sanitizers more */
+
+#ifdef _WIN32
+
+#define WIN32_LEAN_AND_MEAN
+#include <windows.h>
+
+#include <process.h>
+
+typedef SRWLOCK os_mutex;
+typedef CONDITION_VARIABLE os_condition;
+typedef HANDLE os_thread;
+#define OS_MUTEX_INIT SRWLOCK_INIT
+#define OS_THREAD_FN(name) static unsigned __stdcall name(void *argument)
+typedef unsigned(__stdcall *os_thread_fn)(void *);
+
+static inline void os_init(os_mutex *mutex) { InitializeSRWLock(mutex); }
+static inline void os_init_condition(os_condition *condition) { InitializeConditionVariable(condition); }
+static inline void os_lock(os_mutex *mutex) { AcquireSRWLockExclusive(mutex); }
+static inline void os_unlock(os_mutex *mutex) { ReleaseSRWLockExclusive(mutex); }
+static inline void os_wait(os_condition *condition, os_mutex *mutex) {
+    SleepConditionVariableSRW(condition, mutex, INFINITE, 0);
+}
+static inline void os_signal(os_condition *condition) { WakeConditionVariable(condition); }
+static inline int os_start(os_thread *thread, os_thread_fn function, void *argument) {
+    const uintptr_t handle = _beginthreadex(NULL, OS_STACK_BYTES, function, argument, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    *thread = (HANDLE)handle;
+    return handle != 0;
+}
+static inline void os_join(os_thread thread) {
+    WaitForSingleObject(thread, INFINITE);
+    CloseHandle(thread);
+}
+static inline void os_yield(void) { SwitchToThread(); }
+static inline int64_t os_nanoseconds(void) {
+    LARGE_INTEGER count, per_second;
+    QueryPerformanceCounter(&count);
+    QueryPerformanceFrequency(&per_second);
+    return (int64_t)((double)count.QuadPart * (1e9 / (double)per_second.QuadPart));
+}
+
+#else
+
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <time.h>
+
+typedef pthread_mutex_t os_mutex;
+typedef pthread_cond_t os_condition;
+typedef pthread_t os_thread;
+#define OS_MUTEX_INIT PTHREAD_MUTEX_INITIALIZER
+#define OS_THREAD_FN(name) static void *name(void *argument)
+typedef void *(*os_thread_fn)(void *);
+
+static inline void os_init(os_mutex *mutex) { pthread_mutex_init(mutex, NULL); }
+static inline void os_init_condition(os_condition *condition) { pthread_cond_init(condition, NULL); }
+static inline void os_lock(os_mutex *mutex) { pthread_mutex_lock(mutex); }
+static inline void os_unlock(os_mutex *mutex) { pthread_mutex_unlock(mutex); }
+static inline void os_wait(os_condition *condition, os_mutex *mutex) { pthread_cond_wait(condition, mutex); }
+static inline void os_signal(os_condition *condition) { pthread_cond_signal(condition); }
+
+/* Whether it started. It takes no signals: these are for the threads of whoever uses the library. */
+static inline int os_start(os_thread *thread, os_thread_fn function, void *argument) {
+    sigset_t all, before;
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes)) return 0;
+    pthread_attr_setstacksize(&attributes, OS_STACK_BYTES);
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    const int failed = pthread_create(thread, &attributes, function, argument);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attributes);
+    return !failed;
+}
+static inline void os_join(os_thread thread) { pthread_join(thread, NULL); }
+static inline void os_yield(void) { sched_yield(); }
+static inline int64_t os_nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+#endif
+/* ---- CPUs ------------------------------------------------------------------------------------------- */
+
+/* Where a thread may run, but for one CPU. Zero at first. */
+#ifdef __linux__
+typedef struct os_places {
+    cpu_set_t all, now;
+    int without; /* that CPU, plus 1 */
+} os_places;
+
+static inline int os_cpu(void) { return sched_getcpu(); }
+
+/* Keeps the calling thread away from a CPU, and no longer from the one before; if there is another one. */
+static inline void os_keep_away(os_places *places, int cpu) {
+    cpu_set_t set;
+    if (places->without == cpu + 1) return;
+    places->without = cpu + 1;
+    if (sched_getaffinity(0, sizeof set, &set)) return;
+    if (!CPU_EQUAL(&set, &places->now)) places->all = set; /* not by us: at the beginning, or somebody else's wish */
+    set = places->all;
+    if (cpu >= 0) CPU_CLR((size_t)cpu, &set);
+    if (CPU_COUNT(&set) > 0 && !sched_setaffinity(0, sizeof set, &set)) places->now = set;
+}
+#else
+typedef int os_places;
+static inline int os_cpu(void) { return -1; } /* unknown */
+static inline void os_keep_away(os_places *places, int cpu) { (void)places, (void)cpu; }
+#endif
+
+#endif

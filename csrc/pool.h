@@ -1,0 +1,14 @@
+/* pool.h - the threads of the library: started when first needed, asleep between calls. */
+#ifndef DW_POOL_H
+#define DW_POOL_H
+
+enum { DW_MOST_THREADS = 128, DW_MOST_PARTS = 4 * DW_MOST_THREADS };
+
+/* One of `parts` parts of some work, which may run at the same time as the others. */
+typedef void dw_task_fn(const void *arguments, int part, int parts);
+
+/* Runs each part once, the parts divided among the caller and at most threads - 1 others that are idle now;
+ * without any, the whole as one part. Cannot fail, and never waits for anything but parts that are running. */
+void dw_pool_run(dw_task_fn *task, const void *arguments, int parts, int threads);
+
+#endif
