@@ -13,18 +13,22 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 pyt
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test demo check bench bench-quick shape test-c test-keras lint clean
+.PHONY: help build test demo check bench bench-quick shape test-c test-isa test-keras lint wheels wheels-test zig-check clean
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE", ARGS=--train'
 	@echo 'make test    all tests                                     ARGS="-k tail -x"'
 	@echo 'make test-c  the tests of the C core in C'
+	@echo 'make test-isa     each instruction set, in emulators, too  ARGS=--short'
 	@echo 'make test-keras   tests/optional beside real Kerases, in .venv-keras (1.5 GB)'
 	@echo 'make check   every instruction set of this CPU against the reference'
 	@echo 'make bench   beside other runtimes; writes bench/results   ARGS="mobilenet_v1 --shapes PATTERN"'
 	@echo 'make bench-quick  the same within two minutes, writes nothing'
 	@echo 'make shape   multiply-adds and spills of every kernel, as gcc and clang compile it'
 	@echo 'make lint    ruff and mypy'
+	@echo 'make wheels       sdist and manylinux wheels of every Python here, into wheelhouse'
+	@echo 'make wheels-test  each in an environment of its own       ARGS="--pythons 3.11 --short"'
+	@echo 'make zig-check    the C core for Windows and macOS: does it compile'
 	@echo 'make build   nothing but the build'
 	@echo 'make clean   removes what was built, $(VENV) included'
 	@echo
@@ -37,6 +41,9 @@ test: $(VENV)/installed
 
 test-c: $(VENV)/installed
 	$(BIN)/python -m pytest tests/test_c.py $(ARGS)
+
+test-isa: $(VENV)/wheel-tools
+	$(BIN)/python tools/isa_matrix.py $(ARGS)
 
 test-keras:
 	@$(MAKE) --no-print-directory VENV=.venv-keras .venv-keras/keras
@@ -58,13 +65,22 @@ bench-quick: $(VENV)/installed $(PEERS)/installed
 shape: $(VENV)/made
 	$(BIN)/python tools/code_shape.py $(ARGS)
 
+wheels: $(VENV)/wheel-tools
+	$(BIN)/python tools/build_wheels.py $(ARGS)
+
+wheels-test: $(VENV)/wheel-tools
+	$(BIN)/python tools/test_wheels.py $(ARGS)
+
+zig-check: $(VENV)/wheel-tools
+	$(BIN)/python tools/zig_check.py $(ARGS)
+
 lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .venv-keras build dist *.egg-info dwconv/_core.c dwconv/*.so
+	rm -rf $(VENV) .venv-keras build dist wheelhouse *.egg-info dwconv/_core.c dwconv/*.so
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -105,6 +121,10 @@ requirements = $(BIN)/python -c "import re; from importlib.metadata import requi
 
 $(VENV)/linters: $(VENV)/installed pyproject.toml
 	@$(call requirements,dev) | $(PIP) install --requirement /dev/stdin
+	@touch $@
+
+$(VENV)/wheel-tools: $(VENV)/installed pyproject.toml
+	@$(call requirements,wheels) | $(PIP) install --requirement /dev/stdin
 	@touch $@
 
 # The other runtimes: made once for all clones of a user, since they are large.
