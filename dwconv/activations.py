@@ -21,9 +21,9 @@ squareplus'(0) = 0 with b = 0, where it gives NaN.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -220,6 +220,8 @@ class Activation:
     @property
     def formula(self) -> str:
         """What it computes, and where that comes from."""
+        import inspect  # slow to import, as are its other uses: none at import
+
         return inspect.getdoc(self.function) or ""
 
     def get_config(self) -> Config:
@@ -239,6 +241,8 @@ class Activation:
 
     def _arguments(self, parameters: Mapping[str, Any]) -> Config:
         chosen = {**self.defaults, **self.parameters, **self._checked(parameters)}
+        import inspect
+
         missing = [key for key, value in chosen.items() if value is inspect.Parameter.empty]
         if missing:
             raise TypeError(f"{self.name}: expected values for {', '.join(missing)}, received none")
@@ -273,8 +277,10 @@ class Activation:
 @functools.cache
 def _defaults(function: Callable[..., Any]) -> Mapping[str, Any]:
     """The keyword-only parameters and their defaults; none for a user's ufunc or other callable."""
-    if not inspect.isfunction(function):
+    if not isinstance(function, FunctionType):
         return {}
+    import inspect
+
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
@@ -495,7 +501,7 @@ def register(
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         full_name = _REGISTRY.full_name(function, name, package)
-        if inspect.isclass(function) or hasattr(function, "get_config"):
+        if isinstance(function, type) or hasattr(function, "get_config"):
             _REGISTRY.register(full_name)(function)  # layer-like: made and written with its config
         else:
             short = full_name.partition(">")[2]

@@ -10,7 +10,6 @@ DWCONV_MEMORY_LIMIT, in bytes, read when dwconv is imported, sets the bound at t
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -103,6 +102,8 @@ def _keras_files() -> list[Path]:
 
 def _parse(text: str, path: Path) -> DataFormat:
     try:
+        import json  # only where there is such a file
+
         settings = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected JSON; received {error}") from error

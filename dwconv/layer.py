@@ -6,7 +6,6 @@ height/width, OH/OW output height/width. Every pair is (height, width).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,6 @@ from . import (
     configs,
     constraints,
     dtypes,
-    files,
     initializers,
     inputs,
     naming,
@@ -31,7 +29,7 @@ from . import (
 )
 from .base import read_bool
 from .configured import ConfiguredLayer
-from .formats import FormatError
+from .formats import FormatError, PathLike
 from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
 
 
@@ -123,7 +121,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         **unknown: Any,
     ) -> None:
         if unknown:
-            raise configs.unknown_keyword(next(iter(unknown)), ARGUMENTS)
+            raise configs.unknown_keyword(next(iter(unknown)), _argument_names())
         super().__init__()
         self.kernel_size = shapes.pair(kernel_size, "kernel_size")
         self.strides = shapes.pair(strides, "strides")
@@ -403,7 +401,7 @@ class DepthwiseConv2D(ConfiguredLayer):
 
     # ---- files -----------------------------------------------------------------------------------
 
-    def save(self, path: files.PathLike) -> None:
+    def save(self, path: PathLike) -> None:
         """Writes config and weights to a file, in one step, replacing one that is there; see
         docs/format.md.
 
@@ -414,6 +412,8 @@ class DepthwiseConv2D(ConfiguredLayer):
         weights given at construction to a layer that is not built yet; ImportError where h5py is
         needed and missing; OSError.
         """
+        from . import files  # not needed before, and slow to import
+
         files.write(path, *self._saved())
 
     def _saved(self) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -433,15 +433,17 @@ class DepthwiseConv2D(ConfiguredLayer):
         }
         return document, dict(zip(("kernel", "bias"), self.weights, strict=False))
 
-    def save_weights(self, path: files.PathLike) -> None:
+    def save_weights(self, path: PathLike) -> None:
         """Writes the weights to a file as `save` does: .safetensors, .npz, .keras or .weights.h5.
 
         Raises what `save` raises, and ValueError for a layer that is not built.
         """
         self._built_weights()
+        from . import files
+
         files.write_weights(path, *self._saved())
 
-    def load_weights(self, path: files.PathLike) -> None:
+    def load_weights(self, path: PathLike) -> None:
         """Takes over the weights in a file: of its only depthwise layer or of the one that has this
         layer's name.
 
@@ -451,6 +453,8 @@ class DepthwiseConv2D(ConfiguredLayer):
         names the file, for one that is damaged, has no such layer or weights of other shapes or
         dtypes; ValueError for an unknown suffix; OSError. Then nothing has changed.
         """
+        from . import files
+
         found = files.depthwise_weights(path, self.name)
         with files.naming(path):
             self._take(found)
@@ -499,5 +503,9 @@ _FIXED = frozenset(
     }
 )
 
-#: Names of the constructor's arguments, in order.
-ARGUMENTS: tuple[str, ...] = tuple(inspect.signature(DepthwiseConv2D).parameters)[:-1]
+
+def _argument_names() -> tuple[str, ...]:
+    """Names of the constructor's arguments, in order."""
+    import inspect  # slow to import, and for a message only
+
+    return tuple(inspect.signature(DepthwiseConv2D).parameters)[:-1]

@@ -12,8 +12,9 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import backward, configs, files, inputs, naming, policy, table
+from . import backward, configs, inputs, naming, policy, table
 from .base import read_bool
+from .formats import PathLike
 from .inputs import SymbolicTensor, WholeShape
 from .layer import DepthwiseConv2D
 from .weights import Array
@@ -362,7 +363,7 @@ class Sequential:
 
     # ---- files -----------------------------------------------------------------------------------
 
-    def save(self, path: files.PathLike) -> None:
+    def save(self, path: PathLike) -> None:
         """Writes config and weights to a file, as `DepthwiseConv2D.save` does; `dwconv.load` reads
         it.
 
@@ -372,6 +373,8 @@ class Sequential:
         item: dict[str, Any] = {"class_name": "Sequential", "config": self.get_config()}
         if self._build_shape is not None and self.built:
             item["build_config"] = {"input_shape": self._build_shape}
+        from . import files  # not needed before, and slow to import
+
         files.write(path, item, dict(self._saved_arrays("")))
 
     def _saved_arrays(self, prefix: str) -> Iterator[tuple[str, Array]]:

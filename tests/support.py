@@ -167,6 +167,7 @@ def assert_same_bits(actual: NDArray[Any], expected: NDArray[Any], context: obje
             f"{actual[at]!r}, expected {expected[at]!r}; {context}"
         )
 
+
 #: The words that run this Python: in an emulator, which sees no new process, they begin with it.
 PYTHON = [*shlex.split(os.environ.get("DWCONV_TEST_EMULATOR", "")), sys.executable]
 

@@ -8,7 +8,6 @@ import signal
 import stat
 import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path

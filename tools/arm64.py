@@ -72,4 +72,4 @@ if __name__ == "__main__":
     if what := missing():
         sys.exit(f"not here yet: {what}")
     words = command(*sys.argv[1:])
-    os.execvp(words[0], words)  # noqa: S606
+    os.execvp(words[0], words)

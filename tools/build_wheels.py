@@ -64,8 +64,8 @@ def build_sdist() -> Path:
 
 
 def environment_of(python: pythons.Python) -> Path:
-    """The interpreter of a virtual environment with what builds need; pip's own isolation would look
-    for packages of the processor that is compiled for.
+    """The interpreter of a virtual environment with what builds need; pip's own isolation would
+    look for packages of the processor that is compiled for.
     """
     folder = WORK / f"venv-{python.version}"
     interpreter = folder / "bin" / "python"

@@ -10,8 +10,8 @@
 3. The same in a selection with this Python on the emulated Haswell and Nehalem, and with Debian's
    Python for arm64 and a cross-compiled wheel (tools/arm64.py, tools/build_wheels.py).
 
---short leaves the third part out but for the choice itself. What is not installed (qemu-user-static,
-gcc-aarch64-linux-gnu) is said, and is a failure unless --short.
+--short leaves the third part out but for the choice itself. What is not installed
+(qemu-user-static, gcc-aarch64-linux-gnu) is said, and is a failure unless --short.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ import ensurepip, platform, sys, sysconfig, venv
 from pathlib import Path
 assert platform.python_implementation() == "CPython"
 assert Path(sysconfig.get_path("include"), "Python.h").exists()
-print(sys.version_info.minor, bool(sysconfig.get_config_var("Py_GIL_DISABLED")), sys._base_executable)
+free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+print(sys.version_info.minor, free_threaded, sys._base_executable)
 """
 
 
@@ -57,7 +58,10 @@ def candidates() -> list[Path]:
     names = [f"python3.{minor}{suffix}" for minor in MINORS for suffix in ("", "t")]
     found = [Path(path) for name in [*names, "python3"] if (path := shutil.which(name))]
     pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    for folder in [*sorted((pyenv / "versions").glob("3.*"), reverse=True), cache() / "python3.13t"]:
+    for folder in [
+        *sorted((pyenv / "versions").glob("3.*"), reverse=True),
+        cache() / "python3.13t",
+    ]:
         found += [path for name in names if (path := folder / "bin" / name).exists()]
     return found
 

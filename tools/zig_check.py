@@ -27,7 +27,15 @@ TARGETS = (
 )
 
 #: As setup.py has them, but not optimised: what is asked is whether it compiles.
-FLAGS = ["-std=c11", "-O0", "-fno-sanitize=all", "-g0", "-ffp-contract=off", "-fvisibility=hidden", f"-I{CSRC}"]
+FLAGS = [
+    "-std=c11",
+    "-O0",
+    "-fno-sanitize=all",
+    "-g0",
+    "-ffp-contract=off",
+    "-fvisibility=hidden",
+    f"-I{CSRC}",
+]
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wgnu", "-Wvla", "-Werror"]
 
 
@@ -47,9 +55,7 @@ def check(target: str, pool: ThreadPoolExecutor) -> list[str]:
         objects = [Path(name) / f"{source.stem}.o" for source in sources]
 
         def compile_one(number: int) -> str | None:
-            return zig(
-                target, *FLAGS, *STRICT, "-c", sources[number], "-o", objects[number]
-            )
+            return zig(target, *FLAGS, *STRICT, "-c", sources[number], "-o", objects[number])
 
         faults = [fault for fault in pool.map(compile_one, range(len(sources))) if fault]
         if not faults:

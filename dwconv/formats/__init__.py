@@ -18,11 +18,13 @@ sizes are checked against the file before anything is allocated.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
+PathLike: TypeAlias = str | os.PathLike[str]
 Document: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
