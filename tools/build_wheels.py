@@ -70,10 +70,10 @@ def environment_of(python: pythons.Python) -> Path:
     folder = WORK / f"venv-{python.version}"
     interpreter = folder / "bin" / "python"
     with (ROOT / "pyproject.toml").open("rb") as file:
-        requirements = tomllib.load(file)["build-system"]["requires"]
+        packages = ["pip", *tomllib.load(file)["build-system"]["requires"]]
     if not (folder / "made").exists():
         run(python.path, "-m", "venv", "--clear", folder)
-        run(interpreter, "-m", "pip", "install", "--quiet", "--upgrade", "pip", *requirements)
+        run(interpreter, "-m", "pip", "install", "--upgrade", "--only-binary=:all:", *packages)
         (folder / "made").touch()
     return interpreter
 
