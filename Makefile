@@ -8,23 +8,27 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx dwconv/*.pxi dwconv/*.h) setup.py pyproject.toml
+# A free-threaded Python; '': one that tools/free_threaded_python.sh builds, once.
+FREE_THREADED ?=
 PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dwconv/bench-venv
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 python
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test demo check bench bench-quick shape test-c test-isa test-keras lint wheels wheels-test zig-check clean
+.PHONY: help build test demo check bench bench-quick shape test-c test-isa test-keras test-free-threaded lint wheels wheels-test zig-check neon-mca clean
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE", ARGS=--train'
 	@echo 'make test    all tests                                     ARGS="-k tail -x"'
 	@echo 'make test-c  the tests of the C core in C'
 	@echo 'make test-isa     each instruction set, in emulators, too  ARGS=--short'
+	@echo 'make test-free-threaded  what threads share, with a Python without GIL   FREE_THREADED=python3.14t'
 	@echo 'make test-keras   tests/optional beside real Kerases, in .venv-keras (1.5 GB)'
 	@echo 'make check   every instruction set of this CPU against the reference'
 	@echo 'make bench   beside other runtimes; writes bench/results   ARGS="mobilenet_v1 --shapes PATTERN"'
 	@echo 'make bench-quick  the same within two minutes, writes nothing'
 	@echo 'make shape   multiply-adds and spills of every kernel, as gcc and clang compile it'
+	@echo 'make neon-mca cycles of the NEON loops, as llvm-mca estimates them'
 	@echo 'make lint    ruff and mypy'
 	@echo 'make wheels       sdist and manylinux wheels of every Python here, into wheelhouse'
 	@echo 'make wheels-test  each in an environment of its own       ARGS="--pythons 3.11 --short"'
@@ -44,6 +48,9 @@ test-c: $(VENV)/installed
 
 test-isa: $(VENV)/wheel-tools
 	$(BIN)/python tools/isa_matrix.py $(ARGS)
+
+test-free-threaded: .venv-free-threaded/installed
+	.venv-free-threaded/bin/python -m pytest $(FREE_THREADED_TESTS) --deselect tests/test_ops.py::test_public_names $(ARGS)
 
 test-keras:
 	@$(MAKE) --no-print-directory VENV=.venv-keras .venv-keras/keras
@@ -74,13 +81,16 @@ wheels-test: $(VENV)/wheel-tools
 zig-check: $(VENV)/wheel-tools
 	$(BIN)/python tools/zig_check.py $(ARGS)
 
+neon-mca: $(VENV)/made
+	$(BIN)/python tools/neon_mca.py $(ARGS)
+
 lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
 clean:
-	rm -rf $(VENV) .venv-keras build dist wheelhouse *.egg-info dwconv/_core.c dwconv/*.so
+	rm -rf $(VENV) .venv-keras .venv-free-threaded build dist wheelhouse *.egg-info dwconv/_core.c dwconv/*.so
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -125,6 +135,21 @@ $(VENV)/linters: $(VENV)/installed pyproject.toml
 
 $(VENV)/wheel-tools: $(VENV)/installed pyproject.toml
 	@$(call requirements,wheels) | $(PIP) install --requirement /dev/stdin
+	@touch $@
+
+# Not files: safetensors has no wheel for 3.13t.
+FREE_THREADED_TESTS := $(addprefix tests/test_,$(addsuffix .py,free_threaded isa ops bits planar plan memory layer \
+	layer_plan model gradients))
+
+.venv-free-threaded/installed: $(BUILT_FROM)
+	@set -e; \
+	python='$(FREE_THREADED)'; \
+	[ -n "$$python" ] || python=$$(tools/free_threaded_python.sh); \
+	rm -rf .venv-free-threaded; \
+	$$python -m venv .venv-free-threaded; \
+	export PIP_ONLY_BINARY=:all: PIP_DISABLE_PIP_VERSION_CHECK=1; \
+	.venv-free-threaded/bin/pip install --quiet numpy scipy ml_dtypes mpmath pytest hypothesis; \
+	.venv-free-threaded/bin/pip install --quiet --no-deps --editable .
 	@touch $@
 
 # The other runtimes: made once for all clones of a user, since they are large.
