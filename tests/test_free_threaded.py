@@ -26,7 +26,7 @@ assert not sys._is_gil_enabled(), "something has switched the GIL on"
 
 
 def test_the_gil_stays_off() -> None:
-    """An extension module that does not say it can do without would switch it on, with a warning."""
+    """An extension module that does not say it can do without switches it on, with a warning."""
     done = run_python("-W", "error", "-c", USE, PYTHON_GIL="")
     assert done.returncode == 0, done.stderr
 

@@ -7,7 +7,8 @@ each kernel below out of the disassembly and has llvm-mca repeat it: a static es
 loads hitting L1 and all branches predicted, from LLVM's model of each core (for apple-m1 that is
 Cyclone's). Prints a table in Markdown: cycles per vector of outputs, ours beside one pixel per pass
 as XNNPACK loops, and what the multiply-adds alone would take on that core's pipes.
-Needs aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu) and llvm-mca of LLVM 18 or newer (llvm-19).
+Needs aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu) and llvm-mca of LLVM 18 or newer
+(Debian: llvm-19).
 """
 
 from __future__ import annotations
