@@ -10,12 +10,14 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx dwconv/*.pxi dwconv/*.h) setup.py pyproject.toml
 # A free-threaded Python; '': one that tools/free_threaded_python.sh builds, once.
 FREE_THREADED ?=
+C_FILES := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc tests/c/*.[ch] tests/c/*.inc)
 PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dwconv/bench-venv
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 python
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test demo check bench bench-quick shape test-c test-isa test-keras test-free-threaded lint wheels wheels-test zig-check neon-mca clean
+.PHONY: help build test demo check bench bench-quick shape test-c test-isa test-keras test-free-threaded lint format lint-c wheels wheels-test zig-check release-check \
+	neon-mca clean
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE", ARGS=--train'
@@ -29,10 +31,12 @@ help:
 	@echo 'make bench-quick  the same within two minutes, writes nothing'
 	@echo 'make shape   multiply-adds and spills of every kernel, as gcc and clang compile it'
 	@echo 'make neon-mca cycles of the NEON loops, as llvm-mca estimates them'
-	@echo 'make lint    ruff and mypy'
+	@echo 'make lint    ruff and mypy; make lint-c: clang-format'
+	@echo 'make format  ruff and clang-format, on all files'
 	@echo 'make wheels       sdist and manylinux wheels of every Python here, into wheelhouse'
 	@echo 'make wheels-test  each in an environment of its own       ARGS="--pythons 3.11 --short"'
 	@echo 'make zig-check    the C core for Windows and macOS: does it compile'
+	@echo 'make release-check  all of that, and the metadata: fit for a release?'
 	@echo 'make build   nothing but the build'
 	@echo 'make clean   removes what was built, $(VENV) included'
 	@echo
@@ -81,6 +85,9 @@ wheels-test: $(VENV)/wheel-tools
 zig-check: $(VENV)/wheel-tools
 	$(BIN)/python tools/zig_check.py $(ARGS)
 
+release-check: $(VENV)/wheel-tools
+	$(BIN)/python tools/release_check.py $(ARGS)
+
 neon-mca: $(VENV)/made
 	$(BIN)/python tools/neon_mca.py $(ARGS)
 
@@ -88,6 +95,14 @@ lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+lint-c: $(VENV)/linters
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+
+format: $(VENV)/linters
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_FILES)
 
 clean:
 	rm -rf $(VENV) .venv-keras .venv-free-threaded build dist wheelhouse *.egg-info dwconv/_core.c dwconv/*.so

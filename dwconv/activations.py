@@ -521,6 +521,10 @@ def get(identifier: Any, generation: int = 3) -> ActivationLike:
 
     Callables that are not registered are returned as they are.  ValueError for an unknown name,
     naming the nearest known ones, and for anything else.
+
+    Example:
+        >>> get("relu6")(np.array([-1.0, 3.0, 9.0]))
+        array([0., 3., 6.])
     """
     if identifier is None or isinstance(identifier, (str, Mapping)):
         found = deserialize(identifier, generation=generation)

@@ -91,6 +91,14 @@ class DepthwiseConv2D(ConfiguredLayer):
     Raises:
         ValueError: an argument that is none, `strides` together with `dilation_rate`.
         TypeError: an unknown keyword, an activation that an int32 layer cannot have.
+
+    Example:
+        >>> layer = DepthwiseConv2D((1, 2), depth_multiplier=2, depthwise_initializer="ones")
+        >>> layer(np.float32([[[[1, 10], [2, 20], [3, 30]]]]))  # N H W C = 1 1 3 2
+        array([[[[ 3.,  3., 30., 30.],
+                 [ 5.,  5., 50., 50.]]]], dtype=float32)
+        >>> [weight.shape for weight in layer.get_weights()]
+        [(1, 2, 2, 2), (4,)]
     """
 
     def __init__(

@@ -37,6 +37,11 @@ class Sequential:
         name: without '/'; None: sequential, sequential_1, ...
 
     Raises ValueError for an argument that is none, and as `add` does.
+
+    Example:
+        >>> model = Sequential([DepthwiseConv2D(3, strides=2), DepthwiseConv2D(3)])
+        >>> model(np.zeros((1, 17, 17, 8), np.float32)).shape
+        (1, 6, 6, 8)
     """
 
     def __init__(
@@ -509,6 +514,10 @@ def layer_depthwise_conv_2d(
     another layer gives a new `Sequential` of both; an input, an array or `Input(...)`, gives the
     layer's output for it. The other arguments are those of `DepthwiseConv2D`, but in the order of
     the R document, and None, R's NULL, stands for each default. Raises what these raise.
+
+    Example:
+        >>> layer_depthwise_conv_2d(np.zeros((1, 8, 8, 4)), 3, strides=1, padding="same").shape
+        (1, 8, 8, 4)
     """
     arguments = {key: value for key, value in locals().items() if value is not None}
     arguments.pop("object", None)

@@ -72,6 +72,11 @@ def load(path: PathLike, *, mmap: bool = False) -> Any:
 
     Raises ValueError for an unknown suffix; FormatError (a ValueError), which names the file and
     what is wrong, for one that is truncated, damaged, foreign or newer; OSError.
+
+    Example:
+        >>> DepthwiseConv2D(3, input_shape=(8, 8, 4)).save("dw.safetensors")
+        >>> load("dw.safetensors").kernel_size
+        (3, 3)
     """
     with files.reading(path, mmap) as contents:
         if contents.document is None and not _is_keras(path):
