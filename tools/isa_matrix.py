@@ -85,9 +85,14 @@ EMULATED = (
 )
 
 
+#: Where Python runs: not beside dwconv/, which would be found before what is installed.
+ELSEWHERE = ROOT / "tests"
+
+
 def run(words: Sequence[str | Path], **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(word) for word in words],
+        cwd=ELSEWHERE,
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -177,7 +182,11 @@ def pytest(title: str, words: list[str], extra: list[str], **environment: str) -
     print(f"\n== {title}", flush=True)
     command = [*words, "-m", "pytest", "-q", "-p", "no:cacheprovider", *extra]
     done = subprocess.run(
-        command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, check=False
+        command,
+        cwd=ELSEWHERE,
+        env={**os.environ, **environment},
+        stdin=subprocess.DEVNULL,
+        check=False,
     )
     return [f"{title}: pytest gave {done.returncode}"] if done.returncode else []
 
