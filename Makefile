@@ -8,17 +8,23 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx dwconv/*.px[di] dwconv/*.h) setup.py pyproject.toml
+# A free-threaded Python; '': one that tools/free_threaded_python.sh builds, once.
+FREE_THREADED ?=
+C_FILES := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc tests/c/*.[ch] tests/c/*.inc)
 PEERS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/dwconv/bench-venv
 CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 python
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test demo check bench bench-quick shape test-c test-keras lint clean asan tsan fuzz soak
+.PHONY: help build test demo check bench bench-quick shape test-c test-isa test-keras test-free-threaded lint format lint-c \
+	wheels wheels-test zig-check release-check neon-mca asan tsan fuzz soak clean
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE", ARGS=--train'
 	@echo 'make test    all tests                                     ARGS="-k tail -x"'
 	@echo 'make test-c  the tests of the C core in C'
+	@echo 'make test-isa     each instruction set, in emulators, too  ARGS=--short'
+	@echo 'make test-free-threaded  what threads share, with a Python without GIL   FREE_THREADED=python3.14t'
 	@echo 'make test-keras   tests/optional beside real Kerases, in .venv-keras (1.5 GB)'
 	@echo 'make check   every instruction set of this CPU against the reference'
 	@echo 'make bench   beside other runtimes; writes bench/results   ARGS="mobilenet_v1 --shapes PATTERN"'
@@ -28,7 +34,13 @@ help:
 	@echo 'make tsan    the tests of threads with ThreadSanitizer'
 	@echo 'make fuzz    a minute of fuzzing the core                  SECONDS=3600'
 	@echo 'make soak    a minute of the example service at full load  ARGS="--seconds 600"'
-	@echo 'make lint    ruff and mypy'
+	@echo 'make neon-mca cycles of the NEON loops, as llvm-mca estimates them'
+	@echo 'make lint    ruff and mypy; make lint-c: clang-format'
+	@echo 'make format  ruff and clang-format, on all files'
+	@echo 'make wheels       sdist and manylinux wheels of every Python here, into wheelhouse'
+	@echo 'make wheels-test  each in an environment of its own       ARGS="--pythons 3.11 --short"'
+	@echo 'make zig-check    the C core for Windows and macOS: does it compile'
+	@echo 'make release-check  all of that, and the metadata: fit for a release?'
 	@echo 'make build   nothing but the build'
 	@echo 'make clean   removes what was built, $(VENV) included'
 	@echo
@@ -41,6 +53,12 @@ test: $(VENV)/installed
 
 test-c: $(VENV)/installed
 	$(BIN)/python -m pytest tests/test_c.py $(ARGS)
+
+test-isa: $(VENV)/wheel-tools
+	$(BIN)/python tools/isa_matrix.py $(ARGS)
+
+test-free-threaded: .venv-free-threaded/installed
+	.venv-free-threaded/bin/python -m pytest $(FREE_THREADED_TESTS) --deselect tests/test_ops.py::test_public_names $(ARGS)
 
 test-keras:
 	@$(MAKE) --no-print-directory VENV=.venv-keras .venv-keras/keras
@@ -62,6 +80,21 @@ bench-quick: $(VENV)/installed $(PEERS)/installed
 shape: $(VENV)/made
 	$(BIN)/python tools/code_shape.py $(ARGS)
 
+wheels: $(VENV)/wheel-tools
+	$(BIN)/python tools/build_wheels.py $(ARGS)
+
+wheels-test: $(VENV)/wheel-tools
+	$(BIN)/python tools/test_wheels.py $(ARGS)
+
+zig-check: $(VENV)/wheel-tools
+	$(BIN)/python tools/zig_check.py $(ARGS)
+
+release-check: $(VENV)/wheel-tools
+	$(BIN)/python tools/release_check.py $(ARGS)
+
+neon-mca: $(VENV)/made
+	$(BIN)/python tools/neon_mca.py $(ARGS)
+
 lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -76,8 +109,16 @@ fuzz:
 soak: $(VENV)/installed
 	$(BIN)/python tests/soak.py $(ARGS)
 
+lint-c: $(VENV)/linters
+	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
+
+format: $(VENV)/linters
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $(C_FILES)
+
 clean:
-	rm -rf $(VENV) .venv-keras build dist *.egg-info dwconv/_core.c dwconv/*.so
+	rm -rf $(VENV) .venv-keras .venv-free-threaded build dist wheelhouse *.egg-info dwconv/_core.c dwconv/*.so
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -118,6 +159,25 @@ requirements = $(BIN)/python -c "import re; from importlib.metadata import requi
 
 $(VENV)/linters: $(VENV)/installed pyproject.toml
 	@$(call requirements,dev) | $(PIP) install --requirement /dev/stdin
+	@touch $@
+
+$(VENV)/wheel-tools: $(VENV)/installed pyproject.toml
+	@$(call requirements,wheels) | $(PIP) install --requirement /dev/stdin
+	@touch $@
+
+# Not files: safetensors has no wheel for 3.13t.
+FREE_THREADED_TESTS := $(addprefix tests/test_,$(addsuffix .py,free_threaded isa ops bits planar plan memory layer \
+	layer_plan model gradients))
+
+.venv-free-threaded/installed: $(BUILT_FROM)
+	@set -e; \
+	python='$(FREE_THREADED)'; \
+	[ -n "$$python" ] || python=$$(tools/free_threaded_python.sh); \
+	rm -rf .venv-free-threaded; \
+	$$python -m venv .venv-free-threaded; \
+	export PIP_ONLY_BINARY=:all: PIP_DISABLE_PIP_VERSION_CHECK=1; \
+	.venv-free-threaded/bin/pip install --quiet numpy scipy ml_dtypes mpmath pytest hypothesis; \
+	.venv-free-threaded/bin/pip install --quiet --no-deps --editable .
 	@touch $@
 
 # The other runtimes: made once for all clones of a user, since they are large.

@@ -4,8 +4,9 @@ Switches (environment variables), for developers:
   DWCONV_SANITIZE=address,undefined | thread   build with gcc's or clang's sanitizers
   DWCONV_DEBUG=1                               -O1 -g, no other change
   DWCONV_COVERAGE=1                            gcov instrumentation of the C core
-No per-file flags: each csrc/isa/*.c names its own target in the source, so any build tool can
-compile it.
+No per-file flags but for MSVC: each csrc/isa/*.c names its own target in the source, so any build
+tool can compile it. MSVC has no such pragma; it takes intrinsics of any processor anywhere, but
+only with /arch does the code around them not mix with instructions of the old kind.
 """
 
 import os
@@ -21,6 +22,10 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 MSVC = sysconfig.get_platform().startswith("win")
+
+
+#: File of csrc/isa -> its flag for MSVC on x86-64.
+MSVC_ARCH = {"avx2": "/arch:AVX2", "avx512": "/arch:AVX512", "avx512vl": "/arch:AVX512"}
 
 
 def compile_args() -> tuple[list[str], list[str]]:
@@ -78,11 +83,13 @@ class BuildExt(build_ext):
 
         def compile_one(source: str) -> list[str]:
             further = kernel_args() if is_kernel(source) else []
+            if sysconfig.get_platform() == "win-amd64" and Path(source).stem in MSVC_ARCH:
+                further = [*further, MSVC_ARCH[Path(source).stem]]
             objects: list[str] = self.compiler.compile(
                 [source],
                 output_dir=self.build_temp,
                 include_dirs=ext.include_dirs,
-                extra_postargs=ext.extra_compile_args + further,
+                extra_postargs=[*ext.extra_compile_args, *further],
                 depends=ext.depends,
             )
             return objects

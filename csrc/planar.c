@@ -31,6 +31,7 @@ static const dw_planar_table *const tables[DW_ISA_COUNT][DW_DTYPE_COUNT] = {
 
 /* Vectors of half the width, for rows that fill no more: the same bits from as many registers. */
 static const dw_planar_table *const narrow_tables[DW_ISA_COUNT][DW_DTYPE_COUNT] = {
+    [DW_ISA_PORTABLE] = {NULL}, /* C11 wants at least one initializer */
 #if defined(__x86_64__) || defined(_M_X64)
     [DW_ISA_AVX512] = ALL_DTYPES(avx512vl),
 #endif

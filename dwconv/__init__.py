@@ -1,5 +1,14 @@
 """Depthwise convolution on a CPU, as Keras defines it."""
 
+from typing import TYPE_CHECKING, Any
+
+try:
+    from . import _core as _core
+except ImportError as error:
+    from .missing import explain
+
+    raise ImportError(explain(error), name=error.name, path=error.path) from error
+
 from . import (
     activations,
     config,
@@ -23,7 +32,9 @@ from .inputs import Input
 from .layer import DepthwiseConv2D
 from .model import Sequential, layer_depthwise_conv_2d
 from .ops import depthwise_conv2d
-from .saving import load, load_layers
+
+if TYPE_CHECKING:
+    from .saving import load, load_layers
 
 __all__ = [
     "DepthwiseConv2D",
@@ -49,3 +60,17 @@ __all__ = [
     "regularizers",
     "trim_memory",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Reading files takes a third of what importing all of the package would: when it is used."""
+    if name not in ("load", "load_layers"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import saving
+
+    globals().update(load=saving.load, load_layers=saving.load_layers)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

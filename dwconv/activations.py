@@ -21,9 +21,9 @@ squareplus'(0) = 0 with b = 0, where it gives NaN.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -221,6 +221,8 @@ class Activation:
     @property
     def formula(self) -> str:
         """What it computes, and where that comes from."""
+        import inspect  # slow to import, as are its other uses: none at import
+
         return inspect.getdoc(self.function) or ""
 
     def get_config(self) -> Config:
@@ -240,6 +242,8 @@ class Activation:
 
     def _arguments(self, parameters: Mapping[str, Any]) -> Config:
         chosen = {**self.defaults, **self.parameters, **self._checked(parameters)}
+        import inspect
+
         missing = [key for key, value in chosen.items() if value is inspect.Parameter.empty]
         if missing:
             raise TypeError(f"{self.name}: expected values for {', '.join(missing)}, received none")
@@ -274,8 +278,10 @@ class Activation:
 @functools.cache
 def _defaults(function: Callable[..., Any]) -> Mapping[str, Any]:
     """The keyword-only parameters and their defaults; none for a user's ufunc or other callable."""
-    if not inspect.isfunction(function):
+    if not isinstance(function, FunctionType):
         return {}
+    import inspect
+
     parameters = inspect.signature(function).parameters.values()
     return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}
 
@@ -494,7 +500,7 @@ def register(
 
     def enter(function: Callable[..., Any]) -> Callable[..., Any]:
         full_name = _REGISTRY.full_name(function, name, package)
-        if inspect.isclass(function) or hasattr(function, "get_config"):
+        if isinstance(function, type) or hasattr(function, "get_config"):
             _REGISTRY.register(full_name)(function)  # layer-like: made and written with its config
         else:
             short = full_name.partition(">")[2]
@@ -514,6 +520,10 @@ def get(identifier: Any, generation: int = 3) -> ActivationLike:
 
     Callables that are not registered are returned as they are.  ValueError for an unknown name,
     naming the nearest known ones, and for anything else.
+
+    Example:
+        >>> get("relu6")(np.array([-1.0, 3.0, 9.0]))
+        array([0., 3., 6.])
     """
     if identifier is None or isinstance(identifier, (str, Mapping)):
         found = deserialize(identifier, generation=generation)

@@ -14,7 +14,6 @@ between calls; docs/threads.md has the rest.
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -146,6 +145,8 @@ def _keras_files() -> list[Path]:
 
 def _parse(text: str, path: Path) -> DataFormat:
     try:
+        import json  # only where there is such a file
+
         settings = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected JSON; received {error}") from error

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -81,6 +80,8 @@ class ConfiguredLayer(WeightedLayer):
 
         Raises TypeError for a name that no layer has, ValueError for values.
         """
+        import inspect  # slow to import, and not needed before
+
         # A subclass may pass some on as **keywords, so those of its base classes count, too.
         classes = (kind for kind in cls.__mro__ if issubclass(kind, ConfiguredLayer))
         known = {name for kind in classes for name in inspect.signature(kind).parameters}

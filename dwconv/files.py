@@ -5,17 +5,17 @@ file.
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeAlias, TypeVar
+from typing import TypeVar
 
 from .formats import (
     Arrays,
     Contents,
     Document,
     FormatError,
+    PathLike,
     Reader,
     Writer,
     keras,
@@ -27,7 +27,6 @@ from .formats import (
     short,
 )
 
-PathLike: TypeAlias = str | os.PathLike[str]
 F = TypeVar("F")
 
 
@@ -154,7 +153,7 @@ def replace(path: PathLike, content: bytes) -> None:
     """
     target = Path(path).resolve()
     # A short name of its own: one made from the target's could be too long for the file system.
-    temporary = target.parent / f".dwconv-{secrets.token_hex(8)}.tmp"
+    temporary = target.parent / f".dwconv-{os.urandom(8).hex()}.tmp"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     # Not tempfile: its files are private to the user and stay so, where a saved file should be like
     # any other.

@@ -113,6 +113,12 @@ def depthwise_conv2d_kernel_grad(
 
     Raises what `depthwise_conv2d` raises, and ValueError for a dy that is not of the output's
     shape.
+
+    Example:
+        >>> dy, x = np.ones((1, 1, 2, 1)), np.arange(6.0).reshape(1, 2, 3, 1)
+        >>> depthwise_conv2d_kernel_grad(dy, x, (2, 2, 1, 1))[:, :, 0, 0]
+        array([[1., 3.],
+               [7., 9.]])
     """
     dy, x = np.asarray(dy), np.asarray(x)
     dtype = _result_dtype(dy, x, "x")

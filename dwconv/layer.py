@@ -6,7 +6,6 @@ height/width, OH/OW output height/width. Every pair is (height, width).
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -20,7 +19,6 @@ from . import (
     configs,
     constraints,
     dtypes,
-    files,
     initializers,
     inputs,
     naming,
@@ -30,7 +28,7 @@ from . import (
     shapes,
 )
 from .configured import ConfiguredLayer
-from .formats import FormatError
+from .formats import FormatError, PathLike
 from .registry import read_bool
 from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
 
@@ -96,6 +94,14 @@ class DepthwiseConv2D(ConfiguredLayer):
     Raises:
         ValueError: an argument that is none, `strides` together with `dilation_rate`.
         TypeError: an unknown keyword, an activation that an int32 layer cannot have.
+
+    Example:
+        >>> layer = DepthwiseConv2D((1, 2), depth_multiplier=2, depthwise_initializer="ones")
+        >>> layer(np.float32([[[[1, 10], [2, 20], [3, 30]]]]))  # N H W C = 1 1 3 2
+        array([[[[ 3.,  3., 30., 30.],
+                 [ 5.,  5., 50., 50.]]]], dtype=float32)
+        >>> [weight.shape for weight in layer.get_weights()]
+        [(1, 2, 2, 2), (4,)]
     """
 
     def __init__(
@@ -435,7 +441,7 @@ class DepthwiseConv2D(ConfiguredLayer):
 
     # ---- files -----------------------------------------------------------------------------------
 
-    def save(self, path: files.PathLike) -> None:
+    def save(self, path: PathLike) -> None:
         """Writes config and weights to a file, in one step, replacing one that is there; see
         docs/format.md.
 
@@ -446,6 +452,8 @@ class DepthwiseConv2D(ConfiguredLayer):
         subclass, which no file could bring back, and for weights given at construction to a layer
         that is not built yet; ImportError where h5py is needed and missing; OSError.
         """
+        from . import files  # not needed before, and slow to import
+
         files.write(path, *self._saved())
 
     def _saved(self) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -472,17 +480,19 @@ class DepthwiseConv2D(ConfiguredLayer):
             "batch_input_shape": self._declared_shape,
         }
 
-    def save_weights(self, path: files.PathLike) -> None:
+    def save_weights(self, path: PathLike) -> None:
         """Writes the weights to a file as `save` does: .safetensors, .npz, .keras or .weights.h5.
 
         Raises what `save` raises, and ValueError for a layer that is not built.
         """
         arrays = self._built_weights().arrays()
+        from . import files
+
         files.write_weights(
             path, self._document(), dict(zip(("kernel", "bias"), arrays, strict=False))
         )
 
-    def load_weights(self, path: files.PathLike) -> None:
+    def load_weights(self, path: PathLike) -> None:
         """Takes over the weights in a file: of its only depthwise layer or of the one that has this
         layer's name.
 
@@ -492,6 +502,8 @@ class DepthwiseConv2D(ConfiguredLayer):
         names the file, for one that is damaged, has no such layer or weights of other shapes or
         dtypes; ValueError for an unknown suffix; OSError. Then nothing has changed.
         """
+        from . import files
+
         found = files.depthwise_weights(path, self.name)
         with files.naming(path):
             self._take(found)
@@ -540,5 +552,9 @@ _FIXED = frozenset(
     }
 )
 
-#: Names of the constructor's arguments, in order.
-ARGUMENTS: tuple[str, ...] = tuple(inspect.signature(DepthwiseConv2D).parameters)[:-1]
+
+def _argument_names() -> tuple[str, ...]:
+    """Names of the constructor's arguments, in order."""
+    import inspect  # slow to import, and for a message only
+
+    return tuple(inspect.signature(DepthwiseConv2D).parameters)[:-1]

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import backward, configs, files, inputs, naming, policy, table
+from . import backward, configs, inputs, naming, policy, table
+from .formats import PathLike
 from .inputs import SymbolicTensor, WholeShape
 from .layer import DepthwiseConv2D
 from .registry import read_bool
@@ -36,6 +37,11 @@ class Sequential:
         name: without '/'; None: sequential, sequential_1, ...
 
     Raises ValueError for an argument that is none, and as `add` does.
+
+    Example:
+        >>> model = Sequential([DepthwiseConv2D(3, strides=2), DepthwiseConv2D(3)])
+        >>> model(np.zeros((1, 17, 17, 8), np.float32)).shape
+        (1, 6, 6, 8)
     """
 
     def __init__(self, layers: Any = None, trainable: Any = None, name: str | None = None) -> None:
@@ -365,7 +371,7 @@ class Sequential:
 
     # ---- files -----------------------------------------------------------------------------------
 
-    def save(self, path: files.PathLike) -> None:
+    def save(self, path: PathLike) -> None:
         """Writes config and weights to a file, as `DepthwiseConv2D.save` does; `dwconv.load` reads
         it.
 
@@ -375,6 +381,8 @@ class Sequential:
         item: dict[str, Any] = {"class_name": "Sequential", "config": self.get_config()}
         if self._build_shape is not None and self.built:
             item["build_config"] = {"input_shape": self._build_shape}
+        from . import files  # not needed before, and slow to import
+
         files.write(path, item, dict(self._saved_arrays("")))
 
     def _saved_arrays(self, prefix: str) -> Iterator[tuple[str, Array]]:
@@ -511,6 +519,10 @@ def layer_depthwise_conv_2d(
     another layer gives a new `Sequential` of both; an input, an array or `Input(...)`, gives the
     layer's output for it. The other arguments are those of `DepthwiseConv2D`, but in the order of
     the R document, and None, R's NULL, stands for each default. Raises what these raise.
+
+    Example:
+        >>> layer_depthwise_conv_2d(np.zeros((1, 8, 8, 4)), 3, strides=1, padding="same").shape
+        (1, 8, 8, 4)
     """
     arguments = {key: value for key, value in locals().items() if value is not None}
     for name in ("object", "unknown"):

@@ -93,6 +93,16 @@ def depthwise_conv2d(
         TypeError: dtypes that are not real numbers; integers that int32 cannot hold, floats for the
             bias or activation of an int32 result; an `out` of another dtype.
         MemoryError: sizes that cannot be allocated.
+
+    Example:
+        >>> x, kernel = np.ones((1, 3, 4, 2)), np.ones((3, 3, 2, 1))
+        >>> y = depthwise_conv2d(x, kernel, bias=[0, -5], padding="same")
+        >>> y[0, :, :, 0]
+        array([[4., 6., 6., 4.],
+               [6., 9., 9., 6.],
+               [4., 6., 6., 4.]])
+        >>> float(y[0, :, :, 1].max())
+        4.0
     """
     layout = shapes.normalize_data_format(data_format)
     x, kernel = np.asarray(x), np.asarray(kernel)

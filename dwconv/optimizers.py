@@ -155,6 +155,14 @@ class SGD(Optimizer):
 
     (keras.optimizers.SGD. Sutskever et al. 2013, 'On the importance of initialization and momentum
     in deep learning'.) momentum: from 0 to 1.
+
+    Example:
+        >>> optimizer = SGD(learning_rate=0.5)
+        >>> layer = DepthwiseConv2D(1, depthwise_initializer="zeros", use_bias=False)
+        >>> y, pullback = layer.vjp(np.ones((1, 1, 1, 1), np.float32))
+        >>> optimizer.apply(layer, pullback(y - 1, input=False))  # of (y - 1)**2 / 2
+        >>> layer.get_weights()[0].item()
+        0.5
     """
 
     def __init__(

@@ -50,6 +50,10 @@ def depthwise_conv2d(
 
     Raises:
         ValueError: shapes that do not fit together, an unknown name, an empty output.
+
+    Example:
+        >>> depthwise_conv2d(np.ones((1, 2, 2, 1)), np.ones((2, 2, 1, 1)))
+        array([[[[4.]]]])
     """
     x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
     if x.ndim != 4 or kernel.ndim != 4:

@@ -8,12 +8,11 @@ compared, never imported; nothing that a config holds is ever executed.
 
 from __future__ import annotations
 
-import difflib
-import inspect
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import BuiltinFunctionType, FunctionType
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
@@ -109,6 +108,8 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     by_key: dict[str, list[str]] = {}
     for candidate in sorted(known):
         by_key.setdefault(key(candidate), []).append(candidate)
+    import difflib  # slow to import, and for messages only
+
     matches = difflib.get_close_matches(key(name), by_key, n=3)
     return [
         max(by_key[match], key=lambda text: difflib.SequenceMatcher(None, name, text).ratio())
@@ -149,6 +150,8 @@ class Configured:
 
         Raises ValueError for a key that is neither an argument nor written by a Keras generation.
         """
+        import inspect  # slow to import, and not needed before
+
         parameters = inspect.signature(cls).parameters
         if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
             return cls(**config)
@@ -329,7 +332,7 @@ class Registry(Generic[T]):
         """The object for None, a name, a config dict, a class, an instance or another callable."""
         if identifier is None or isinstance(identifier, (str, Mapping)):
             return self.deserialize(identifier)
-        if inspect.isclass(identifier):
+        if isinstance(identifier, type):
             return cast(T, identifier())
         if callable(identifier):
             return self.adopt(identifier)
@@ -386,7 +389,7 @@ class Registry(Generic[T]):
 
     def build(self, entry: Any, arguments: Config) -> T:
         """An object from an entry and its arguments."""
-        if inspect.isclass(entry):
+        if isinstance(entry, type):
             make = getattr(entry, "from_config", None)
             return cast(T, make(arguments) if make else entry(**arguments))
         if arguments:
@@ -419,7 +422,7 @@ class Registry(Generic[T]):
         kind = type(target)
         if self._builtin.get(kind.__name__) is kind:
             return long_config(self.module, kind.__name__, target.get_config())
-        if inspect.isfunction(target) or inspect.isbuiltin(target) or inspect.isclass(target):
+        if isinstance(target, (FunctionType, BuiltinFunctionType, type)):
             return self._serialize_function(target)
         registered = self.registered_name(kind)
         config = getattr(target, "get_config", None)

@@ -10,7 +10,17 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from . import files, inputs
-from .formats import Arrays, Contents, Document, FormatError, Weights, keras_json, places, short
+from .formats import (
+    Arrays,
+    Contents,
+    Document,
+    FormatError,
+    PathLike,
+    Weights,
+    keras_json,
+    places,
+    short,
+)
 from .formats.bounded import parse_json
 from .formats.places import Place
 from .layer import DepthwiseConv2D
@@ -44,7 +54,7 @@ class Layers(dict[str, DepthwiseConv2D]):
         self.kind = kind
 
 
-def load(path: files.PathLike, *, mmap: bool = False) -> Any:
+def load(path: PathLike, *, mmap: bool = False) -> Any:
     """The `DepthwiseConv2D` or `Sequential` in a file: its config, names included, and its weights
     to the bit.
 
@@ -62,6 +72,11 @@ def load(path: files.PathLike, *, mmap: bool = False) -> Any:
 
     Raises ValueError for an unknown suffix; FormatError (a ValueError), which names the file and
     what is wrong, for one that is truncated, damaged, foreign or newer; OSError.
+
+    Example:
+        >>> DepthwiseConv2D(3, input_shape=(8, 8, 4)).save("dw.safetensors")
+        >>> load("dw.safetensors").kernel_size
+        (3, 3)
     """
     with files.reading(path, mmap) as contents:
         if contents.document is None and not _is_keras(path):
@@ -86,7 +101,7 @@ def load(path: files.PathLike, *, mmap: bool = False) -> Any:
             raise FormatError(f"model: {error}") from error
 
 
-def load_layers(path: files.PathLike, config: Any = None) -> Layers:
+def load_layers(path: PathLike, config: Any = None) -> Layers:
     """All depthwise layers in a model file of any generation of Keras, or in one of ours.
 
     Args:
@@ -117,13 +132,11 @@ def load_layers(path: files.PathLike, config: Any = None) -> Layers:
 # ---- the architecture ----------------------------------------------------------------------------
 
 
-def _is_keras(path: files.PathLike) -> bool:
+def _is_keras(path: PathLike) -> bool:
     return not Path(path).name.lower().endswith((".safetensors", ".npz"))
 
 
-def _architecture(
-    path: files.PathLike, contents: Contents, config: Any
-) -> tuple[Document, int | None]:
+def _architecture(path: PathLike, contents: Contents, config: Any) -> tuple[Document, int | None]:
     """(document, generation): from the file, else from `config`, else from the file beside it."""
     if contents.document is not None:
         if config is not None:

@@ -1,7 +1,11 @@
-"""Fixtures: every instruction set of this CPU, forced, and both computed dtypes, as parameters."""
+"""Fixtures: every instruction set of this CPU, forced, and both computed dtypes, as parameters.
+
+DWCONV_TEST_ISAS=avx2,portable takes these instead of every one.
+"""
 
 from __future__ import annotations
 
+import os
 from typing import cast
 
 import pytest
@@ -9,8 +13,10 @@ from support import FLOATS
 
 from dwconv import isa as isas
 
+CHOSEN = os.environ.get("DWCONV_TEST_ISAS")
 
-@pytest.fixture(params=isas.available())
+
+@pytest.fixture(params=CHOSEN.split(",") if CHOSEN else isas.available())
 def isa(request: pytest.FixtureRequest) -> str:
     return cast(str, request.param)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -167,12 +168,16 @@ def assert_same_bits(actual: NDArray[Any], expected: NDArray[Any], context: obje
         )
 
 
+#: The words that run this Python: in an emulator, which sees no new process, they begin with it.
+PYTHON = [*shlex.split(os.environ.get("DWCONV_TEST_EMULATOR", "")), sys.executable]
+
+
 def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A Python of its own: dwconv importable, no DWCONV_ISA but what `environment` says."""
     variables = {key: value for key, value in os.environ.items() if key != "DWCONV_ISA"}
     path = os.pathsep.join([str(Path(dwconv.__file__).parents[1]), str(ROOT / "tests")])
     return subprocess.run(
-        [sys.executable, *arguments],
+        [*PYTHON, *arguments],
         env={**variables, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,

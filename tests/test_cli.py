@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support import PYTHON
 
 import dwconv
 from dwconv import isa
@@ -20,7 +21,7 @@ from dwconv.cli import check, info, progress
 
 def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "dwconv", *arguments],
+        [*PYTHON, "-m", "dwconv", *arguments],
         capture_output=True,
         text=True,
         timeout=120,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import dwconv
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "bench/README.md"]
@@ -17,6 +21,28 @@ def test_readme_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     failed, tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
     assert tried >= 5
     assert failed == 0
+
+
+#: Modules with examples in their docstrings.
+WITH_EXAMPLES = [
+    path.stem
+    for path in sorted(Path(dwconv.__file__).parent.glob("*.py"))
+    if ">>> " in path.read_text(encoding="utf-8")
+]
+
+
+@pytest.mark.parametrize("name", WITH_EXAMPLES)
+def test_docstring_examples(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(f"dwconv.{name}")
+    names = {"DepthwiseConv2D": dwconv.DepthwiseConv2D, "np": np}
+    failed, tried = doctest.testmod(module, extraglobs=names)
+    assert tried
+    assert failed == 0
+
+
+def test_there_are_examples_of_what_is_used_most() -> None:
+    assert {"layer", "model", "ops", "saving", "optimizers", "gradients"} <= set(WITH_EXAMPLES)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

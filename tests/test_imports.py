@@ -7,12 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
-from support import ROOT
+from support import ROOT, run_python
 
+import dwconv
 from dwconv import _core
 
 PACKAGE = ROOT / "dwconv"
@@ -20,6 +23,7 @@ PACKAGE = ROOT / "dwconv"
 #: The files and folders of dwconv/, lowest first; CONTRIBUTING.md says what each is for.
 #: A new one: its place here.
 ORDER = [
+    "missing",
     *(
         "_version",
         "embedding",
@@ -43,6 +47,7 @@ ORDER = [
 
 #: Who may use the compiled module.
 USERS_OF_CORE = {"config", "isa", "activations", "ops", "gradients", "weights", "base"}
+USERS_OF_CORE |= {"__init__"}  # to say what to do if it cannot be imported
 
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy", "safetensors"}
@@ -165,6 +170,77 @@ def test_the_order_sees_imports() -> None:
         )
     }
     assert list(found.values()) == [{"ops", "__init__"}, {"shapes"}, {"isa"}, {"reference"}, {None}]
+
+
+def test_importing_loads_little() -> None:
+    """What takes time to import waits until it is used: files, and what reads them."""
+    code = """
+        import sys, numpy.typing, safetensors.numpy, pathlib, dataclasses, threading
+        before = set(sys.modules)
+        import dwconv
+        print(*sorted(set(sys.modules) - before))
+        assert callable(dwconv.load_layers) and "load" in dir(dwconv)
+        assert "dwconv.saving" in sys.modules
+    """
+    done = run_python("-c", textwrap.dedent(code))
+    assert done.returncode == 0, done.stderr
+    loaded = done.stdout.split()
+    own = {name for name in loaded if name.partition(".")[0] == "dwconv"}
+    late = {name for name in own if re.match(r"dwconv\.(cli|files|saving|missing|formats\.)", name)}
+    assert not late
+    assert {"dwconv.layer", "dwconv.ops"} <= own
+    # Ours are some 35 small files; of the standard library a few, none large.
+    assert len(own) <= 45, own
+    others = {name for name in loaded if name not in own}
+    assert len(others) <= 10, others
+    assert not others & {"json", "zipfile", "difflib", "hashlib", "secrets", "subprocess"}
+
+
+# ---- the compiled module missing -----------------------------------------------------------------
+
+
+def copy_of_package(folder: Path) -> Path:
+    """The Python files of the package alone, in folder/dwconv."""
+    installed = Path(dwconv.__file__).parent
+    ignored = shutil.ignore_patterns("_core.*", "__pycache__", "*.so", "*.pyd")
+    return Path(shutil.copytree(installed, folder / "dwconv", ignore=ignored))
+
+
+def import_of(folder: Path) -> str:
+    """The last line that `import dwconv` prints, in a folder with a copy of it."""
+    # Python's own three importers; that of an editable installation knows where the module is.
+    code = f"""
+        import sys
+        own = [f for f in sys.meta_path if f.__module__.startswith("_frozen_importlib")]
+        sys.meta_path, sys.path = own, [{str(folder)!r}, *sys.path]
+        import dwconv
+    """
+    done = run_python("-c", textwrap.dedent(code))
+    assert done.returncode == 1, done.stderr
+    return done.stderr.strip().splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("present", "wanted"),
+    [
+        (None, r"in .*; it has none\. Install it anew with: .* -m pip install --force-reinstall"),
+        (
+            f"_core{EXTENSION_SUFFIXES[0]}",
+            "to load on this machine .*; received: .*Install it anew",
+        ),
+        ("_core.cpython-33-other.so", "has _core.cpython-33-other.so. Install it with this Python"),
+        ("../setup.py", "a source tree; it has none. Build it there with `make build`"),
+    ],
+    ids=["none", "damaged", "foreign", "sources"],
+)
+def test_without_the_compiled_module(present: str | None, wanted: str, tmp_path: Path) -> None:
+    """An ImportError says what was expected, what is there and what to do."""
+    package = copy_of_package(tmp_path)
+    if present:
+        (package / present).write_bytes(b"no machine code")
+    last = import_of(tmp_path)
+    assert last.startswith("ImportError: dwconv: expected "), last
+    assert re.search(wanted, last), last
 
 
 # ---- the C core ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from support import assert_same_bits
 
 import dwconv
 from dwconv import DepthwiseConv2D, weights
-from dwconv.layer import ARGUMENTS
+from dwconv.layer import _argument_names
 
 
 @pytest.fixture(autouse=True)
@@ -278,8 +278,8 @@ def test_the_signature_has_the_documented_order() -> None:
     parameters = inspect.signature(DepthwiseConv2D).parameters
     positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert positional == ["kernel_size", "strides", "padding", "depth_multiplier", "data_format"]
-    assert tuple(parameters)[:-1] == ARGUMENTS
-    assert {"activation", "weights", "trainable", "batch_input_shape"} <= set(ARGUMENTS)
+    assert tuple(parameters)[:-1] == _argument_names()
+    assert {"activation", "weights", "trainable", "batch_input_shape"} <= set(_argument_names())
 
 
 @pytest.mark.parametrize("name", ["kernel_size", "strides", "dilation_rate"])

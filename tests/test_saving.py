@@ -8,7 +8,6 @@ import signal
 import stat
 import struct
 import subprocess
-import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ import pytest
 import safetensors
 import safetensors.numpy
 from layers import draw, isolate
-from support import assert_same_bits, run_python
+from support import PYTHON, assert_same_bits, run_python
 
 import dwconv
 from dwconv import DepthwiseConv2D, FormatError, files
@@ -496,7 +495,7 @@ def test_concurrent_savers_and_readers(path: Path) -> None:
     source = Path(dwconv.__file__).parents[1]
     savers = [
         subprocess.Popen(
-            [sys.executable, "-c", SAVER, str(value), str(path)],
+            [*PYTHON, "-c", SAVER, str(value), str(path)],
             env={**os.environ, "PYTHONPATH": str(source)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -46,6 +46,7 @@
 #define vec_spread DW_NAME(vec_spread)
 
 #if defined(_MSC_VER) && !defined(__clang__)
+#pragma fp_contract(off) /* as -ffp-contract=off; before Visual Studio 2022 it fused what it liked */
 #define DW_INLINE static __forceinline
 #else
 #define DW_INLINE static inline __attribute__((always_inline, unused))

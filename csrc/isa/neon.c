@@ -8,9 +8,9 @@
 #define DW_HEADER "vec_neon.h"
 #define DW_CHUNK_BYTES 512
 #define DW_REGISTERS 31
-#define DW_TILES DW_TILES_32_REGISTERS
-#define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
-#define DW_MERGED_TILES DW_MERGED_TILES_32_REGISTERS
+#define DW_TILES DW_TILES_NEON
+#define DW_SPREAD_TILES DW_SPREAD_TILES_NEON
+#define DW_MERGED_TILES DW_MERGED_TILES_NEON
 #define DW_MASKED_TILES(X) /* its masks are ranges of lanes: the general kernel is no slower */
 #define DW_PAIRED_TILES(X)
 #define DW_ASTRIDE_TILES(X) /* every array begins at a vector's boundary */

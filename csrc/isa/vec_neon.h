@@ -148,10 +148,10 @@ DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, 
 
 DW_INLINE vec vec_shift_in(vec v, real next) { return vextq_f32(v, vec_set1(next), 1); }
 
-/* Selects, not FMAX and FMIN: those give +0 for max(-0, +0), where x86 and vec_portable.h keep -0. */
+/* A select, not FMAX: that gives +0 for max(-0, +0), where x86 and vec_portable.h keep -0. FMIN does as a select
+ * would, since no upper bound is -0. */
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
-    x = vbslq_f32(vcltq_f32(x, low), low, x);
-    return vbslq_f32(vcgtq_f32(x, high), high, x);
+    return vminq_f32(vbslq_f32(vcltq_f32(x, low), low, x), high);
 }
 
 DW_INLINE vec vec_add(vec a, vec b) { return vaddq_f32(a, b); }
@@ -241,8 +241,7 @@ DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, 
 DW_INLINE vec vec_shift_in(vec v, real next) { return vextq_f64(v, vec_set1(next), 1); }
 
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
-    x = vbslq_f64(vcltq_f64(x, low), low, x);
-    return vbslq_f64(vcgtq_f64(x, high), high, x);
+    return vminq_f64(vbslq_f64(vcltq_f64(x, low), low, x), high);
 }
 
 DW_INLINE vec vec_add(vec a, vec b) { return vaddq_f64(a, b); }

@@ -18,6 +18,7 @@ sizes are checked against the file before anything is allocated.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Protocol, TypeAlias
 
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from .. import dtypes
 
+PathLike: TypeAlias = str | os.PathLike[str]
 Document: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
