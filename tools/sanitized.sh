@@ -55,8 +55,8 @@ if [ "$kind" = asan ]; then
     c_program test_api && "$folder/test_api"
     c_program test_grad && "$folder/test_grad"
     c_program test_nomem -Wl,--wrap={malloc,calloc,realloc,aligned_alloc,posix_memalign,free} && "$folder/test_nomem"
-    fuzz "${FUZZ_SECONDS:-10}"
 fi
+fuzz "${FUZZ_SECONDS:-10}"
 
 # The runtime comes first in a Python that was built without it. Memory from malloc, each block with its surroundings.
 # What Python itself leaves behind at its end is not ours to find.
