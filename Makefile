@@ -100,8 +100,11 @@ lint: $(VENV)/linters
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-asan tsan: $(VENV)/installed
-	VENV=$(VENV) tools/sanitized.sh $@ $(ARGS)
+asan: $(VENV)/installed
+	VENV=$(VENV) tools/sanitized.sh asan $(ARGS)
+
+tsan: $(VENV)/installed
+	VENV=$(VENV) tools/sanitized.sh tsan $(ARGS)
 
 fuzz:
 	tools/fuzz.sh $(or $(SECONDS),60)

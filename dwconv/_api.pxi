@@ -13,6 +13,10 @@ cdef void plan_run(const dw_plan *plan, const void *x, void *y) noexcept nogil:
     dw_plan_run(plan, x, y)
 
 
+cdef void plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads) noexcept nogil:
+    dw_plan_run_threads(plan, x, y, num_threads)
+
+
 cdef void plan_destroy(dw_plan *plan) noexcept nogil:
     dw_plan_destroy(plan)
 

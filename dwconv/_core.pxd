@@ -70,6 +70,7 @@ cdef dw_status output_size(const dw_desc *desc, int64_t *oh, int64_t *ow) noexce
 cdef dw_status plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
                            dw_plan **plan) noexcept nogil
 cdef void plan_run(const dw_plan *plan, const void *x, void *y) noexcept nogil
+cdef void plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads) noexcept nogil
 cdef void plan_destroy(dw_plan *plan) noexcept nogil
 cdef const char *status_text(dw_status status) noexcept nogil
 

@@ -107,6 +107,19 @@ def test_vec(compiler: str, isa: str, tmp_path: Path) -> None:
     assert checks_passed(result) > 100_000
 
 
+TARGETS = {"avx2": "-mavx2 -mfma", "avx512": "-mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma"}
+
+
+@pytest.mark.parametrize("isa", _core.available_isas())
+def test_zeros(compiler: str, isa: str, tmp_path: Path) -> None:
+    """Activations keep the sign of a zero, optimized as for users."""
+    defined = [f"-DTEST_ISA={isa}", f'-DTEST_HEADER="vec_{isa}.h"', f"-I{CSRC / 'isa'}"]
+    source: Arguments = ["-std=c11", *FLAGS, "-O3", *TARGETS.get(isa, "").split(), *defined]
+    program = tmp_path / "test_zeros"
+    build(compiler, *source, TESTS / "test_zeros.c", "-lm", "-o", program)
+    assert checks_passed(run(str(program))) == 9 * 19
+
+
 @pytest.fixture(scope="module")
 def core_objects(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """The C core as object files, compiled as C without a warning.

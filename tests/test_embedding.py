@@ -31,7 +31,7 @@ def test_the_header_is_where_get_include_says() -> None:
 USER = '''
 from dwconv._core cimport (
     DW_ISA_AUTO, DW_OK, dw_desc, dw_plan, dw_status,
-    plan_create, plan_destroy, plan_of, plan_run, status_text,
+    plan_create, plan_destroy, plan_of, plan_run, plan_run_threads, status_text,
 )
 from libc.string cimport memset
 
@@ -56,7 +56,7 @@ def convolve(Input x, Input kernel, float[:, :, :, ::1] y, int stride):
     with nogil:
         status = plan_create(&d, DW_ISA_AUTO, &kernel[0, 0, 0, 0], NULL, &plan)
         if status == DW_OK:
-            plan_run(plan, &x[0, 0, 0, 0], &y[0, 0, 0, 0])
+            plan_run_threads(plan, &x[0, 0, 0, 0], &y[0, 0, 0, 0], 2)
             plan_destroy(plan)
     return (<bytes>status_text(status)).decode()
 '''

@@ -192,8 +192,8 @@ def test_a_layer_is_built_once_whoever_calls_first() -> None:
 
 
 def test_every_way_to_compute_at_once(isa: str) -> None:
-    """The operation, plans with and without `out`, gradients: two threads each, the same bits as
-    alone.
+    """The operation, plans with and without `out` and with threads of their own, gradients: two
+    threads each, the same bits as alone.
     """
     x, kernel, bias = draw(2, 14, 13, 24), draw(3, 3, 24, 1, seed=1), draw(24, seed=2)
     layer = DepthwiseConv2D(3, padding="same", weights=[kernel, bias], activation="gelu")
@@ -213,7 +213,7 @@ def test_every_way_to_compute_at_once(isa: str) -> None:
             x.transpose(0, 3, 1, 2), kernel, bias, data_format="channels_first", isa=isa
         )
 
-    ways = [lambda: plan(x), out, gradients, first]
+    ways = [lambda: plan(x), lambda: plan(x, num_threads=2), out, gradients, first]
     expected = [np.array(way()) for way in ways]
 
     def repeat(way: Callable[[], NDArray[Any]], y: NDArray[Any]) -> Callable[[], None]:

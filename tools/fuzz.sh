@@ -34,9 +34,9 @@ if [ ! -x $folder/fuzz_plan ] || [ -n "$(find csrc tests/c/fuzz_plan.c "$0" -new
         for source in csrc/*.c tests/c/fuzz_plan.c; do echo $core -c "$source" -o $folder/"$(basename "$source")".o; done
     }
     compile | xargs -P "$(getconf _NPROCESSORS_ONLN)" -L 1 clang $flags
-    clang $flags $link $folder/*.o -lm -o $folder/fuzz_plan
+    clang $link $folder/*.o -lm -pthread -o $folder/fuzz_plan
 fi
 
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 ASAN_OPTIONS=detect_leaks=1
-$folder/fuzz_plan -max_total_time="$seconds" -max_len=64 -timeout=20 -print_final_stats=1 \
-    -artifact_prefix=$folder/ $folder/corpus 2>&1 | tee $folder/log | grep -v -E '^#.* (NEW|REDUCE|pulse)'
+$folder/fuzz_plan -max_total_time="$seconds" -max_len=64 -len_control=0 -timeout=20 -print_final_stats=1 \
+    -artifact_prefix=$folder/ $folder/corpus 2>&1 | tee $folder/log | grep -v -E '^(#[0-9]|\s+NEW_FUNC)'

@@ -20,7 +20,7 @@ asan)
     ;;
 tsan)
     sanitizers=thread libraries=libtsan.so
-    tests='tests/test_parallel.py tests/test_memory.py tests/test_service.py'
+    tests='tests/test_parallel.py tests/test_threads.py tests/test_memory.py tests/test_service.py'
     ;;
 *) echo "expected asan or tsan; received $kind" >&2 && exit 2 ;;
 esac
@@ -39,7 +39,7 @@ export TSAN_OPTIONS=exitcode=99
 
 c_program() { # NAME [flags]: of tests/c, with the objects of the module
     gcc -std=c11 -g -O1 -Icsrc -fsanitize=$sanitizers "tests/c/$1.c" "${@:2}" \
-        "$folder"/source/build/temp.*/csrc/*.o "$folder"/source/build/temp.*/csrc/isa/*.o -lm -o "$folder/$1"
+        "$folder"/source/build/temp.*/csrc/*.o "$folder"/source/build/temp.*/csrc/isa/*.o -lm -pthread -o "$folder/$1"
 }
 
 fuzz() { # SECONDS
@@ -55,8 +55,8 @@ if [ "$kind" = asan ]; then
     c_program test_api && "$folder/test_api"
     c_program test_grad && "$folder/test_grad"
     c_program test_nomem -Wl,--wrap={malloc,calloc,realloc,aligned_alloc,posix_memalign,free} && "$folder/test_nomem"
-    fuzz "${FUZZ_SECONDS:-10}"
 fi
+fuzz "${FUZZ_SECONDS:-10}"
 
 # The runtime comes first in a Python that was built without it. Memory from malloc, each block with its surroundings.
 # What Python itself leaves behind at its end is not ours to find.

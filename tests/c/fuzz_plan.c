@@ -1,12 +1,12 @@
 /* fuzz_plan.c - a fuzz target: bytes become a wish (dw_desc) with arrays of exactly its sizes. Whatever the wish, nothing
- * crashes; every instruction set gives what the portable one gives, to the bit, gradients included, and that is what a
- * naive loop gives; no byte outside of the arrays is touched.
+ * crashes; every instruction set gives what the portable one gives, to the bit, in parts and by threads, too, gradients
+ * included, and that is what a naive loop gives; no byte outside of the arrays is touched.
  *
  * With libFuzzer:
  *   clang -g -O1 -Icsrc -ffp-contract=off -fsanitize=fuzzer,address,undefined \
- *       tests/c/fuzz_plan.c $(find csrc -name '*.c') -lm -o fuzz_plan && ./fuzz_plan -max_total_time=60
+ *       tests/c/fuzz_plan.c $(find csrc -name '*.c') -lm -pthread -o fuzz_plan && ./fuzz_plan -max_total_time=60
  * Without it, random bytes for so many seconds, or files that a fuzzer has left, with any compiler and sanitizer:
- *   cc -DFUZZ_MAIN -g -O1 -Icsrc -ffp-contract=off tests/c/fuzz_plan.c $(find csrc -name '*.c') -lm -o fuzz_plan
+ *   cc -DFUZZ_MAIN -g -O1 -Icsrc -ffp-contract=off tests/c/fuzz_plan.c $(find csrc -name '*.c') -lm -pthread -o fuzz_plan
  *   ./fuzz_plan SECONDS [SEED]        ./fuzz_plan FILE...
  * `make fuzz` does one of these. A failure prints the wish and aborts. */
 #define _DEFAULT_SOURCE
@@ -144,15 +144,19 @@ static int same(const void *a, const void *b, size_t at, dw_dtype dtype) {
     return dtype == DW_F64 && isnan(((const double *)a)[at]) && isnan(((const double *)b)[at]);
 }
 
-static void expect_same(const void *a, const void *b, size_t count, dw_isa isa, const char *what) {
-    for (size_t i = 0; i < count; i++)
-        if (!same(a, b, i, wish.dtype)) fail(what, isa, i);
-}
-
 static double element(const void *array, int64_t at) {
     if (wish.dtype == DW_F32) return (double)((const float *)array)[at];
     if (wish.dtype == DW_F64) return ((const double *)array)[at];
     return (double)((const int32_t *)array)[at];
+}
+
+static void expect_same(const void *a, const void *b, size_t count, dw_isa isa, const char *what) {
+    for (size_t i = 0; i < count; i++) {
+        if (same(a, b, i, wish.dtype)) continue;
+        const double expected = element(a, (int64_t)i), received = element(b, (int64_t)i);
+        fprintf(stderr, "expected %a = %.17g, received %a = %.17g\n", expected, expected, received, received);
+        fail(what, isa, i);
+    }
 }
 
 static double multiply_add(double a, double w, double sum) {
@@ -200,6 +204,7 @@ static size_t small(const int64_t *sizes, int count) {
 typedef struct {
     size_t x, kernel, bias, y; /* elements */
     int place, y_place, special, with_bias; /* see `room`; all arrays but y lie as x does */
+    int parts, threads;                     /* in how many parts, and whether by threads */
 } sizes;
 
 static void try_gradients(const sizes *s, const char *x, const char *kernel) {
@@ -245,6 +250,11 @@ static void try_case(const sizes *s, int64_t oh, int64_t ow) {
         dw_plan_run(plan, x, y);
         if (isa == DW_ISA_PORTABLE) portable = y;
         else expect_same(portable, y, s->y, (dw_isa)isa, "unlike the portable one");
+        char *parts = room(5, s->y * item, s->y_place);
+        if (s->threads) dw_plan_run_threads(plan, x, parts, s->parts);
+        else
+            for (int part = s->parts - 1; part >= 0; part--) dw_plan_run_part(plan, x, parts, part, s->parts);
+        expect_same(y, parts, s->y, (dw_isa)isa, s->threads ? "by threads" : "in parts");
         dw_plan_info info;
         dw_plan_describe(plan, &info);
         if (!info.kernel || info.isa != (dw_isa)isa) fail("dw_plan_describe", (dw_isa)isa, 0);
@@ -274,13 +284,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const int64_t x[] = {d->batch, d->height, d->width, d->channels};
     const int64_t y[] = {d->batch, oh, ow, d->channels, d->multiplier};
     const int64_t kernel[] = {d->kernel_h, d->kernel_w, d->channels, d->multiplier};
-    sizes s = {small(x, 4), small(kernel, 4), 0, small(y, 5), AT_END, AT_END, how >> 1 & 1, how >> 2 & 1};
+    sizes s = {small(x, 4), small(kernel, 4), 0, small(y, 5), AT_END, AT_END, how >> 1 & 1, how >> 2 & 1, 1, 0};
     if (how & 1) { /* at multiples of 16 bytes, as NumPy's arrays: often the same for both */
         s.place = s.y_place = (int)(how >> 3 & 3) * 16;
         if (how & 128) s.y_place = (int)(how >> 5 & 3) * 16;
     }
     if (!s.x || !s.kernel || !s.y || s.y * (size_t)(d->kernel_h * d->kernel_w) > MOST_WORK) return 0;
     if (d->batch == 0) s.x = s.y = 0;
+    s.parts = 1 + (int)(next(&in) % 7), s.threads = next(&in) % 4 == 0;
     s.bias = (size_t)(d->channels * d->multiplier);
     state = how;
     for (; in.left; state = state * 257 + next(&in)) continue;
