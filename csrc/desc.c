@@ -39,11 +39,16 @@ dw_status dw_check_activation(dw_dtype dtype, dw_activation activation, double a
     return has_alpha && !isfinite(alpha) ? DW_ERR_ACTIVATION : DW_OK;
 }
 
+int dw_denormals_known(dw_denormals denormals) {
+    return denormals == DW_DENORMALS_FLUSH || denormals == DW_DENORMALS_IEEE;
+}
+
 dw_status dw_output_size(const dw_desc *d, int64_t *oh, int64_t *ow) {
     if (!d || !oh || !ow) return DW_ERR_NULL;
     const dw_status activation = dw_check_activation(d->dtype, d->activation, d->activation_alpha);
     if (activation != DW_OK) return activation;
     if (d->layout != DW_NHWC && d->layout != DW_NCHW) return DW_ERR_LAYOUT;
+    if (!dw_denormals_known(d->denormals)) return DW_ERR_DENORMALS;
     if (d->batch < 0 || d->height < 1 || d->width < 1 || d->channels < 1 || d->multiplier < 1)
         return DW_ERR_SHAPE;
     if (d->kernel_h < 1 || d->kernel_w < 1) return DW_ERR_KERNEL;
@@ -75,6 +80,7 @@ const char *dw_status_text(dw_status status) {
     case DW_ERR_DTYPE: return "the dtype is not float32, float64 or int32";
     case DW_ERR_ACTIVATION: return "the activation is not one that is fused for this dtype, or its alpha is not finite";
     case DW_ERR_LAYOUT: return "the layout is neither NHWC nor NCHW";
+    case DW_ERR_DENORMALS: return "denormals are neither to be flushed nor IEEE's";
     case DW_ERR_ISA: return "the instruction set is not available on this CPU or in this build";
     case DW_ERR_SHAPE: return "height, width, channels and multiplier must be at least 1, batch at least 0";
     case DW_ERR_KERNEL: return "the kernel size must be at least 1";

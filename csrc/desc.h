@@ -12,4 +12,6 @@ int dw_bytes(int64_t item, const int64_t *sizes, int count, int64_t *bytes);
 /* Whether a dtype has an activation, and alpha is a number if that has one. */
 dw_status dw_check_activation(dw_dtype dtype, dw_activation activation, double alpha);
 
+int dw_denormals_known(dw_denormals denormals);
+
 #endif

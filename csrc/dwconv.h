@@ -13,7 +13,8 @@
  *
  * Results: each output element starts from its bias and adds its valid taps row by row, left to right,
  * one fused multiply-add each; taps in the padding are skipped, not multiplied by zero. That order is the
- * same in every kernel, so the result is the same to the bit on every instruction set (NaN payloads aside).
+ * same in every kernel, so the result is the same to the bit on every instruction set (NaN payloads aside; denormal
+ * numbers: see dw_denormals).
  */
 #ifndef DWCONV_H
 #define DWCONV_H
@@ -38,7 +39,8 @@ typedef enum dw_status {
     DW_ERR_OUTPUT,     /* the kernel, dilated, is larger than the padded input */
     DW_ERR_OVERFLOW,   /* a size does not fit the address space */
     DW_ERR_NOMEM,      /* the plan could not be allocated */
-    DW_ERR_LAYOUT      /* layout is none of dw_layout */
+    DW_ERR_LAYOUT,     /* layout is none of dw_layout */
+    DW_ERR_DENORMALS   /* denormals is none of dw_denormals */
 } dw_status;
 
 typedef enum dw_dtype {
@@ -73,6 +75,17 @@ typedef enum dw_layout {
     DW_NCHW = 1  /* channels_first: x (N, C, H, W), y (N, OC, OH, OW) */
 } dw_layout;
 
+/* What becomes of denormal numbers, those nearer to 0 than 2**-126 (DW_F64: 2**-1022). Flushed to zeros of the same sign,
+ * as inputs and as results, they cost nothing; else a CPU may take a hundred times as long for them. Runs set this, and
+ * rounding to nearest, for themselves, and leave the floating-point control and status of their caller as they were.
+ * With DW_DENORMALS_FLUSH x86-64 and AArch64 may differ in results of just that size: x86-64 flushes what is denormal after
+ * rounding, AArch64 before. A CPU that is neither, and one of x86-64 without multiply-add
+ * instructions, computes as with DW_DENORMALS_IEEE. */
+typedef enum dw_denormals {
+    DW_DENORMALS_FLUSH = 0,
+    DW_DENORMALS_IEEE = 1
+} dw_denormals;
+
 typedef enum dw_isa {
     DW_ISA_AUTO = -1, /* the widest that this CPU and OS offer */
     DW_ISA_PORTABLE = 0,
@@ -93,6 +106,7 @@ typedef struct dw_desc {
     dw_activation activation;
     double activation_alpha; /* alpha of leaky_relu and elu, rounded to dtype; others ignore it */
     dw_layout layout;
+    dw_denormals denormals;
 } dw_desc;
 
 typedef struct dw_plan dw_plan;
@@ -130,7 +144,8 @@ void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int
 int dw_plan_place(const dw_plan *plan, const void *x);
 
 /* The last step of a plan alone, with the same results: `count` floats at `y`, in place. Not for DW_I32. */
-dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw_isa isa, int64_t count, void *y);
+dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw_denormals denormals, dw_isa isa,
+                      int64_t count, void *y);
 
 /* What a plan has decided, for people who wonder why a shape is fast or slow. */
 typedef struct dw_plan_info {

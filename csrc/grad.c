@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "desc.h"
+#include "float_env.h"
 
 enum { ALIGNMENT = 64 };
 
@@ -39,6 +40,7 @@ static dw_status init_base(dw_grad_base *base, const dw_desc *desc, dw_isa isa) 
     if (isa == DW_ISA_AUTO) isa = dw_isa_best();
     if (!dw_isa_available(isa)) return DW_ERR_ISA;
     base->desc = *desc;
+    base->desc.denormals = dw_denormals_of(desc->denormals, isa);
     base->isa = isa;
     base->out_channels = desc->channels * desc->multiplier;
     base->item = dw_item_size(desc->dtype);
@@ -101,6 +103,7 @@ void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, v
     const int64_t dy_image = base->out_h * base->out_w * base->out_channels * base->item;
     const int has_weights = dkernel || dbias;
     char *const sums = align(workspace), *const rows = align(sums + grad->weights.workspace);
+    const dw_float_env before = dw_float_begin(d->denormals);
     if (has_weights) dw_grad_weights_begin(&grad->weights, base, sums);
     for (int64_t n = 0; n < d->batch; n++) {
         const char *dy_n = (const char *)dy + n * dy_image;
@@ -109,4 +112,5 @@ void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, v
         if (dx && grad->has_input) dw_grad_input_image(&grad->input, base, dy_n, (char *)dx + n * x_image, rows);
     }
     if (has_weights) dw_grad_weights_end(&grad->weights, base, dkernel, dbias, sums);
+    dw_float_end(before);
 }

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "desc.h"
+#include "float_env.h"
 #include "plan.h"
 
 enum { ALIGNMENT = 64 };
@@ -82,6 +83,11 @@ static void pack_astride(const dw_plan *plan, const dw_block *block, const char 
 }
 
 /* `astride`: the first block will be used by such a kernel, too. */
+/* An output without a valid tap is its bias, which then goes through no multiply-add that would flush it. */
+static void flush_bias(const dw_plan *plan, void *lanes) {
+    if (plan->desc.denormals == DW_DENORMALS_FLUSH) dw_flush(plan->desc.dtype, lanes, plan->kernels->lanes);
+}
+
 static dw_status pack_weights(const dw_plan *plan, const void *kernel, const void *bias, int astride, dw_packing *packing) {
     const int64_t lanes = plan->kernels->lanes, channels = plan->out_channels, item = plan->item;
     const int64_t multiplier = plan->desc.multiplier, mapped = multiplier > 1;
@@ -104,11 +110,13 @@ static dw_status pack_weights(const dw_plan *plan, const void *kernel, const voi
         for (int64_t tap = -1; tap < taps; tap++, to += lanes * item) { /* -1: the bias */
             const char *from = tap < 0 ? bias : (const char *)kernel + tap * channels * item;
             if (from) store_lanes(plan, block, from, 0, block->y_count, to);
+            if (tap < 0) flush_bias(plan, to);
         }
     }
     if (astride) {
         packing->astride = to;
         pack_astride(plan, packing->blocks, kernel, bias, to);
+        flush_bias(plan, to);
     }
     return DW_OK;
 }

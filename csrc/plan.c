@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "desc.h"
+#include "float_env.h"
 
 /* Vertical phases need no table: their rows are row pointers. */
 static int64_t phase_cols(int64_t total, int64_t step, int64_t phase) { return (total - phase - 1) / step + 1; }
@@ -377,6 +378,7 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     if (isa == DW_ISA_AUTO) isa = dw_isa_best();
     if (!dw_isa_available(isa)) return DW_ERR_ISA;
     plan->isa = isa;
+    plan->desc.denormals = dw_denormals_of(d->denormals, isa);
     plan->out_channels = d->channels * d->multiplier;
     plan->kernels = dw_kernels_of(isa, d->dtype);
     plan->item = dw_item_size(d->dtype);

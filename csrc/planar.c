@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "desc.h"
+#include "float_env.h"
 #include "plan.h"
 #include "planar.h"
 
@@ -135,6 +136,7 @@ static dw_status pack(dw_plan *plan, const char *kernel, const char *bias) {
     for (int64_t channel = 0; channel < channels; channel++, to += (1 + taps) * item) {
         if (bias) memcpy(to, bias + channel * item, (size_t)item);
         else memset(to, 0, (size_t)item);
+        if (plan->desc.denormals == DW_DENORMALS_FLUSH) dw_flush(plan->desc.dtype, to, 1); /* see flush_bias */
         for (int64_t tap = 0; tap < taps; tap++)
             memcpy(to + (1 + tap) * item, kernel + (tap * channels + channel) * item, (size_t)item);
     }

@@ -1,6 +1,7 @@
 /* run.c - runs a plan: row group -> channel chunk -> column segment -> (kernel: column -> block -> row).
  * Within a group the inputs of a chunk are used up column by column, so what columns share is still in L1. A part of a
  * run has rows of its own, or columns, or channels. */
+#include "float_env.h"
 #include "plan.h"
 
 /* Blocks [block, block + most) of those before `end`. */
@@ -151,11 +152,8 @@ static int64_t units_of(const dw_plan *plan, int64_t rows) {
     return plan->tile && plan->tile->tile_h > 0 ? rows / plan->tile->tile_h : rows;
 }
 
-void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
-    if (plan->planar) {
-        dw_planar_run(plan, x, y, part, parts);
-        return;
-    }
+/* A part of channels_last. */
+static void run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
     const dw_desc *d = &plan->desc;
     const int64_t x_image = d->height * d->width * d->channels * plan->item;
     const int64_t y_image = plan->out_h * plan->out_w * plan->out_channels * plan->item;
@@ -189,6 +187,13 @@ void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int
             unit += here;
         }
     }
+}
+
+void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
+    const dw_float_env before = dw_float_begin(plan->desc.denormals);
+    if (plan->planar) dw_planar_run(plan, x, y, part, parts);
+    else run_part(plan, x, y, part, parts);
+    dw_float_end(before);
 }
 
 void dw_plan_run(const dw_plan *plan, const void *x, void *y) { dw_plan_run_part(plan, x, y, 0, 1); }

@@ -27,6 +27,7 @@ cdef extern from "dwconv.h" nogil:
         DW_ERR_OVERFLOW
         DW_ERR_NOMEM
         DW_ERR_LAYOUT
+        DW_ERR_DENORMALS
     ctypedef enum dw_dtype:
         DW_F32
         DW_F64
@@ -47,6 +48,9 @@ cdef extern from "dwconv.h" nogil:
     ctypedef enum dw_layout:
         DW_NHWC
         DW_NCHW
+    ctypedef enum dw_denormals:
+        DW_DENORMALS_FLUSH
+        DW_DENORMALS_IEEE
     ctypedef enum dw_isa:
         DW_ISA_AUTO
         DW_ISA_PORTABLE
@@ -62,6 +66,7 @@ cdef extern from "dwconv.h" nogil:
         dw_activation activation
         double activation_alpha
         dw_layout layout
+        dw_denormals denormals
     ctypedef struct dw_plan:
         pass
 

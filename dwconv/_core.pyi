@@ -31,6 +31,7 @@ class Plan(Vectorcallable):
     y_shape: tuple[int, int, int, int]
     isa: str
     direct: bool
+    ieee: bool
     operation: Any
     def __init__(
         self,
@@ -46,6 +47,7 @@ class Plan(Vectorcallable):
         alpha: float = 0.0,
         channels_first: bool = False,
         num_threads: int | None = None,
+        ieee: bool = False,
     ) -> None: ...
     @property
     def num_threads(self) -> int: ...
@@ -85,6 +87,7 @@ class Gradient:
         dilation_rate: tuple[int, int],
         padding: tuple[tuple[int, int], tuple[int, int]],
         isa: str,
+        ieee: bool = False,
     ) -> None: ...
     def __call__(
         self,

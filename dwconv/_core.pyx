@@ -19,7 +19,8 @@ cdef extern from "dwconv.h" nogil:
     void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts)
     void dw_threads_stop()
     int dw_plan_place(const dw_plan *plan, const void *x)
-    dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw_isa isa, int64_t count, void *y)
+    dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw_denormals denormals, dw_isa isa,
+                          int64_t count, void *y)
     ctypedef struct dw_plan_info:
         const char *kernel
         int lanes, tile_h, tile_w
@@ -138,7 +139,8 @@ cdef void *write_at(array, dw_dtype dtype) except? NULL:
 def activate(str activation, double alpha, array, str isa):
     """Applies one of FUSED_ACTIVATIONS to a float32 or float64 array (1, 1, 1, n), C-contiguous, in place.
 
-    alpha: of leaky_relu (its negative_slope) and elu. The same bits as in a plan. ValueError if it is not finite.
+    alpha: of leaky_relu (its negative_slope) and elu. The same bits as in a plan, denormal numbers as in one
+    that flushes none. ValueError if it is not finite.
     """
     cdef dw_activation which = FUSED[activation]
     cdef dw_isa index = <dw_isa><int>ISA_NAMES.index(isa)
@@ -147,7 +149,7 @@ def activate(str activation, double alpha, array, str isa):
     cdef int64_t count = array.size
     cdef dw_status status
     with nogil:
-        status = dw_activate(dtype, which, alpha, index, count, at)
+        status = dw_activate(dtype, which, alpha, DW_DENORMALS_IEEE, index, count, at)
     check(status)
 
 
@@ -165,7 +167,7 @@ cdef class Plan(Vectorcallable):
     and others are an error.
 
     num_threads: of its calls, the caller's included; None: what set_default_threads has said by then. Fewer where the
-    work is worth no more.
+    work is worth no more. ieee: whether denormal numbers are IEEE's, not flushed to zero.
     """
 
     cdef dw_plan *plan
@@ -179,12 +181,12 @@ cdef class Plan(Vectorcallable):
     cdef npy_intp y_sizes[4]
     cdef size_t x_bytes, y_bytes
     cdef int y_class, placed_class
-    cdef readonly bint direct
+    cdef readonly bint direct, ieee
     cdef bint brief
     cdef int own_threads, worth_threads  # 0: the default; what the work is worth
 
     def __cinit__(self, kernel, bias, x_shape, strides, dilation_rate, padding, str activation, str isa,
-                  operation=None, double alpha=0, bint channels_first=False, num_threads=None):
+                  operation=None, double alpha=0, bint channels_first=False, num_threads=None, bint ieee=False):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
@@ -210,6 +212,8 @@ cdef class Plan(Vectorcallable):
         (desc.pad_top, desc.pad_bottom), (desc.pad_left, desc.pad_right) = padding
         desc.activation = FUSED[activation]
         desc.activation_alpha = alpha
+        desc.denormals = DW_DENORMALS_IEEE if ieee else DW_DENORMALS_FLUSH
+        self.ieee = ieee
         desc.dtype = self.dtype = DTYPES[kernel.dtype.char]
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
         kernel_at = read_at(kernel, self.dtype)

@@ -27,7 +27,8 @@ cdef class Gradient:
     cdef readonly tuple kernel_shape
     cdef readonly bint has_input
 
-    def __cinit__(self, kernel_shape, dtype, kernel, x_shape, strides, dilation_rate, padding, str isa):
+    def __cinit__(self, kernel_shape, dtype, kernel, x_shape, strides, dilation_rate, padding, str isa,
+                  bint ieee=False):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at = NULL
@@ -44,6 +45,7 @@ cdef class Gradient:
         desc.activation = DW_LINEAR
         desc.activation_alpha = 0
         desc.layout = DW_NHWC
+        desc.denormals = DW_DENORMALS_IEEE if ieee else DW_DENORMALS_FLUSH
         desc.dtype = self.dtype = DTYPES[dtype.char]
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
         self.kernel_shape = (desc.kernel_h, desc.kernel_w, desc.channels, desc.multiplier)

@@ -1,5 +1,5 @@
-"""Settings: how much memory is kept for outputs, how many threads a call uses, and what Keras'
-keras.json says, which is only ever read.
+"""Settings: how much memory is kept for outputs, how many threads a call uses, what becomes of
+denormal numbers, and what Keras' keras.json says, which is only ever read.
 
 The memory of an output is recycled: when the array and all views of it are gone, it lies idle until
 a later output of about its size takes it. Fresh pages cost more than the computation that fills
@@ -10,6 +10,16 @@ DWCONV_MEMORY_LIMIT, in bytes, read when dwconv is imported, sets the bound at t
 A call uses one thread, its caller's, unless more are asked for: here, with the environment variable
 DWCONV_NUM_THREADS, read when dwconv is imported, or for a layer, a plan or a call. The others sleep
 between calls; docs/threads.md has the rest.
+
+Denormal numbers, those nearer to 0 than 2**-126 (float64: 2**-1022), are flushed to zeros of the
+same sign in inputs, weights and results, of gradients too: on most CPUs a single one may cost more
+than a hundred ordinary ones. So the time of a call does not depend on its data. 'ieee', here or in
+the environment variable DWCONV_DENORMALS, computes with them instead. Plans keep what was set when
+they were made, and layers keep a plan for each of their last input shapes: set it at the beginning.
+What NumPy computes (activations that are not fused, casts to float16) and `dwconv.activations` by
+themselves flush nothing. Flushing is the CPU's: results that are denormal before rounding and not
+after it are zero on ARM and not on x86-64, all others have the same bits. The floating-point state
+of the caller, flags included, is what it was after a call, and has no influence on it.
 """
 
 from __future__ import annotations
@@ -17,13 +27,16 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from . import _core
 from .shapes import DataFormat, integer, normalize_data_format, positive_int
 
 VARIABLE = "DWCONV_MEMORY_LIMIT"
 THREADS_VARIABLE = "DWCONV_NUM_THREADS"
+DENORMALS_VARIABLE = "DWCONV_DENORMALS"
+
+Denormals: TypeAlias = Literal["flush", "ieee"]
 
 #: Bytes that may lie idle unless the variable says otherwise.
 DEFAULT_MEMORY_LIMIT = 256 << 20
@@ -89,6 +102,26 @@ def stop_threads() -> None:
     _core.stop_threads()
 
 
+def denormals() -> Denormals:
+    """'flush' or 'ieee', for plans that are made from now on. ValueError if the variable held
+    something else.
+    """
+    if _denormals not in get_args(Denormals):
+        raise ValueError(f"{DENORMALS_VARIABLE}: {_WANTED}; received {_denormals!r}")
+    chosen: Denormals = _denormals
+    return chosen
+
+
+def set_denormals(denormals: Denormals) -> None:
+    """Sets `denormals()`. ValueError for anything but 'flush' and 'ieee'."""
+    global _denormals
+    if denormals not in get_args(Denormals):
+        raise ValueError(f"denormals: {_WANTED}; received {denormals!r}")
+    _denormals = denormals
+
+
+_WANTED = "expected 'flush' or 'ieee'"
+_denormals: Any = os.environ.get(DENORMALS_VARIABLE) or "flush"
 _MOST = 2**63 - 1
 _limit = DEFAULT_MEMORY_LIMIT
 _wrong: str | None = None

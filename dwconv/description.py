@@ -18,6 +18,7 @@ class Description:
     activation_after   the one that NumPy applies to the whole output afterwards; None: none
     isa                the instruction set
     num_threads        threads of a call: as many as asked for, or as the work is worth
+    denormals          'flush' or 'ieee', see `dwconv.config`
     kernel             name of the kernel that does most of the work: its size, stride, tile, ISA; a
                        'general' one has no tile
     lanes              elements of one of its vectors
@@ -39,6 +40,7 @@ class Description:
     activation_after: str | None
     isa: str
     num_threads: int
+    denormals: str
     kernel: str
     lanes: int
     tile_h: int
@@ -66,6 +68,8 @@ class Description:
         }
         if self.activation_after is not None:
             rows["activation"] = f"{self.activation_after}, by NumPy afterwards"
+        if self.denormals != "flush":
+            rows["denormals"] = "IEEE's, not flushed to zero"
         if self.num_threads > 1:
             rows["threads"] = f"up to {self.num_threads}"
         if self.dtype != self.compute_dtype:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _core, dtypes, ops, shapes
+from . import _core, config, dtypes, ops, shapes
 from . import isa as isas
 from .ops import Array
 
@@ -191,6 +191,7 @@ def plan(
         dilation_pair,
         amounts,
         isas.resolve(isa),
+        config.denormals() == "ieee",
     )
 
 

@@ -223,6 +223,7 @@ def plan(
         fused.alpha,
         data_format == "channels_first",
         num_threads,
+        config.denormals() == "ieee",
     )
 
 
@@ -288,6 +289,7 @@ class Operation:
             activation_after=None if after is None else str(getattr(after, "name", after)),
             isa=plan.isa,
             num_threads=plan.num_threads,
+            denormals="ieee" if plan.ieee else "flush",
             **plan.info(),
         )
 

@@ -6,11 +6,13 @@ DWCONV_TEST_ISAS=avx2,portable takes these instead of every one.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import cast
 
 import pytest
 from support import FLOATS
 
+from dwconv import config
 from dwconv import isa as isas
 
 CHOSEN = os.environ.get("DWCONV_TEST_ISAS")
@@ -24,3 +26,11 @@ def isa(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(params=FLOATS)
 def dtype(request: pytest.FixtureRequest) -> str:
     return cast(str, request.param)
+
+
+@pytest.fixture
+def ieee() -> Iterator[None]:
+    """Plans made meanwhile compute with denormal numbers, as the yardsticks do."""
+    config.set_denormals("ieee")
+    yield
+    config.set_denormals("flush")

@@ -80,6 +80,7 @@ def special(shape: tuple[int, ...], dtype: str, seed: int) -> Array:
     return np.where(rng.random(shape) < 0.5, drawn, ordinary)
 
 
+@pytest.mark.usefixtures("ieee")
 @pytest.mark.parametrize("case", CASES, ids=repr)
 @pytest.mark.parametrize("activation", [None, "relu6"])
 @pytest.mark.parametrize("kind", ["normal", "special"])
@@ -404,6 +405,7 @@ FUSED = [
 ]
 
 
+@pytest.mark.usefixtures("ieee")
 @pytest.mark.parametrize("activation", FUSED, ids=repr)
 def test_fused_is_the_function(activation: Activation, dtype: str, isa: str) -> None:
     """A plan gives what the activation makes of the convolution, for any number: to the bit."""

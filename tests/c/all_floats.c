@@ -67,22 +67,6 @@ static double error_if_flushed(float y, double expected) {
     return fabs(y - expected) <= FLT_MIN ? 0 : error_in_ulp(y, expected);
 }
 
-/* ---- flushing of denormal numbers -------------------------------------------------------------------- */
-
-#if defined(__x86_64__)
-#include <xmmintrin.h>
-static void set_flush(int on) { _mm_setcsr((_mm_getcsr() & ~0x8040u) | (on ? 0x8040u : 0)); }
-#elif defined(__aarch64__)
-static void set_flush(int on) {
-    uint64_t mode;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(mode));
-    mode = on ? mode | UINT64_C(1) << 24 : mode & ~(UINT64_C(1) << 24);
-    __asm__ volatile("msr fpcr, %0" : : "r"(mode));
-}
-#else
-static void set_flush(int on) { (void)on; }
-#endif
-
 /* ---- all -------------------------------------------------------------------------------------------- */
 
 enum { BLOCK = 4099 }; /* no multiple of any number of lanes */
@@ -99,9 +83,8 @@ static int test(dw_activation activation, dw_isa isa, uint64_t step, int flush) 
             memcpy(x + count, &bits, sizeof bits);
         }
         memcpy(y, x, sizeof x);
-        set_flush(flush);
-        const dw_status status = dw_activate(DW_F32, activation, alpha, isa, count, y);
-        set_flush(0);
+        const dw_denormals denormals = flush ? DW_DENORMALS_FLUSH : DW_DENORMALS_IEEE;
+        const dw_status status = dw_activate(DW_F32, activation, alpha, denormals, isa, count, y);
         if (status != DW_OK) {
             printf("%-12s FAILED: %s\n", names[activation], dw_status_text(status));
             return 0;

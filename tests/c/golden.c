@@ -201,7 +201,7 @@ static dw_desc describe(const problem *p) {
                      .dilation_h = p->dilation_h, .dilation_w = p->dilation_w,
                      .pad_top = p->pad_top, .pad_bottom = p->pad_bottom,
                      .pad_left = p->pad_left, .pad_right = p->pad_right,
-                     .dtype = p->dtype, .activation = p->activation};
+                     .dtype = p->dtype, .activation = p->activation, .denormals = DW_DENORMALS_IEEE};
 }
 
 /* The elements of an array (N, H, W, C), as (N, C, H, W); `back`: the other way round. */

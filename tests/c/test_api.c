@@ -62,6 +62,7 @@ static void test_statuses(void) {
     REFUSED((d.activation = DW_ELU, d.activation_alpha = INFINITY), DW_ERR_ACTIVATION);
     REFUSED((d.activation = DW_LEAKY_RELU, d.activation_alpha = NAN), DW_ERR_ACTIVATION);
     REFUSED(d.layout = (dw_layout)2, DW_ERR_LAYOUT);
+    REFUSED(d.denormals = (dw_denormals)2, DW_ERR_DENORMALS);
     REFUSED(d.batch = -1, DW_ERR_SHAPE);
     REFUSED(d.height = 0, DW_ERR_SHAPE);
     REFUSED(d.width = -5, DW_ERR_SHAPE);
@@ -88,13 +89,13 @@ static void test_statuses(void) {
 #undef REFUSED
 
     float kernel[27] = {0};
-    CHECK(dw_activate(DW_F32, DW_ACTIVATION_COUNT, 0, DW_ISA_AUTO, 1, kernel) == DW_ERR_ACTIVATION);
-    CHECK(dw_activate(DW_F64, DW_ELU, NAN, DW_ISA_AUTO, 1, kernel) == DW_ERR_ACTIVATION);
-    CHECK(dw_activate(DW_I32, DW_RELU, 0, DW_ISA_AUTO, 1, kernel) == DW_ERR_DTYPE);
-    CHECK(dw_activate(DW_F32, DW_SILU, 0, (dw_isa)99, 1, kernel) == DW_ERR_ISA);
-    CHECK(dw_activate(DW_F32, DW_SILU, 0, DW_ISA_AUTO, -1, kernel) == DW_ERR_SHAPE);
-    CHECK(dw_activate(DW_F32, DW_SILU, 0, DW_ISA_AUTO, 1, NULL) == DW_ERR_NULL);
-    CHECK(dw_activate(DW_F32, DW_SILU, 0, DW_ISA_AUTO, 0, NULL) == DW_OK);
+    CHECK(dw_activate(DW_F32, DW_ACTIVATION_COUNT, 0, DW_DENORMALS_IEEE, DW_ISA_AUTO, 1, kernel) == DW_ERR_ACTIVATION);
+    CHECK(dw_activate(DW_F64, DW_ELU, NAN, DW_DENORMALS_IEEE, DW_ISA_AUTO, 1, kernel) == DW_ERR_ACTIVATION);
+    CHECK(dw_activate(DW_I32, DW_RELU, 0, DW_DENORMALS_IEEE, DW_ISA_AUTO, 1, kernel) == DW_ERR_DTYPE);
+    CHECK(dw_activate(DW_F32, DW_SILU, 0, DW_DENORMALS_IEEE, (dw_isa)99, 1, kernel) == DW_ERR_ISA);
+    CHECK(dw_activate(DW_F32, DW_SILU, 0, DW_DENORMALS_IEEE, DW_ISA_AUTO, -1, kernel) == DW_ERR_SHAPE);
+    CHECK(dw_activate(DW_F32, DW_SILU, 0, DW_DENORMALS_IEEE, DW_ISA_AUTO, 1, NULL) == DW_ERR_NULL);
+    CHECK(dw_activate(DW_F32, DW_SILU, 0, DW_DENORMALS_IEEE, DW_ISA_AUTO, 0, NULL) == DW_OK);
     int64_t oh, ow;
     dw_plan *plan = NULL;
     d = ordinary();
@@ -119,12 +120,12 @@ static void test_statuses(void) {
 }
 
 static void test_texts(void) {
-    for (int a = DW_OK; a <= DW_ERR_LAYOUT; a++) {
+    for (int a = DW_OK; a <= DW_ERR_DENORMALS; a++) {
         CHECK(strcmp(dw_status_text((dw_status)a), "unknown status") != 0);
         for (int b = DW_OK; b < a; b++)
             CHECK(strcmp(dw_status_text((dw_status)a), dw_status_text((dw_status)b)) != 0);
     }
-    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_LAYOUT + 1)), "unknown status") == 0);
+    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_DENORMALS + 1)), "unknown status") == 0);
     CHECK(strlen(dw_compiler()) > 0);
 }
 
@@ -287,11 +288,76 @@ static void test_runs(void) {
     dw_plan_destroy(plan);
 }
 
+/* ---- the floating-point environment ---------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+/* Rounding up, down, to zero; with and without flushing; some or all flags raised. */
+static const unsigned long environments[] = {0x1f80, 0x5f80 | 0x8040, 0x3fbf, 0x7f80 | 0x21, 0x9fc0};
+static void set_environment(unsigned long value) { _mm_setcsr((unsigned)value); }
+static unsigned long environment(void) { return _mm_getcsr(); }
+#elif defined(__aarch64__)
+static const unsigned long environments[] = {0, 1ul << 24, 1ul << 22 | 1ul << 24, 2ul << 22, 3ul << 22 | 1ul << 25};
+static void set_environment(unsigned long value) { __asm__ volatile("msr fpcr, %0" : : "r"(value) : "memory"); }
+static unsigned long environment(void) {
+    unsigned long value;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(value) : : "memory");
+    return value;
+}
+#else
+static const unsigned long environments[] = {0};
+static void set_environment(unsigned long value) { (void)value; }
+static unsigned long environment(void) { return 0; }
+#endif
+
+/* Runs change nothing of their caller's environment, and nothing of it changes their results. */
+static void test_environment(void) {
+    enum { SIZE = 6 * 7 * 19, TAPS = 9 * 19 };
+    float x[SIZE], kernel[TAPS], bias[19], expected[SIZE], y[SIZE];
+    for (int i = 0; i < SIZE; i++) x[i] = i % 3 ? 1e-39f * (float)i : (float)i / 7;
+    for (int i = 0; i < TAPS; i++) kernel[i] = i % 5 ? (float)i / 9 : 1e-40f;
+    for (int i = 0; i < 19; i++) bias[i] = i % 2 ? 1e-39f : -1e-39f;
+    for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
+        if (!dw_isa_available((dw_isa)isa)) continue;
+        for (int denormals = DW_DENORMALS_FLUSH; denormals <= DW_DENORMALS_IEEE; denormals++) {
+            dw_desc d = ordinary();
+            d.batch = 1, d.height = 6, d.width = 7, d.channels = 19, d.kernel_h = d.kernel_w = 3;
+            d.pad_top = d.pad_bottom = d.pad_left = d.pad_right = 1;
+            d.activation = DW_SILU, d.denormals = (dw_denormals)denormals;
+            dw_plan *plan = NULL;
+            dw_grad *grad = NULL;
+            CHECK(dw_plan_create(&d, (dw_isa)isa, kernel, bias, &plan) == DW_OK);
+            d.activation = DW_LINEAR;
+            CHECK(dw_grad_create(&d, (dw_isa)isa, kernel, &grad) == DW_OK);
+            void *workspace = malloc((size_t)dw_grad_workspace(grad));
+            dw_plan_run(plan, x, expected);
+            for (size_t e = 0; e < sizeof environments / sizeof *environments; e++) {
+                const unsigned long wanted = environments[e];
+                unsigned long after[3];
+                set_environment(wanted);
+                dw_plan_run(plan, x, y);
+                after[0] = environment();
+                dw_activate(DW_F32, DW_TANH, 0, d.denormals, (dw_isa)isa, TAPS, kernel);
+                after[1] = environment();
+                dw_grad_run(grad, x, x, NULL, kernel, bias, workspace);
+                after[2] = environment();
+                set_environment(environments[0]);
+                for (int i = 0; i < 3; i++) CHECK(after[i] == wanted);
+                CHECK(memcmp(y, expected, sizeof y) == 0);
+            }
+            free(workspace);
+            dw_grad_destroy(grad);
+            dw_plan_destroy(plan);
+        }
+    }
+}
+
 int main(void) {
     test_statuses();
     test_texts();
     test_isas();
     test_runs();
+    test_environment();
     if (failures) {
         fprintf(stderr, "%ld of %ld checks failed\n", failures, checks);
         return 1;

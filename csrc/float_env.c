@@ -1,0 +1,33 @@
+/* float_env.c - flushes what no arithmetic would. */
+#include "float_env.h"
+
+#include <string.h>
+
+#include "cpu.h"
+
+dw_denormals dw_denormals_of(dw_denormals wish, dw_isa isa) {
+#if defined(__x86_64__) || defined(_M_X64)
+    if (isa == DW_ISA_PORTABLE && !(dw_cpu_flags() & DW_CPU_FMA)) return DW_DENORMALS_IEEE;
+#else
+    (void)isa;
+#endif
+    return wish;
+}
+
+void dw_flush(dw_dtype dtype, void *values, int64_t count) {
+    const uint32_t exponent_32 = UINT32_C(0x7f800000);
+    const uint64_t exponent_64 = UINT64_C(0x7ff) << 52;
+    for (int64_t i = 0; i < count; i++) {
+        if (dtype == DW_F32) {
+            uint32_t bits;
+            memcpy(&bits, (char *)values + i * 4, 4);
+            if ((bits & exponent_32) == 0) bits &= UINT32_C(1) << 31;
+            memcpy((char *)values + i * 4, &bits, 4);
+        } else if (dtype == DW_F64) {
+            uint64_t bits;
+            memcpy(&bits, (char *)values + i * 8, 8);
+            if ((bits & exponent_64) == 0) bits &= UINT64_C(1) << 63;
+            memcpy((char *)values + i * 8, &bits, 8);
+        }
+    }
+}
