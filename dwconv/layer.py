@@ -133,7 +133,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         **unknown: Any,
     ) -> None:
         if unknown:
-            raise configs.unknown_keywords(unknown, ARGUMENTS)
+            raise configs.unknown_keywords(unknown, _argument_names())
         super().__init__()
         self.kernel_size = shapes.pair(kernel_size, "kernel_size")
         self.strides = shapes.pair(strides, "strides")
