@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# fuzz.sh [seconds]: fuzzes the core for so long, with AddressSanitizer and UndefinedBehaviorSanitizer.
+# fuzz.sh [seconds]: fuzzes the core for so long, with AddressSanitizer and UndefinedBehaviorSanitizer. SEED: 0, or none,
+# is a random one.
 #
 # With clang, libFuzzer searches for new paths, from what it found before, in build/fuzz/corpus; without it the same
 # target gets random bytes, as part of tools/sanitized.sh. What fails is kept as build/fuzz/crash-*, and
@@ -38,5 +39,5 @@ if [ ! -x $folder/fuzz_plan ] || [ -n "$(find csrc tests/c/fuzz_plan.c "$0" -new
 fi
 
 export UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 ASAN_OPTIONS=detect_leaks=1
-$folder/fuzz_plan -max_total_time="$seconds" -max_len=64 -len_control=0 -timeout=20 -print_final_stats=1 \
+$folder/fuzz_plan -seed="${SEED:-0}" -max_total_time="$seconds" -max_len=64 -len_control=0 -timeout=20 -print_final_stats=1 \
     -artifact_prefix=$folder/ $folder/corpus 2>&1 | tee $folder/log | grep -v -E '^(#[0-9]|\s+NEW_FUNC)'
