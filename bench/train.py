@@ -11,6 +11,7 @@ before it is timed. Median of single runs; both take turns, so that a change of 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import time
@@ -19,7 +20,6 @@ from math import exp, log
 from typing import Any
 
 import numpy as np
-from mobilenet_v1 import pin
 from numpy.typing import NDArray
 
 import dwconv
@@ -42,7 +42,11 @@ def main() -> int:
         import torch
     except ImportError:
         torch = None
-    pinned = pin()
+    pinned = "not pinned"
+    if hasattr(os, "sched_setaffinity"):
+        cpu = max(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cpu})
+        pinned = f"pinned to CPU {cpu}"
     theirs = f"PyTorch {torch.__version__}" if torch else "no PyTorch"
     print(f"dwconv {dwconv.__version__}, {arguments.isa}, {cpu_name()}, {theirs}, {pinned}")
     print("float32, batch 8, same, bias: milliseconds, median")
