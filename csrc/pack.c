@@ -82,12 +82,12 @@ static void pack_astride(const dw_plan *plan, const dw_block *block, const char 
     }
 }
 
-/* `astride`: the first block will be used by such a kernel, too. */
 /* An output without a valid tap is its bias, which then goes through no multiply-add that would flush it. */
 static void flush_bias(const dw_plan *plan, void *lanes) {
     if (plan->desc.denormals == DW_DENORMALS_FLUSH) dw_flush(plan->desc.dtype, lanes, plan->kernels->lanes);
 }
 
+/* `astride`: the first block will be used by such a kernel, too. */
 static dw_status pack_weights(const dw_plan *plan, const void *kernel, const void *bias, int astride, dw_packing *packing) {
     const int64_t lanes = plan->kernels->lanes, channels = plan->out_channels, item = plan->item;
     const int64_t multiplier = plan->desc.multiplier, mapped = multiplier > 1;

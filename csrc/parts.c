@@ -34,9 +34,7 @@ static int64_t clean_cut(const dw_packing *packing, int64_t block) {
 static const dw_tile *widest_tile(const dw_plan *plan, int64_t cols) {
     const dw_tile *tile = plan->tile, *best = NULL;
     for (const dw_tile *other = plan->kernels->tiles; other->name; other++) {
-        if (other->kernel_h != tile->kernel_h || other->kernel_w != tile->kernel_w || other->stride != tile->stride ||
-            other->flavour != tile->flavour || other->tile_h != tile->tile_h)
-            continue;
+        if (!dw_alike(other, tile) || other->flavour != tile->flavour) continue;
         if (other->tile_w > cols || (best && other->tile_w < best->tile_w)) continue;
         if (!plan->straddle || tile->stride == 1 || dw_astride_of(plan, other->strip[DW_INNER])) best = other;
     }

@@ -45,13 +45,15 @@ static double column_cost(const dw_plan *plan, const dw_tile *tile, double rows)
     return ceil(rows / h) * work + START;
 }
 
+int dw_alike(const dw_tile *a, const dw_tile *b) {
+    return a->kernel_h == b->kernel_h && a->kernel_w == b->kernel_w && a->stride == b->stride && a->tile_h == b->tile_h;
+}
+
 /* The kernel for `cols` columns, fewer than `tile` is wide: as narrow as does, of the same height; or `tile`. */
 static const dw_tile *narrower_tile(const dw_plan *plan, const dw_tile *tile, int64_t cols) {
     const dw_tile *best = tile;
     for (const dw_tile *other = plan->kernels->tiles; other->name; other++) {
-        if (other->kernel_h != tile->kernel_h || other->kernel_w != tile->kernel_w || other->stride != tile->stride ||
-            other->flavour != tile->flavour || other->tile_h != tile->tile_h)
-            continue;
+        if (!dw_alike(other, tile) || other->flavour != tile->flavour) continue;
         if (other->tile_w >= cols && other->tile_w < best->tile_w) best = other;
     }
     return best;
@@ -95,11 +97,8 @@ static void inner_columns(const dw_desc *d, int64_t out_w, int64_t *first, int64
 
 /* The kernel for a column of merged pixels at an edge; NULL if there is none of that size. */
 static const dw_tile *masked_tile(const dw_plan *plan, const dw_tile *merged) {
-    for (const dw_tile *other = plan->kernels->tiles; other->name; other++) {
-        if (other->flavour == (merged->flavour | DW_MASKED) && other->kernel_h == merged->kernel_h &&
-            other->kernel_w == merged->kernel_w && other->tile_h == merged->tile_h)
-            return other;
-    }
+    for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
+        if (dw_alike(other, merged) && other->flavour == (merged->flavour | DW_MASKED)) return other;
     return NULL;
 }
 
@@ -292,11 +291,9 @@ static void divide_merged_columns(dw_plan *plan) {
 dw_strip_fn *dw_astride_of(const dw_plan *plan, dw_strip_fn *inner) {
     const dw_tile *tile = plan->kernels->tiles;
     while (tile->strip[DW_INNER] != inner) tile++;
-    for (const dw_tile *other = plan->kernels->tiles; other->name; other++) {
-        if (other->flavour == DW_ASTRIDE && other->kernel_h == tile->kernel_h && other->kernel_w == tile->kernel_w &&
-            other->stride == tile->stride && other->tile_h == tile->tile_h && other->tile_w == tile->tile_w)
+    for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
+        if (dw_alike(other, tile) && other->tile_w == tile->tile_w && other->flavour == DW_ASTRIDE)
             return other->strip[DW_INNER];
-    }
     return NULL;
 }
 
@@ -390,6 +387,7 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     choose_kernel(plan);
     plan->fetch = exceeds_l2(plan);
     plan->group_rows = rows_of_groups(plan);
+    plan->image_units = dw_plan_image_units(plan);
     status = make_columns(plan);
     return status == DW_OK ? dw_pack(plan, kernel, bias) : status;
 }

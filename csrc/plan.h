@@ -64,6 +64,7 @@ struct dw_plan {
     int64_t group_rows;  /* output rows of a strip: of the tile, or as many as roll at most */
     int64_t out_h, out_w, out_channels;
     int64_t item; /* bytes of an element */
+    int64_t image_units; /* of rows, of an image: into so many parts it can be divided that share no output */
     int64_t nanoseconds; /* that a run takes on one thread, roughly */
     double low, high;
     int fetch; /* x and y do not fit into L2: kernels ask for inputs early */
@@ -91,6 +92,9 @@ struct dw_plan {
 
 /* Fills plan->packings and plan->single. */
 dw_status dw_pack(dw_plan *plan, const void *kernel, const void *bias);
+
+/* Whether two kernels differ in nothing but the columns of a tile and the flavour. */
+int dw_alike(const dw_tile *a, const dw_tile *b);
 
 /* The kernel for blocks astride beside one for columns away from the edges; NULL if there is none. */
 dw_strip_fn *dw_astride_of(const dw_plan *plan, dw_strip_fn *inner);
@@ -121,8 +125,9 @@ typedef struct dw_part {
 } dw_part;
 void dw_part_of(const dw_plan *plan, const dw_packing *packing, int64_t units, int part, int parts, dw_part *to);
 
-/* What plan->nanoseconds is to be. */
+/* What plan->nanoseconds and plan->image_units are to be. */
 int64_t dw_plan_nanoseconds(const dw_plan *plan);
+int64_t dw_plan_image_units(const dw_plan *plan);
 
 /* channels_first: fills plan->planar; runs a part, frees. */
 dw_status dw_planar_create(dw_plan *plan, const void *kernel, const void *bias);

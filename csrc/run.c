@@ -54,7 +54,7 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_pa
                       .kernel_w = d->kernel_w,
                       .stride = d->stride_w,
                       .multiplier = d->multiplier,
-                      .dilation = d->dilation_w,
+                      .dilation = tile && pixels == 1 ? 1 : d->dilation_w, /* within a phase, or of the whole */
                       .x_pixel = (ptrdiff_t)d->channels,
                       .y_pixel = (ptrdiff_t)plan->out_channels,
                       .low = plan->low,
@@ -93,7 +93,6 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_pa
             use_blocks(&strip, single, block, pixels > 1 ? single->count : blocks.end, plan->kernels->chunk);
             strip.x_col = (ptrdiff_t)(plan->phase_step * d->channels);
             strip.y_col = (ptrdiff_t)(plan->phase_step * plan->out_channels);
-            if (tile && pixels == 1) strip.dilation = 1; /* within a phase */
             for (int64_t r = 0; r < out_rows; r++) {
                 /* Kernel rows ki with 0 <= begin + ki * dilation_h < height. */
                 const int64_t begin = first + r * d->dilation_h * d->stride_h;
@@ -144,12 +143,26 @@ int dw_plan_place(const dw_plan *plan, const void *x) {
     return (int)(plan->packing_count > 1 && place % DW_X_ALIGNMENT == 0 ? place : place / LINE * LINE);
 }
 
-/* Rows of a vertical phase, and into how many units they can be divided that share no output: rows that roll, or
- * tiles, the last of which overlaps its neighbour where rows are left over, and then is of the same unit. */
-static int64_t phase_rows(const dw_plan *plan, int64_t step, int64_t phase) { return (plan->out_h - phase - 1) / step + 1; }
+/* Vertical phases: their rows are so far apart. */
+static int64_t phase_step(const dw_plan *plan) { return plan->tile ? plan->desc.dilation_h : 1; }
+
+static int64_t phases_of(const dw_plan *plan) {
+    const int64_t step = phase_step(plan);
+    return step < plan->out_h ? step : plan->out_h;
+}
+
+/* Rows of one, and into how many units they can be divided that share no output: rows that roll, or tiles, the last of
+ * which overlaps its neighbour where rows are left over, and then is of the same unit. */
+static int64_t phase_rows(const dw_plan *plan, int64_t phase) { return (plan->out_h - phase - 1) / phase_step(plan) + 1; }
 
 static int64_t units_of(const dw_plan *plan, int64_t rows) {
     return plan->tile && plan->tile->tile_h > 0 ? rows / plan->tile->tile_h : rows;
+}
+
+int64_t dw_plan_image_units(const dw_plan *plan) {
+    int64_t units = 0;
+    for (int64_t phase = 0; phase < phases_of(plan); phase++) units += units_of(plan, phase_rows(plan, phase));
+    return units;
 }
 
 /* A part of channels_last. */
@@ -158,13 +171,10 @@ static void run_part(const dw_plan *plan, const void *x, void *y, int part, int 
     const int64_t x_image = d->height * d->width * d->channels * plan->item;
     const int64_t y_image = plan->out_h * plan->out_w * plan->out_channels * plan->item;
     const int64_t rolls = plan->tile && plan->tile->tile_h == 0;
-    const int64_t step = plan->tile ? d->dilation_h : 1; /* rows of a group are that far apart */
-    const int64_t phases = step < plan->out_h ? step : plan->out_h;
+    const int64_t step = phase_step(plan), phases = phases_of(plan), image_units = plan->image_units;
     const dw_packing *packing = choose_packing(plan, x, y); /* each image is a whole number of pixels further on */
     const int64_t most = rolls ? rows_to_roll(plan, packing, x) : plan->group_rows;
 
-    int64_t image_units = 0;
-    for (int64_t phase = 0; phase < phases; phase++) image_units += units_of(plan, phase_rows(plan, step, phase));
     dw_part mine;
     dw_part_of(plan, packing, d->batch * image_units, part, parts, &mine);
     const dw_share units = mine.units;
@@ -173,7 +183,7 @@ static void run_part(const dw_plan *plan, const void *x, void *y, int part, int 
         const char *x_n = (const char *)x + n * x_image;
         char *y_n = (char *)y + n * y_image;
         for (int64_t phase = 0; phase < phases; phase++) {
-            const int64_t count = phase_rows(plan, step, phase), here = units_of(plan, count);
+            const int64_t count = phase_rows(plan, phase), here = units_of(plan, count);
             const int64_t first = units.begin > unit ? units.begin - unit : 0, last = units.end - unit;
             const int64_t end = last >= here ? count : rolls ? last : last * most;
             const int64_t bottom = rolls && end < count ? end - DW_FEW_ROWS : end; /* above rows of another part */

@@ -238,7 +238,7 @@ cdef class Plan(Vectorcallable):
         self.direct = operation is None or operation.direct
         self.brief = info.multiply_adds <= BRIEF
         self.own_threads = 0 if num_threads is None else read_threads(num_threads)
-        self.worth_threads = dw_plan_threads(self.plan, MOST_THREADS)
+        self.worth_threads = dw_plan_threads(self.plan, DW_MOST_THREADS)
         self.vectorcall = <vectorcallfunc>plan_vectorcall
 
     def __dealloc__(self):
@@ -341,8 +341,9 @@ cdef inline object new_output(Plan plan, const void *x):
     return new_array(size_class, place, plan.numpy_dtype, 4, plan.y_sizes)
 
 
-cdef enum:
-    MOST_THREADS = 128  # of csrc/pool.h
+cdef extern from "pool.h":
+    enum:
+        DW_MOST_THREADS
 
 
 cdef extern from *:
@@ -360,7 +361,7 @@ cdef int read_threads(num_threads) except 0:
     """A number of threads, as an int that fits; more than there can be are as many as can be."""
     if not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1:
         raise ValueError(f"num_threads: expected a positive integer; received {num_threads!r}")
-    return min(num_threads, MOST_THREADS)
+    return min(num_threads, DW_MOST_THREADS)
 
 
 def set_default_threads(num_threads):
