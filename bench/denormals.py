@@ -9,10 +9,10 @@ ordinary numbers; as dwconv computes by default, and with IEEE's denormal number
 from __future__ import annotations
 
 import statistics
-import time
 from typing import Any
 
 import numpy as np
+from threads import burst
 
 import dwconv
 
@@ -65,10 +65,7 @@ def times(isa: str | None, calls: int) -> list[float]:
     for _ in range(ROUNDS):
         row = []
         for plan, x, y in jobs:
-            begin = time.perf_counter()
-            for _ in range(calls):
-                plan(x, out=y)
-            row.append((time.perf_counter() - begin) / calls)
+            row.append(burst(plan, x, y, calls))
         rounds.append(row)
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
 

@@ -17,12 +17,12 @@ import os
 import platform
 import shlex
 import shutil
-import subprocess
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import commands
 import pythons
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -42,18 +42,9 @@ else:
 
 def run(*command: object, **environment: str) -> None:
     """Runs a command; what it printed only matters when it fails."""
-    words = [str(word) for word in command]
-    done = subprocess.run(
-        words,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        check=False,
-    )
+    done = commands.run(command, **environment)
     if done.returncode:
-        sys.exit(f"{done.stdout}\n{shlex.join(words)} failed: {done.returncode}")
+        sys.exit(f"{done.stdout}\n{shlex.join(done.args)} failed: {done.returncode}")
 
 
 def build_sdist() -> Path:

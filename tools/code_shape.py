@@ -58,6 +58,11 @@ KERNEL = re.compile(
 )
 
 
+def sizes_of(match: re.Match[str]) -> list[int]:
+    """kh, kw, stride, tile_h, tile_w of a kernel's name."""
+    return [int(match[key]) for key in ("kh", "kw", "stride", "tile_h", "tile_w")]
+
+
 def taps_of(name: str) -> int | None:
     """Multiply-adds of one tile of the kernel with that name; None if it is no tile kernel.
 
@@ -68,8 +73,7 @@ def taps_of(name: str) -> int | None:
     match = KERNEL.fullmatch(name)
     if not match:
         return None
-    numbers = ("kh", "kw", "stride", "tile_h", "tile_w")
-    kh, kw, stride, tile_h, tile_w = (int(match[key]) for key in numbers)
+    kh, kw, stride, tile_h, tile_w = sizes_of(match)
     padding = max(kw - stride, 0)
     left, right = padding // 2, padding - padding // 2
     columns = (tile_w - 1) * stride + kw
@@ -92,9 +96,7 @@ def spills_expected(name: str) -> int:
     match = KERNEL.fullmatch(name)
     if not match:
         return 0
-    kh, kw, stride, tile_h, tile_w = (
-        int(match[key]) for key in ("kh", "kw", "stride", "tile_h", "tile_w")
-    )
+    kh, kw, stride, tile_h, tile_w = sizes_of(match)
     flavour = match["flavour"]
     window = kw + stride - 1 if "a" in flavour else kw
     inputs = tile_w * kw if "p" in flavour else (tile_w - 1) * stride + window
@@ -134,6 +136,16 @@ class Shape:
         return max(self.loops, key=lambda loop: loop.fmas, default=Counts(0, 0, 0, 0, 0))
 
     @property
+    def spills(self) -> int:
+        """At most in a loop."""
+        return max((loop.spills for loop in self.loops), default=0)
+
+    @property
+    def constants(self) -> int:
+        """At most in a loop."""
+        return max((loop.constants for loop in self.loops), default=0)
+
+    @property
     def faults(self) -> list[str]:
         found = []
         if not self.loops:
@@ -143,12 +155,10 @@ class Shape:
             found.append(f"{self.fmas_outside} multiply-adds outside of loops")
         if self.expected is not None and self.loops and self.largest.fmas != self.expected:
             found.append(f"expected {self.expected} multiply-adds; found {self.largest.fmas}")
-        spills = max((loop.spills for loop in self.loops), default=0)
-        if spills > spills_expected(self.name):
-            found.append(f"{spills} spills in a loop")
-        constants = max((loop.constants for loop in self.loops), default=0)
-        if constants > CONSTANTS + spills_expected(self.name):
-            found.append(f"{constants} constants on the stack")
+        if self.spills > spills_expected(self.name):
+            found.append(f"{self.spills} spills in a loop")
+        if self.constants > CONSTANTS + spills_expected(self.name):
+            found.append(f"{self.constants} constants on the stack")
         return found
 
 
@@ -213,13 +223,17 @@ def command_of(compiler: str) -> str:
     return next(filter(shutil.which, versions), compiler)
 
 
-def disassemble(compiler: str, isa: str) -> str:
-    """The listing of csrc/isa/<isa>.c."""
+def source_of(isa: str) -> Path:
+    """The file that makes the kernels of an instruction set."""
+    return ROOT / "csrc" / "isa" / f"{isa}.c"
+
+
+def disassemble(compiler: str, source: Path) -> str:
+    """The listing of what a compiler, or the newest of its name, makes of a C file."""
     compiler = command_of(compiler)
     prefix = compiler.rpartition("gcc")[0] if compiler.endswith("gcc") else ""
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "kernels.o"
-        source = ROOT / "csrc" / "isa" / f"{isa}.c"
         subprocess.run([compiler, *FLAGS, "-c", str(source), "-o", str(compiled)], check=True)
         command = [f"{prefix}objdump", "--disassemble", "--no-show-raw-insn", str(compiled)]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
@@ -242,7 +256,8 @@ def main() -> int:
     faults = 0
     found: Known = {}
     with ThreadPoolExecutor(2) as pool:
-        for job, listing in zip(jobs, pool.map(lambda job: disassemble(*job), jobs), strict=True):
+        listings = pool.map(lambda job: disassemble(job[0], source_of(job[1])), jobs)
+        for job, listing in zip(jobs, listings, strict=True):
             faults += report(*job, listing, arguments.all, found)
     if arguments.write_known:
         head = KNOWN.read_text(encoding="utf-8").splitlines()
@@ -275,11 +290,7 @@ def read_known() -> Known:
 
 def numbers_of(shape: Shape) -> tuple[int, int, int]:
     """Multiply-adds, spills and constants at most in a loop."""
-    return (
-        shape.largest.fmas,
-        max((loop.spills for loop in shape.loops), default=0),
-        max((loop.constants for loop in shape.loops), default=0),
-    )
+    return shape.largest.fmas, shape.spills, shape.constants
 
 
 def is_known(compiler: str, isa: str, shape: Shape, known: Known) -> bool:

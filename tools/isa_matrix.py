@@ -32,6 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import arm64
+import commands
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
@@ -90,16 +91,7 @@ ELSEWHERE = ROOT / "tests"
 
 
 def run(words: Sequence[str | Path], **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(word) for word in words],
-        cwd=ELSEWHERE,
-        env={**os.environ, **environment},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        stdin=subprocess.DEVNULL,
-        text=True,
-        check=False,
-    )
+    return commands.run(words, cwd=ELSEWHERE, **environment)
 
 
 # ---- golden vectors ------------------------------------------------------------------------------

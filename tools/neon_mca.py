@@ -18,7 +18,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,16 +98,6 @@ def find_mca() -> str:
     sys.exit("no llvm-mca of LLVM 18 or newer (Debian: llvm-19)")
 
 
-def disassemble(compiler: str, source: Path) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        compiled = Path(folder) / "compiled.o"
-        subprocess.run(
-            [compiler, *code_shape.FLAGS, "-c", str(source), "-o", str(compiled)], check=True
-        )
-        command = ["aarch64-linux-gnu-objdump", "-d", "--no-show-raw-insn", str(compiled)]
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
-
-
 def kernel_bodies(listing: str) -> dict[str, Body]:
     """Of every inner float32 kernel."""
     found = {}
@@ -132,11 +121,11 @@ def main() -> int:
     if not shutil.which(compiler):
         sys.exit(f"no {compiler} (Debian: gcc-aarch64-linux-gnu)")
     mca = find_mca()
-    ours = kernel_bodies(disassemble(compiler, ROOT / "csrc" / "isa" / "neon.c"))
+    ours = kernel_bodies(code_shape.disassemble(compiler, code_shape.source_of("neon")))
     # 8 channels are two vectors.
     theirs = {
         name: Body(name, heaviest_loop(body), 2)
-        for name, body in functions(disassemble(compiler, ONE_PIXEL))
+        for name, body in functions(code_shape.disassemble(compiler, ONE_PIXEL))
     }
     columns = [f"{cpu}: ours | one pixel | bound" for cpu in CPUS]
     print(f"| kernel | loads, ours | one pixel | {' | '.join(columns)} |")

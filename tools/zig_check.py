@@ -11,11 +11,12 @@ tests/c/golden.c. Nothing is run; clang is not MSVC, whose paths only a Windows 
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import commands
 
 ROOT = Path(__file__).resolve().parent.parent
 CSRC = ROOT / "csrc"
@@ -42,10 +43,7 @@ STRICT += ["-Wno-unused-command-line-argument"]  # zig adds some of its own
 
 def zig(target: str, *arguments: object) -> str | None:
     """What the compiler says if it fails."""
-    command = [sys.executable, "-m", "ziglang", "cc", "-target", target, *map(str, arguments)]
-    done = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-    )
+    done = commands.run([sys.executable, "-m", "ziglang", "cc", "-target", target, *arguments])
     return done.stdout or f"exit status {done.returncode}" if done.returncode else None
 
 

@@ -8,18 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "dwconv.h"
-
-static long checks, failures;
-
-#define CHECK(condition)                                                            \
-    do {                                                                            \
-        checks++;                                                                   \
-        if (!(condition)) {                                                         \
-            failures++;                                                             \
-            fprintf(stderr, "FAILED %s:%d: %s\n", __FILE__, __LINE__, #condition);  \
-        }                                                                           \
-    } while (0)
 
 /* x (1, 5, 6, 3), kernel (3, 3, 3, 1), nothing special. */
 static dw_desc ordinary(void) {

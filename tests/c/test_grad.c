@@ -8,18 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "dwconv.h"
-
-static long checks, failures;
-
-#define CHECK(condition)                                                            \
-    do {                                                                            \
-        checks++;                                                                   \
-        if (!(condition)) {                                                         \
-            failures++;                                                             \
-            fprintf(stderr, "FAILED %s:%d: %s\n", __FILE__, __LINE__, #condition);  \
-        }                                                                           \
-    } while (0)
 
 enum { MARGIN = 64, POISON = 0xa5 };
 
