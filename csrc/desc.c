@@ -49,15 +49,13 @@ dw_status dw_output_size(const dw_desc *d, int64_t *oh, int64_t *ow) {
     if (activation != DW_OK) return activation;
     if (d->layout != DW_NHWC && d->layout != DW_NCHW) return DW_ERR_LAYOUT;
     if (!dw_denormals_known(d->denormals)) return DW_ERR_DENORMALS;
-    if (d->batch < 0 || d->height < 1 || d->width < 1 || d->channels < 1 || d->multiplier < 1)
-        return DW_ERR_SHAPE;
+    if (d->batch < 0 || d->height < 1 || d->width < 1 || d->channels < 1 || d->multiplier < 1) return DW_ERR_SHAPE;
     if (d->kernel_h < 1 || d->kernel_w < 1) return DW_ERR_KERNEL;
     if (d->stride_h < 1 || d->stride_w < 1) return DW_ERR_STRIDE;
     if (d->dilation_h < 1 || d->dilation_w < 1) return DW_ERR_DILATION;
     if (d->pad_top < 0 || d->pad_bottom < 0 || d->pad_left < 0 || d->pad_right < 0) return DW_ERR_PADDING;
 
-    dw_status status = output_length(d->height, d->pad_top, d->pad_bottom, d->kernel_h, d->dilation_h,
-                                     d->stride_h, oh);
+    dw_status status = output_length(d->height, d->pad_top, d->pad_bottom, d->kernel_h, d->dilation_h, d->stride_h, oh);
     if (status != DW_OK) return status;
     status = output_length(d->width, d->pad_left, d->pad_right, d->kernel_w, d->dilation_w, d->stride_w, ow);
     if (status != DW_OK) return status;

@@ -62,10 +62,10 @@ typedef enum dw_activation {
     DW_HARD_SILU = 5,    /* y * relu6(y + 3) / 6, also called hard_swish */
     DW_SIGMOID = 6,      /* 1 / (1 + e**-y) */
     DW_TANH = 7,
-    DW_SILU = 8,         /* y / (1 + e**-y), also called swish */
-    DW_GELU = 9,         /* y * Phi(y), Phi the normal distribution: Keras' gelu(approximate=False) */
-    DW_GELU_TANH = 10,   /* y / 2 * (1 + tanh(sqrt(2 / pi) * (y + 0.044715 * y**3))): gelu(approximate=True) */
-    DW_ELU = 11,         /* y > 0 ? y : alpha * (e**y - 1) */
+    DW_SILU = 8,       /* y / (1 + e**-y), also called swish */
+    DW_GELU = 9,       /* y * Phi(y), Phi the normal distribution: Keras' gelu(approximate=False) */
+    DW_GELU_TANH = 10, /* y / 2 * (1 + tanh(sqrt(2 / pi) * (y + 0.044715 * y**3))): gelu(approximate=True) */
+    DW_ELU = 11,       /* y > 0 ? y : alpha * (e**y - 1) */
     DW_ACTIVATION_COUNT = 12
 } dw_activation;
 
@@ -81,10 +81,7 @@ typedef enum dw_layout {
  * With DW_DENORMALS_FLUSH x86-64 and AArch64 may differ in results of just that size: x86-64 flushes what is denormal after
  * rounding, AArch64 before. A CPU that is neither, and one of x86-64 without multiply-add
  * instructions, computes as with DW_DENORMALS_IEEE. */
-typedef enum dw_denormals {
-    DW_DENORMALS_FLUSH = 0,
-    DW_DENORMALS_IEEE = 1
-} dw_denormals;
+typedef enum dw_denormals { DW_DENORMALS_FLUSH = 0, DW_DENORMALS_IEEE = 1 } dw_denormals;
 
 typedef enum dw_isa {
     DW_ISA_AUTO = -1, /* the widest that this CPU and OS offer */
@@ -116,8 +113,7 @@ dw_status dw_output_size(const dw_desc *desc, int64_t *oh, int64_t *ow);
 
 /* kernel (kh, kw, C, M) and bias (OC) of desc->dtype are copied; bias may be NULL for none. On failure
  * *plan is NULL. */
-dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
-                         dw_plan **plan);
+dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, dw_plan **plan);
 void dw_plan_destroy(dw_plan *plan); /* NULL is fine */
 
 /* x (N, H, W, C) -> y (N, OH, OW, OC), or as the layout says. The arrays must not overlap. */
@@ -150,15 +146,15 @@ dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw
 /* What a plan has decided, for people who wonder why a shape is fast or slow. */
 typedef struct dw_plan_info {
     dw_isa isa;
-    const char *kernel;      /* does most of the work, like "k3x3s1_t4x2_avx512"; "general_..." for any size.
+    const char *kernel;    /* does most of the work, like "k3x3s1_t4x2_avx512"; "general_..." for any size.
                                 Of a narrower instruction set where the channels fill no vector of `isa`.
                                 DW_NCHW: "planar_k3x3s1_avx512", "planar_general_..." */
-    int lanes;               /* elements of a vector */
-    int tile_h, tile_w;      /* outputs that share their inputs; 1 x 1 for the general kernel */
-    int64_t merged_pixels;   /* pixels that share vectors because one has too few channels; 1: none do */
-    int64_t blocks;          /* vectors that the channels (of the merged pixels) fill; DW_NCHW: that a row of y fills */
-    int64_t weight_bytes;    /* of the packed weights */
-    double multiply_adds;    /* of one run, valid taps only */
+    int lanes;             /* elements of a vector */
+    int tile_h, tile_w;    /* outputs that share their inputs; 1 x 1 for the general kernel */
+    int64_t merged_pixels; /* pixels that share vectors because one has too few channels; 1: none do */
+    int64_t blocks;        /* vectors that the channels (of the merged pixels) fill; DW_NCHW: that a row of y fills */
+    int64_t weight_bytes;  /* of the packed weights */
+    double multiply_adds;  /* of one run, valid taps only */
     int64_t x_bytes, y_bytes;
 } dw_plan_info;
 
@@ -198,14 +194,14 @@ void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, v
 /* A short text in English for a status; never NULL. */
 const char *dw_status_text(dw_status status);
 
-const char *dw_isa_name(dw_isa isa);  /* "portable", "neon", "avx2", "avx512"; NULL if there is none */
-int dw_isa_compiled(dw_isa isa);      /* part of this build? */
-int dw_isa_available(dw_isa isa);     /* part of this build and usable on this CPU and OS? */
-dw_isa dw_isa_best(void);             /* the widest available */
+const char *dw_isa_name(dw_isa isa); /* "portable", "neon", "avx2", "avx512"; NULL if there is none */
+int dw_isa_compiled(dw_isa isa);     /* part of this build? */
+int dw_isa_available(dw_isa isa);    /* part of this build and usable on this CPU and OS? */
+dw_isa dw_isa_best(void);            /* the widest available */
 /* Walks the CPU features that matter here: stores the name of feature `index` and returns whether this CPU
  * and OS offer it; the name is NULL past the last one. */
 int dw_cpu_feature(int index, const char **name);
-const char *dw_compiler(void);        /* the compiler of this build, with its version */
+const char *dw_compiler(void); /* the compiler of this build, with its version */
 
 #ifdef __cplusplus
 }

@@ -91,9 +91,7 @@ void dw_grad_destroy(dw_grad *grad) {
 
 int64_t dw_grad_workspace(const dw_grad *grad) { return grad->workspace; }
 
-static char *align(char *memory) {
-    return (char *)(((uintptr_t)memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
-}
+static char *align(char *memory) { return (char *)(((uintptr_t)memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1)); }
 
 void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                  void *workspace) {
@@ -107,8 +105,7 @@ void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, v
     if (has_weights) dw_grad_weights_begin(&grad->weights, base, sums);
     for (int64_t n = 0; n < d->batch; n++) {
         const char *dy_n = (const char *)dy + n * dy_image;
-        if (has_weights)
-            dw_grad_weights_image(&grad->weights, base, dy_n, (const char *)x + n * x_image, sums);
+        if (has_weights) dw_grad_weights_image(&grad->weights, base, dy_n, (const char *)x + n * x_image, sums);
         if (dx && grad->has_input) dw_grad_input_image(&grad->input, base, dy_n, (char *)dx + n * x_image, rows);
     }
     if (has_weights) dw_grad_weights_end(&grad->weights, base, dkernel, dbias, sums);

@@ -15,54 +15,54 @@ typedef struct dw_reach {
 
 /* One row of the input gradient, columns and channel blocks as named; M = 1. */
 typedef struct dw_grad_row {
-    const void *dy;             /* column 0 of the first output row that the row of x leads to, ... */
-    ptrdiff_t dy_row;           /* ... elements from there to the next such row, ... */
-    int64_t rows;               /* ... and how many there are */
-    int64_t ki, ki_step;        /* kernel row of the first; each next one is ki_step before it */
-    void *dx;                   /* column 0 */
-    ptrdiff_t col_size;         /* elements of a column, of dy and dx */
-    int64_t width, out_w;       /* columns of dx and dy */
+    const void *dy;       /* column 0 of the first output row that the row of x leads to, ... */
+    ptrdiff_t dy_row;     /* ... elements from there to the next such row, ... */
+    int64_t rows;         /* ... and how many there are */
+    int64_t ki, ki_step;  /* kernel row of the first; each next one is ki_step before it */
+    void *dx;             /* column 0 */
+    ptrdiff_t col_size;   /* elements of a column, of dy and dx */
+    int64_t width, out_w; /* columns of dx and dy */
     int64_t kernel_h, kernel_w;
-    const dw_block *blocks;     /* y and y_count: channels of dy and dx alike */
+    const dw_block *blocks; /* y and y_count: channels of dy and dx alike */
     int64_t block, block_end;
-    const void *weights;        /* [block][taps][lanes] */
-    int64_t begin, end;         /* general: columns of dx; tile: cells, see dw_grad_tile */
-    int64_t pad;                /* tile: on the left */
-    const dw_reach *columns;    /* general: [width], ... */
-    int64_t out_step, k_step;   /* ... and its steps */
+    const void *weights;      /* [block][taps][lanes] */
+    int64_t begin, end;       /* general: columns of dx; tile: cells, see dw_grad_tile */
+    int64_t pad;              /* tile: on the left */
+    const dw_reach *columns;  /* general: [width], ... */
+    int64_t out_step, k_step; /* ... and its steps */
 } dw_grad_row;
 
 /* One row of x of the channel blocks [block, block_end), a vector for each output vector that it meets:
  * the channels repeated for M > 1, zeros where there are no more. */
 typedef struct dw_grad_copy {
-    const void *x;              /* column 0 of the row */
-    ptrdiff_t x_col;            /* elements of a column */
+    const void *x;   /* column 0 of the row */
+    ptrdiff_t x_col; /* elements of a column */
     int64_t width;
     const dw_block *blocks;
     int64_t block, block_end;
-    const void *maps;           /* M > 1: [block][lanes], the input lane of each output lane */
-    void *to;                   /* [column][lanes] of the first block */
-    ptrdiff_t to_block;         /* elements from there to those of the next */
-    ptrdiff_t ahead;            /* elements to what will be copied later and is to be prefetched */
+    const void *maps;   /* M > 1: [block][lanes], the input lane of each output lane */
+    void *to;           /* [column][lanes] of the first block */
+    ptrdiff_t to_block; /* elements from there to those of the next */
+    ptrdiff_t ahead;    /* elements to what will be copied later and is to be prefetched */
 } dw_grad_copy;
 
 /* Sums of a band of rows of dy with one to `kr` kernel rows, added to `sums`. */
 typedef struct dw_grad_taps {
-    const void *dy;             /* column 0 of the first row */
-    ptrdiff_t dy_row, dy_col;   /* elements from a row and a column to the next */
-    int64_t band;               /* rows */
-    const void *const *rows;    /* [band][kr]: what dw_grad_copy made of each kernel row's row of x, first block;
+    const void *dy;           /* column 0 of the first row */
+    ptrdiff_t dy_row, dy_col; /* elements from a row and a column to the next */
+    int64_t band;             /* rows */
+    const void *const *rows;  /* [band][kr]: what dw_grad_copy made of each kernel row's row of x, first block;
                                    NULL in the padding */
-    ptrdiff_t x_block;          /* elements from there to the next block's */
+    ptrdiff_t x_block;        /* elements from there to the next block's */
     int64_t width, out_w;
     int64_t stride, dilation, pad; /* in width; the pad on the left */
-    int64_t kj;                 /* general: the first of the taps */
-    int with_bias;              /* sum dy itself, too */
-    ptrdiff_t ahead;            /* then: elements to what is to be prefetched */
+    int64_t kj;                    /* general: the first of the taps */
+    int with_bias;                 /* sum dy itself, too */
+    ptrdiff_t ahead;               /* then: elements to what is to be prefetched */
     const dw_block *blocks;
     int64_t block, block_end;
-    void *sums;                 /* [block][bias, taps][lanes] */
-    int64_t tap, taps;          /* number of the first tap, in rows of kernel_w; of all taps */
+    void *sums;        /* [block][bias, taps][lanes] */
+    int64_t tap, taps; /* number of the first tap, in rows of kernel_w; of all taps */
     int64_t kernel_w;
 } dw_grad_taps;
 
@@ -92,10 +92,10 @@ typedef struct dw_grad_kernels {
     int lanes;
     int chunk; /* most blocks that are gone through before the next row */
     const char *general_name;
-    dw_grad_row_fn *row;                       /* any size */
+    dw_grad_row_fn *row; /* any size */
     dw_grad_copy_fn *copy;
-    dw_grad_taps_fn *taps[DW_GRAD_MOST_TAPS];  /* [n - 1]: n taps of one kernel row, any size */
-    const dw_grad_tile *tiles;                 /* end with a NULL name */
+    dw_grad_taps_fn *taps[DW_GRAD_MOST_TAPS]; /* [n - 1]: n taps of one kernel row, any size */
+    const dw_grad_tile *tiles;                /* end with a NULL name */
     const dw_grad_window *windows;
     /* sums [pixel][channel][m] -> dx [pixel][channel]: m = 0 first */
     void (*add_multiplier)(const void *sums, int64_t count, int64_t multiplier, void *dx);
@@ -154,8 +154,8 @@ typedef struct dw_grad_input {
     void *weights, *weights_memory; /* [block][taps][lanes] */
     dw_reach *rows, *columns;       /* of the rows and columns of x */
     int64_t row_out_step, row_k_step, column_out_step, column_k_step;
-    int64_t cells;                  /* all cells are [0, cells); ... */
-    int64_t inner, inner_end;       /* ... these lead to outputs only and lie in dx */
+    int64_t cells;            /* all cells are [0, cells); ... */
+    int64_t inner, inner_end; /* ... these lead to outputs only and lie in dx */
 } dw_grad_input;
 
 /* kernel (kh, kw, C, M) is packed. What a failure leaves is for dw_grad_input_free. */

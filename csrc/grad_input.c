@@ -55,8 +55,8 @@ static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
 /* Which outputs each position of one dimension of x leads to: k with
  * 0 <= (position + pad - k * dilation) / stride < out, the division being exact. */
-static dw_reach *make_reaches(int64_t size, int64_t out, int64_t kernel, int64_t stride, int64_t dilation,
-                              int64_t pad, int64_t *out_step, int64_t *k_step) {
+static dw_reach *make_reaches(int64_t size, int64_t out, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad,
+                              int64_t *out_step, int64_t *k_step) {
     const int64_t common = gcd(stride, dilation);
     *out_step = dilation / common;
     *k_step = stride / common;
@@ -113,9 +113,9 @@ static void choose_tile(dw_grad_input *input, const dw_grad_base *base) {
 static dw_status make_rows(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
     const dw_desc *d = &base->desc;
     input->rows = make_reaches(d->height, base->out_h, d->kernel_h, d->stride_h, d->dilation_h, d->pad_top,
-                              &input->row_out_step, &input->row_k_step);
+                               &input->row_out_step, &input->row_k_step);
     input->columns = make_reaches(d->width, base->out_w, d->kernel_w, d->stride_w, d->dilation_w, d->pad_left,
-                                 &input->column_out_step, &input->column_k_step);
+                                  &input->column_out_step, &input->column_k_step);
     if (!input->rows || !input->columns) return DW_ERR_NOMEM;
     choose_tile(input, base);
     const int64_t sizes[] = {d->width, base->out_channels};
@@ -130,9 +130,8 @@ static void run_tiles(const dw_grad_input *input, dw_grad_row *row) {
     const int64_t size = tile->cells;
     int64_t cell = 0;
     while (cell < input->cells) {
-        const int64_t whole = cell >= input->inner && input->inner_end - cell >= size
-                                  ? (input->inner_end - cell) / size * size
-                                  : 0;
+        const int64_t whole =
+            cell >= input->inner && input->inner_end - cell >= size ? (input->inner_end - cell) / size * size : 0;
         if (whole > 0) {
             row->begin = cell;
             row->end = cell += whole;

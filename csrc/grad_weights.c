@@ -112,8 +112,8 @@ static const void *held_row(const dw_grad_weights *grad, const dw_grad_base *bas
 }
 
 /* Adds what `taps->band` rows of dy from `first` on give to the sums: x the image. */
-static void run_band(const dw_grad_weights *grad, const dw_grad_base *base, const dw_grad_taps *band,
-                     const char *x, int64_t first, const work *work) {
+static void run_band(const dw_grad_weights *grad, const dw_grad_base *base, const dw_grad_taps *band, const char *x,
+                     int64_t first, const work *work) {
     const dw_desc *d = &base->desc;
     const int64_t kr = grad->window ? grad->window->kr : 1;
     const void *rows[DW_GRAD_BAND * DW_GRAD_MOST_ROWS];

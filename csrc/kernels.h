@@ -28,24 +28,24 @@ typedef struct dw_block {
  * To a sized kernel, `x_step` is what one output column is ahead of the one before: stride * x_col, or more
  * where several pixels of few channels count as one column of many. */
 typedef struct dw_strip {
-    const void *const *rows; /* sized: (out_rows - 1) * stride + kh input rows; NULL for one in the padding */
-    const void *row;         /* general: the first valid input row, ... */
-    ptrdiff_t row_step;      /* ... the step to that of the next kernel row, ... */
+    const void *const *rows;  /* sized: (out_rows - 1) * stride + kh input rows; NULL for one in the padding */
+    const void *row;          /* general: the first valid input row, ... */
+    ptrdiff_t row_step;       /* ... the step to that of the next kernel row, ... */
     int64_t ki_begin, ki_end; /* ... and the kernel rows that are valid */
     ptrdiff_t x_first, x_col, x_step;
-    int fetch;                /* sized: whether to ask for the inputs of the next columns early */
+    int fetch; /* sized: whether to ask for the inputs of the next columns early */
     int64_t width, pad;
-    void *y;                 /* output column 0, channel 0 of the first output row */
+    void *y; /* output column 0, channel 0 of the first output row */
     ptrdiff_t y_row, y_col;
     int64_t out_rows, col, cols;
     const dw_block *blocks;
     int64_t block, block_end;
-    const void *weights;     /* [block][(M > 1: input lane of each output lane), bias, taps][lanes] */
+    const void *weights; /* [block][(M > 1: input lane of each output lane), bias, taps][lanes] */
     int64_t kernel_h, kernel_w, stride, dilation; /* general, masked: in width */
-    int64_t first_tap;       /* masked: that of the first pixel, a column of x or of the padding before it; ... */
+    int64_t first_tap;          /* masked: that of the first pixel, a column of x or of the padding before it; ... */
     ptrdiff_t x_pixel, y_pixel; /* ... channels of a pixel */
     int64_t multiplier;
-    double low, high;        /* activation: clamp to [low, high] */
+    double low, high; /* activation: clamp to [low, high] */
 } dw_strip;
 
 typedef void dw_strip_fn(const dw_strip *);
@@ -83,10 +83,10 @@ typedef void dw_activate_fn(const dw_runs *);
 typedef struct dw_kernels {
     int lanes;
     int registers; /* that the sums, the inputs of a row, a weight and a bias may fill before a kernel gets slow */
-    int chunk; /* blocks that a strip goes through before the next ones: their inputs should stay in L1 */
+    int chunk;     /* blocks that a strip goes through before the next ones: their inputs should stay in L1 */
     const char *general_name;
-    dw_strip_fn *general; /* any size, stride, dilation, multiplier, channels, padding */
-    const dw_tile *tiles; /* the preferred one of a size first; ends with a NULL name */
+    dw_strip_fn *general;            /* any size, stride, dilation, multiplier, channels, padding */
+    const dw_tile *tiles;            /* the preferred one of a size first; ends with a NULL name */
     dw_activate_fn *const *activate; /* by dw_activation; NULL for linear. Integers have none: NULL */
 } dw_kernels;
 
@@ -270,10 +270,10 @@ typedef struct dw_kernels {
 
 /* Bounds of these lists, for arrays. */
 enum {
-    DW_MAX_TILE_H = 7,   /* tile_h, or output rows that an input row belongs to */
+    DW_MAX_TILE_H = 7, /* tile_h, or output rows that an input row belongs to */
     DW_MAX_TILE_W = 7,
-    DW_MAX_INPUTS = 17,  /* vectors of a row under tile_w outputs */
-    DW_MAX_OUT_ROWS = 64, /* that a plan has rolled down at a time */
+    DW_MAX_INPUTS = 17,                              /* vectors of a row under tile_w outputs */
+    DW_MAX_OUT_ROWS = 64,                            /* that a plan has rolled down at a time */
     DW_MAX_TILE_ROWS = (DW_MAX_OUT_ROWS - 1) * 2 + 7 /* input rows of them */
 };
 

@@ -45,7 +45,8 @@ static inline void os_wait(os_condition *condition, os_mutex *mutex) {
 }
 static inline void os_signal(os_condition *condition) { WakeConditionVariable(condition); }
 static inline int os_start(os_thread *thread, os_thread_fn function, void *argument) {
-    const uintptr_t handle = _beginthreadex(NULL, OS_STACK_BYTES, function, argument, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
+    const uintptr_t handle =
+        _beginthreadex(NULL, OS_STACK_BYTES, function, argument, STACK_SIZE_PARAM_IS_A_RESERVATION, NULL);
     *thread = (HANDLE)handle;
     return handle != 0;
 }

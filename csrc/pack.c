@@ -55,7 +55,8 @@ static int64_t weight_bytes(const dw_plan *plan, int64_t blocks) {
 }
 
 /* The weights of one vector: `from` (C*M) for the lanes [begin, end) of a block. */
-static void store_lanes(const dw_plan *plan, const dw_block *block, const char *from, int64_t begin, int64_t end, char *to) {
+static void store_lanes(const dw_plan *plan, const dw_block *block, const char *from, int64_t begin, int64_t end,
+                        char *to) {
     const int64_t channels = plan->out_channels, item = plan->item;
     /* Runs of consecutive channels; several if pixels are merged. */
     for (int64_t lane = begin; lane < end;) {
@@ -77,7 +78,8 @@ static void pack_astride(const dw_plan *plan, const dw_block *block, const char 
     for (int64_t ki = 0; ki < d->kernel_h; ki++) {
         for (int64_t j = 0; j < window; j++, to += vector) {
             if (j < d->kernel_w) store_lanes(plan, block, kernel + (ki * d->kernel_w + j) * row, 0, before, to);
-            if (j >= later) store_lanes(plan, block, kernel + (ki * d->kernel_w + j - later) * row, before, block->y_count, to);
+            if (j >= later)
+                store_lanes(plan, block, kernel + (ki * d->kernel_w + j - later) * row, before, block->y_count, to);
         }
     }
 }
@@ -88,12 +90,14 @@ static void flush_bias(const dw_plan *plan, void *lanes) {
 }
 
 /* `astride`: the first block will be used by such a kernel, too. */
-static dw_status pack_weights(const dw_plan *plan, const void *kernel, const void *bias, int astride, dw_packing *packing) {
+static dw_status pack_weights(const dw_plan *plan, const void *kernel, const void *bias, int astride,
+                              dw_packing *packing) {
     const int64_t lanes = plan->kernels->lanes, channels = plan->out_channels, item = plan->item;
     const int64_t multiplier = plan->desc.multiplier, mapped = multiplier > 1;
     const int64_t taps = plan->desc.kernel_h * plan->desc.kernel_w;
     const int64_t bytes = weight_bytes(plan, packing->count);
-    const int64_t extra = astride ? (1 + plan->desc.kernel_h * (plan->desc.kernel_w + plan->desc.stride_w - 1)) * lanes * item : 0;
+    const int64_t extra =
+        astride ? (1 + plan->desc.kernel_h * (plan->desc.kernel_w + plan->desc.stride_w - 1)) * lanes * item : 0;
     if (!bytes) return DW_ERR_OVERFLOW;
     packing->weights = alloc_aligned(bytes + extra, &packing->memory);
     if (!packing->weights) return DW_ERR_NOMEM;

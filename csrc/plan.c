@@ -139,7 +139,8 @@ static const dw_tile *choose_merged(dw_plan *plan, double cost) {
 static const dw_tile *paired_tile(const dw_plan *plan, const dw_tile *tile) {
     const dw_desc *d = &plan->desc;
     const int64_t blocks = plan->out_channels / plan->kernels->lanes, apart = tile->stride > 1 ? 1024 : 4096;
-    const int64_t cols = plan->out_w / d->dilation_w, pitch = d->dilation_w % apart * (d->channels % apart) * plan->item;
+    const int64_t cols = plan->out_w / d->dilation_w,
+                  pitch = d->dilation_w % apart * (d->channels % apart) * plan->item;
     if (tile->flavour || tile->tile_h > 0 || blocks < 2 || pitch % apart != 0) return tile;
     if (tile->stride == 1 && cols <= 7) return tile;
     for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
@@ -153,7 +154,8 @@ static void choose_kernel(dw_plan *plan) {
     for (int narrower = 0; narrower < 2; narrower++) {
         const int64_t lanes = plan->kernels->lanes;
         double cost = INFINITY, single = INFINITY;
-        if (plan->out_channels >= lanes) plan->tile = cheapest(plan, d->multiplier > 1 ? DW_SPREAD : 0, plan->out_w, &single);
+        if (plan->out_channels >= lanes)
+            plan->tile = cheapest(plan, d->multiplier > 1 ? DW_SPREAD : 0, plan->out_w, &single);
         if (plan->tile) cost = single * (double)div_up(plan->out_channels, lanes);
         const dw_tile *tile = choose_merged(plan, cost);
         if (tile) {
@@ -192,7 +194,8 @@ static void add_segment(dw_segments *to, int64_t phase, dw_strip_fn *tile, int64
 
 /* Tiles for the columns [begin, end), none of which touches the padding, nor do those from `first` to `last`. What is
  * left over is for a narrower tile, which may overlap its neighbour. */
-static void add_inner(dw_plan *plan, dw_segments *to, int64_t phase, int64_t begin, int64_t end, int64_t first, int64_t last) {
+static void add_inner(dw_plan *plan, dw_segments *to, int64_t phase, int64_t begin, int64_t end, int64_t first,
+                      int64_t last) {
     const dw_tile *tile = plan->tile;
     if (begin >= end) return;
     const int64_t rest = begin + (end - begin) / tile->tile_w * tile->tile_w;
@@ -225,9 +228,8 @@ static void divide_columns(dw_plan *plan, int64_t index) {
     const int64_t window = (width - 1) * stride + tile->kernel_w; /* columns of x under a tile */
     /* Outputs [inner, inner_end) have no tap in the padding. */
     int64_t inner = div_up(phase->pad + 1, stride) - (phase->pad % stride == 0);
-    int64_t inner_end = phase->width + phase->pad < tile->kernel_w
-                            ? 0
-                            : (phase->width + phase->pad - tile->kernel_w) / stride + 1;
+    int64_t inner_end =
+        phase->width + phase->pad < tile->kernel_w ? 0 : (phase->width + phase->pad - tile->kernel_w) / stride + 1;
     if (phase->pad == 0) inner = 0;
     if (inner_end > cols) inner_end = cols;
     if (inner > inner_end) inner = inner_end;
@@ -380,7 +382,9 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     plan->kernels = dw_kernels_of(isa, d->dtype);
     plan->item = dw_item_size(d->dtype);
     /* (double), because INFINITY is a float, which cannot hold INT32_MAX. */
-    plan->low = d->activation == DW_RELU || d->activation == DW_RELU6 ? 0 : d->dtype == DW_I32 ? INT32_MIN : -(double)INFINITY;
+    plan->low = d->activation == DW_RELU || d->activation == DW_RELU6 ? 0
+                : d->dtype == DW_I32                                  ? INT32_MIN
+                                                                      : -(double)INFINITY;
     plan->high = d->activation == DW_RELU6 ? 6 : d->dtype == DW_I32 ? INT32_MAX : (double)INFINITY;
     if (d->activation > DW_RELU6) plan->activate = plan->kernels->activate[d->activation];
     if (d->layout == DW_NCHW) return dw_planar_create(plan, kernel, bias);

@@ -19,8 +19,8 @@ typedef struct dw_segment {
     int64_t phase;
     dw_strip_fn *tile; /* NULL: the general kernel */
     int64_t col, cols;
-    int shifted; /* uses a shifted packing, if the call has one */
-    int inner;   /* away from the edges, by a tile: another division will do */
+    int shifted;          /* uses a shifted packing, if the call has one */
+    int inner;            /* away from the edges, by a tile: another division will do */
     dw_strip_fn *astride; /* makes the first block of that; NULL: `tile` does */
 } dw_segment;
 
@@ -63,11 +63,11 @@ struct dw_plan {
     const dw_tile *tile; /* NULL: the general kernel makes everything */
     int64_t group_rows;  /* output rows of a strip: of the tile, or as many as roll at most */
     int64_t out_h, out_w, out_channels;
-    int64_t item; /* bytes of an element */
+    int64_t item;        /* bytes of an element */
     int64_t image_units; /* of rows, of an image: into so many parts it can be divided that share no output */
     int64_t nanoseconds; /* that a run takes on one thread, roughly */
     double low, high;
-    int fetch; /* x and y do not fit into L2: kernels ask for inputs early */
+    int fetch;                /* x and y do not fit into L2: kernels ask for inputs early */
     dw_activate_fn *activate; /* what follows the clamp; NULL: nothing */
 
     /* At stride 1 `merged` pixels are one column to the tile kernels, with merged * C channels whose weights
@@ -84,7 +84,7 @@ struct dw_plan {
     int packing_count, straddle;
 
     dw_phase *phases;
-    int64_t phase_count, phase_step; /* phase_step: columns from one of a phase to the next */
+    int64_t phase_count, phase_step;  /* phase_step: columns from one of a phase to the next */
     dw_segments segments, straddling; /* straddling: for packings other than the first, if `straddle` */
 
     dw_planar *planar; /* NULL: channels_last. Else only the sizes and bounds above count */

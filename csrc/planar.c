@@ -8,9 +8,9 @@
 #include "plan.h"
 #include "planar.h"
 
-#define DECLARE(isa)                                                           \
-    extern const dw_planar_table dw_planar_table_f32_##isa;                    \
-    extern const dw_planar_table dw_planar_table_f64_##isa;                    \
+#define DECLARE(isa)                                        \
+    extern const dw_planar_table dw_planar_table_f32_##isa; \
+    extern const dw_planar_table dw_planar_table_f64_##isa; \
     extern const dw_planar_table dw_planar_table_i32_##isa;
 #define ALL_DTYPES(isa) {&dw_planar_table_f32_##isa, &dw_planar_table_f64_##isa, &dw_planar_table_i32_##isa}
 DECLARE(portable)
@@ -117,8 +117,7 @@ static dw_status make_columns(dw_plan *plan) {
     /* Inner vectors, each right after the other, are made by one call. */
     for (int64_t c = count - 2; c >= 0; c--) {
         dw_column *column = planar->columns + c;
-        if (!column->spans && !column[1].spans && column[1].col == column->col + lanes)
-            column->run = column[1].run + 1;
+        if (!column->spans && !column[1].spans && column[1].col == column->col + lanes) column->run = column[1].run + 1;
     }
     return DW_OK;
 }
@@ -150,8 +149,8 @@ static dw_status pack(dw_plan *plan, const char *kernel, const char *bias) {
 static void divide_work(dw_plan *plan) {
     enum { CHUNK_BYTES = 16384, BAND_ROWS = 128 };
     const dw_desc *d = &plan->desc;
-    const double plane_bytes = ((double)d->height * (double)d->width + (double)plan->out_h * (double)plan->out_w) *
-                               (double)plan->item;
+    const double plane_bytes =
+        ((double)d->height * (double)d->width + (double)plan->out_h * (double)plan->out_w) * (double)plan->item;
     plan->planar->band = BAND_ROWS;
     plan->planar->chunk = plane_bytes < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / plane_bytes) : 1;
 }
@@ -228,11 +227,8 @@ static void run_planes(const dw_plan *plan, const char *x, char *y, int64_t plan
 
 /* Applies the activation to `count` rows: overlapping columns are done by then. */
 static void activate(const dw_plan *plan, char *y, int64_t count) {
-    const dw_runs runs = {.y = y,
-                          .rows = 1,
-                          .cols = 1,
-                          .count = count * plan->out_w,
-                          .alpha = plan->desc.activation_alpha};
+    const dw_runs runs = {
+        .y = y, .rows = 1, .cols = 1, .count = count * plan->out_w, .alpha = plan->desc.activation_alpha};
     plan->activate(&runs);
 }
 
@@ -264,7 +260,8 @@ void dw_planar_run(const dw_plan *plan, const void *x, void *y, int part, int pa
         char *const y_n = (char *)y + n * channels * plan->out_h * y_row;
         run_planes(plan, (const char *)x + n * x_image, y_n, plane, end, rows);
         if (plan->activate)
-            activate(plan, y_n + (plane * plan->out_h + rows.begin) * y_row, (end - plane - 1) * plan->out_h + rows.end - rows.begin);
+            activate(plan, y_n + (plane * plan->out_h + rows.begin) * y_row,
+                     (end - plane - 1) * plan->out_h + rows.end - rows.begin);
         unit += end - plane;
     }
 }

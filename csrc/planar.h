@@ -31,10 +31,10 @@ typedef struct dw_planes {
     int64_t multiplier, m; /* output planes per input plane, and which of them the first is */
     int64_t height, width, out_h, out_w;
     int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
-    int64_t first, rows;   /* compile-time sizes: output rows, dilation_h apart; the general kernel makes all */
+    int64_t first, rows; /* compile-time sizes: output rows, dilation_h apart; the general kernel makes all */
     const dw_column *columns;
     int64_t column_count;
-    double low, high;      /* activation: clamp to [low, high] */
+    double low, high; /* activation: clamp to [low, high] */
 } dw_planes;
 
 typedef void dw_planes_fn(const dw_planes *);

@@ -31,9 +31,9 @@ enum { WORKER, CALLER };
 
 typedef struct worker {
     atomic_int state;
-    atomic_int sleeping[2];  /* of each: it waits in `changed` */
-    job *work;           /* written before GO ... */
-    int place;           /* ... with its number among the threads of the job */
+    atomic_int sleeping[2]; /* of each: it waits in `changed` */
+    job *work;              /* written before GO ... */
+    int place;              /* ... with its number among the threads of the job */
     os_places places;
     os_mutex mutex;
     os_condition changed[2];
@@ -138,9 +138,7 @@ static void after_fork_in_child(void) {
     os_unlock(&pool.mutex);
 }
 
-static int set_fork_handlers(void) {
-    return !pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child);
-}
+static int set_fork_handlers(void) { return !pthread_atfork(before_fork, after_fork_in_parent, after_fork_in_child); }
 #else
 static int set_fork_handlers(void) { return 1; }
 #endif

@@ -28,8 +28,8 @@ static void activate(const dw_plan *plan, const dw_strip *strip, int64_t rows) {
 
 /* Output rows row, row + dilation_h, ..., `out_rows` of them, of one image, the blocks and columns of a part; x and y:
  * the image. */
-static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_part *part, const char *x, char *y, int64_t row,
-                     int64_t out_rows) {
+static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_part *part, const char *x, char *y,
+                     int64_t row, int64_t out_rows) {
     const dw_desc *d = &plan->desc;
     const dw_tile *tile = plan->tile;
     const int64_t x_row = d->width * d->channels, y_row = plan->out_w * plan->out_channels;
@@ -72,7 +72,8 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_pa
             strip.col = segment->col;
             strip.cols = segment->cols;
             if (segment->tile) {
-                use_blocks(&strip, segment->shifted ? packing : plan->packings, block, blocks.end, plan->kernels->chunk);
+                use_blocks(&strip, segment->shifted ? packing : plan->packings, block, blocks.end,
+                           plan->kernels->chunk);
                 strip.x_col = (ptrdiff_t)((pixels > 1 ? d->dilation_w : plan->phase_step) * d->channels);
                 strip.x_step = pixels > 1 ? (ptrdiff_t)(pixels * d->channels) : tile->stride * strip.x_col;
                 strip.y_col = (ptrdiff_t)(pixels * plan->phase_step * plan->out_channels);
@@ -118,15 +119,15 @@ static const dw_packing *choose_packing(const dw_plan *plan, const void *x, cons
     const uintptr_t before = (0 - (uintptr_t)x) % vector; /* bytes to the next boundary */
     if (before % DW_X_ALIGNMENT != 0 || (0 - (uintptr_t)y) % vector != before) return plan->packings;
     return before / DW_X_ALIGNMENT < (uintptr_t)plan->packing_count ? plan->packings + before / DW_X_ALIGNMENT
-                                                                   : plan->packings;
+                                                                    : plan->packings;
 }
 
 /* Output rows to roll down at a time: where two blocks share cache lines, as few as let these stay in L1. */
 static int64_t rows_to_roll(const dw_plan *plan, const dw_packing *packing, const void *x) {
     enum { IF_SHARED = 8 };
     const int64_t vector = plan->kernels->lanes * plan->item;
-    const int shared = packing == plan->packings && plan->desc.stride_h == 1 && ((uintptr_t)x % (uintptr_t)vector != 0 ||
-                                                     plan->desc.channels * plan->item % vector != 0);
+    const int shared = packing == plan->packings && plan->desc.stride_h == 1 &&
+                       ((uintptr_t)x % (uintptr_t)vector != 0 || plan->desc.channels * plan->item % vector != 0);
     return shared && plan->group_rows > IF_SHARED ? IF_SHARED : plan->group_rows;
 }
 
@@ -136,8 +137,8 @@ int dw_plan_place(const dw_plan *plan, const void *x) {
      * a page, 18 us otherwise. 1280 is 256 off any multiple of 512 or 1024: apart from the neighbouring pixels, too. */
     enum { PAGE = 4096, LINE = 64, APART = 1280, LEAST_BYTES = 16384 };
     const dw_desc *d = &plan->desc;
-    const double bytes = (double)d->batch * (double)plan->out_h * (double)plan->out_w * (double)plan->out_channels *
-                         (double)plan->item;
+    const double bytes =
+        (double)d->batch * (double)plan->out_h * (double)plan->out_w * (double)plan->out_channels * (double)plan->item;
     if (bytes < LEAST_BYTES || plan->planar) return -1;
     const uintptr_t place = ((uintptr_t)x + APART) % PAGE;
     return (int)(plan->packing_count > 1 && place % DW_X_ALIGNMENT == 0 ? place : place / LINE * LINE);
@@ -153,7 +154,9 @@ static int64_t phases_of(const dw_plan *plan) {
 
 /* Rows of one, and into how many units they can be divided that share no output: rows that roll, or tiles, the last of
  * which overlaps its neighbour where rows are left over, and then is of the same unit. */
-static int64_t phase_rows(const dw_plan *plan, int64_t phase) { return (plan->out_h - phase - 1) / phase_step(plan) + 1; }
+static int64_t phase_rows(const dw_plan *plan, int64_t phase) {
+    return (plan->out_h - phase - 1) / phase_step(plan) + 1;
+}
 
 static int64_t units_of(const dw_plan *plan, int64_t rows) {
     return plan->tile && plan->tile->tile_h > 0 ? rows / plan->tile->tile_h : rows;

@@ -24,13 +24,9 @@ DW_INLINE void vec_store(real *p, vec v) { _mm256_storeu_si256((__m256i *)p, v);
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_add_epi32(_mm256_mullo_epi32(a, b), c); }
 
 #if DW_K_MASKS
-DW_INLINE vec vec_load_part(const real *p, int n) {
-    return _mm256_maskz_loadu_epi32((__mmask8)((1u << n) - 1), p);
-}
+DW_INLINE vec vec_load_part(const real *p, int n) { return _mm256_maskz_loadu_epi32((__mmask8)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
-    _mm256_mask_storeu_epi32(p, (__mmask8)((1u << n) - 1), v);
-}
+DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm256_mask_storeu_epi32(p, (__mmask8)((1u << n) - 1), v); }
 #else
 DW_INLINE vec vec_load_part(const real *p, int n) {
     return _mm256_maskload_epi32(p, _mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - n)));
@@ -59,9 +55,7 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
 
 #if DW_K_MASKS
 typedef __mmask8 vec_mask;
-DW_INLINE vec_mask vec_mask_range(int begin, int end) {
-    return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1));
-}
+DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
 DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskz_loadu_epi32(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_mask_blend_epi32(mask, b, a); }
 #else
@@ -113,9 +107,7 @@ DW_INLINE vec vec_shift_in(vec v, real next) {
     return _mm256_blend_epi32(shifted, vec_set1(next), 0x80);
 }
 
-DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
-    return _mm256_min_epi32(high, _mm256_max_epi32(low, x));
-}
+DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return _mm256_min_epi32(high, _mm256_max_epi32(low, x)); }
 
 DW_INLINE vec_map vec_map_load(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
 DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm256_permutevar8x32_epi32(x, map); }
@@ -133,13 +125,9 @@ DW_INLINE void vec_store(real *p, vec v) { _mm256_storeu_ps(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 
 #if DW_K_MASKS
-DW_INLINE vec vec_load_part(const real *p, int n) {
-    return _mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1), p);
-}
+DW_INLINE vec vec_load_part(const real *p, int n) { return _mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
-    _mm256_mask_storeu_ps(p, (__mmask8)((1u << n) - 1), v);
-}
+DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm256_mask_storeu_ps(p, (__mmask8)((1u << n) - 1), v); }
 #else
 DW_INLINE vec vec_load_part(const real *p, int n) {
     return _mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - n)));
@@ -168,9 +156,7 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
 
 #if DW_K_MASKS
 typedef __mmask8 vec_mask;
-DW_INLINE vec_mask vec_mask_range(int begin, int end) {
-    return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1));
-}
+DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
 DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskz_loadu_ps(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_mask_blend_ps(mask, b, a); }
 #else
@@ -221,9 +207,7 @@ DW_INLINE vec vec_shift_in(vec v, real next) {
 }
 
 /* The second operand is what max and min return for NaN and for equal zeros. */
-DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
-    return _mm256_min_ps(high, _mm256_max_ps(low, x));
-}
+DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return _mm256_min_ps(high, _mm256_max_ps(low, x)); }
 
 DW_INLINE vec vec_add(vec a, vec b) { return _mm256_add_ps(a, b); }
 DW_INLINE vec vec_sub(vec a, vec b) { return _mm256_sub_ps(a, b); }
@@ -263,13 +247,9 @@ DW_INLINE void vec_store(real *p, vec v) { _mm256_storeu_pd(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_pd(a, b, c); }
 
 #if DW_K_MASKS
-DW_INLINE vec vec_load_part(const real *p, int n) {
-    return _mm256_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
-}
+DW_INLINE vec vec_load_part(const real *p, int n) { return _mm256_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
-    _mm256_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v);
-}
+DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm256_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v); }
 #else
 DW_INLINE vec vec_load_part(const real *p, int n) {
     return _mm256_maskload_pd(p, _mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - 2 * n)));
@@ -292,9 +272,7 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
 
 #if DW_K_MASKS
 typedef __mmask8 vec_mask;
-DW_INLINE vec_mask vec_mask_range(int begin, int end) {
-    return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1));
-}
+DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
 DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskz_loadu_pd(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_mask_blend_pd(mask, b, a); }
 #else
@@ -343,9 +321,7 @@ DW_INLINE vec vec_shift_in(vec v, real next) {
     return _mm256_blend_pd(_mm256_permute4x64_pd(v, 0x39), vec_set1(next), 8);
 }
 
-DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
-    return _mm256_min_pd(high, _mm256_max_pd(low, x));
-}
+DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return _mm256_min_pd(high, _mm256_max_pd(low, x)); }
 
 DW_INLINE vec vec_add(vec a, vec b) { return _mm256_add_pd(a, b); }
 DW_INLINE vec vec_sub(vec a, vec b) { return _mm256_sub_pd(a, b); }

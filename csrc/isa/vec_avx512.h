@@ -17,19 +17,13 @@ DW_INLINE vec vec_load(const real *p) { return _mm512_loadu_si512(p); }
 DW_INLINE void vec_store(real *p, vec v) { _mm512_storeu_si512(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_add_epi32(_mm512_mullo_epi32(a, b), c); }
 
-DW_INLINE vec vec_load_part(const real *p, int n) {
-    return _mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), p);
-}
+DW_INLINE vec vec_load_part(const real *p, int n) { return _mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
-    _mm512_mask_storeu_epi32(p, (__mmask16)((1u << n) - 1), v);
-}
+DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm512_mask_storeu_epi32(p, (__mmask16)((1u << n) - 1), v); }
 
 typedef __mmask16 vec_mask;
 
-DW_INLINE vec_mask vec_mask_range(int begin, int end) {
-    return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1));
-}
+DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
 
 DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz_loadu_epi32(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_epi32(mask, b, a); }
@@ -49,13 +43,9 @@ DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, 
     vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
 }
 
-DW_INLINE vec vec_shift_in(vec v, real next) {
-    return _mm512_alignr_epi32(vec_set1(next), v, 1);
-}
+DW_INLINE vec vec_shift_in(vec v, real next) { return _mm512_alignr_epi32(vec_set1(next), v, 1); }
 
-DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
-    return _mm512_min_epi32(high, _mm512_max_epi32(low, x));
-}
+DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return _mm512_min_epi32(high, _mm512_max_epi32(low, x)); }
 
 DW_INLINE vec_map vec_map_load(const real *p) { return _mm512_loadu_si512(p); }
 DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm512_permutexvar_epi32(map, x); }
@@ -72,19 +62,13 @@ DW_INLINE vec vec_load(const real *p) { return _mm512_loadu_ps(p); }
 DW_INLINE void vec_store(real *p, vec v) { _mm512_storeu_ps(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 
-DW_INLINE vec vec_load_part(const real *p, int n) {
-    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p);
-}
+DW_INLINE vec vec_load_part(const real *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
-    _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v);
-}
+DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v); }
 
 typedef __mmask16 vec_mask;
 
-DW_INLINE vec_mask vec_mask_range(int begin, int end) {
-    return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1));
-}
+DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
 
 DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_ps(mask, b, a); }
@@ -109,9 +93,7 @@ DW_INLINE vec vec_shift_in(vec v, real next) {
 }
 
 /* The second operand is what max and min return for NaN and for equal zeros. */
-DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
-    return _mm512_min_ps(high, _mm512_max_ps(low, x));
-}
+DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return _mm512_min_ps(high, _mm512_max_ps(low, x)); }
 
 DW_INLINE vec vec_add(vec a, vec b) { return _mm512_add_ps(a, b); }
 DW_INLINE vec vec_sub(vec a, vec b) { return _mm512_sub_ps(a, b); }
@@ -150,19 +132,13 @@ DW_INLINE vec vec_load(const real *p) { return _mm512_loadu_pd(p); }
 DW_INLINE void vec_store(real *p, vec v) { _mm512_storeu_pd(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_pd(a, b, c); }
 
-DW_INLINE vec vec_load_part(const real *p, int n) {
-    return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p);
-}
+DW_INLINE vec vec_load_part(const real *p, int n) { return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
-    _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v);
-}
+DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v); }
 
 typedef __mmask8 vec_mask;
 
-DW_INLINE vec_mask vec_mask_range(int begin, int end) {
-    return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1));
-}
+DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
 
 DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_pd(mask, b, a); }
@@ -186,9 +162,7 @@ DW_INLINE vec vec_shift_in(vec v, real next) {
     return _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(vec_set1(next)), _mm512_castpd_si512(v), 1));
 }
 
-DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
-    return _mm512_min_pd(high, _mm512_max_pd(low, x));
-}
+DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return _mm512_min_pd(high, _mm512_max_pd(low, x)); }
 
 DW_INLINE vec vec_add(vec a, vec b) { return _mm512_add_pd(a, b); }
 DW_INLINE vec vec_sub(vec a, vec b) { return _mm512_sub_pd(a, b); }

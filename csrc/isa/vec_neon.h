@@ -78,9 +78,7 @@ DW_INLINE vec_map vec_map_load(const real *p) {
     return vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), lanes, 0x04040404));
 }
 
-DW_INLINE vec vec_spread(vec x, vec_map map) {
-    return vreinterpretq_s32_u8(vqtbl1q_u8(vreinterpretq_u8_s32(x), map));
-}
+DW_INLINE vec vec_spread(vec x, vec_map map) { return vreinterpretq_s32_u8(vqtbl1q_u8(vreinterpretq_u8_s32(x), map)); }
 
 #elif DW_BITS == 32
 
@@ -150,9 +148,7 @@ DW_INLINE vec vec_shift_in(vec v, real next) { return vextq_f32(v, vec_set1(next
 
 /* A select, not FMAX: that gives +0 for max(-0, +0), where x86 and vec_portable.h keep -0. FMIN does as a select
  * would, since no upper bound is -0. */
-DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
-    return vminq_f32(vbslq_f32(vcltq_f32(x, low), low, x), high);
-}
+DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return vminq_f32(vbslq_f32(vcltq_f32(x, low), low, x), high); }
 
 DW_INLINE vec vec_add(vec a, vec b) { return vaddq_f32(a, b); }
 DW_INLINE vec vec_sub(vec a, vec b) { return vsubq_f32(a, b); }
@@ -164,9 +160,7 @@ DW_INLINE vec vec_abs(vec x) { return vabsq_f32(x); }
 
 DW_INLINE vec vec_copysign(vec x, vec sign) { return vbslq_f32(vdupq_n_u32(0x80000000), sign, x); }
 
-DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
-    return vbslq_f32(vcltq_f32(a, b), yes, no);
-}
+DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
 
 /* n + 1.5 * 2**23 + 127 has n + 127 in its last bits; the shift makes it the exponent. */
 DW_INLINE vec vec_pow2(vec n) {
@@ -180,9 +174,7 @@ DW_INLINE vec_map vec_map_load(const real *p) {
     return vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), lanes, 0x04040404));
 }
 
-DW_INLINE vec vec_spread(vec x, vec_map map) {
-    return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), map));
-}
+DW_INLINE vec vec_spread(vec x, vec_map map) { return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), map)); }
 
 #else
 
@@ -240,9 +232,7 @@ DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, 
 
 DW_INLINE vec vec_shift_in(vec v, real next) { return vextq_f64(v, vec_set1(next), 1); }
 
-DW_INLINE vec vec_clamp(vec x, vec low, vec high) {
-    return vminq_f64(vbslq_f64(vcltq_f64(x, low), low, x), high);
-}
+DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return vminq_f64(vbslq_f64(vcltq_f64(x, low), low, x), high); }
 
 DW_INLINE vec vec_add(vec a, vec b) { return vaddq_f64(a, b); }
 DW_INLINE vec vec_sub(vec a, vec b) { return vsubq_f64(a, b); }
@@ -254,9 +244,7 @@ DW_INLINE vec vec_abs(vec x) { return vabsq_f64(x); }
 
 DW_INLINE vec vec_copysign(vec x, vec sign) { return vbslq_f64(vdupq_n_u64(UINT64_C(1) << 63), sign, x); }
 
-DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
-    return vbslq_f64(vcltq_f64(a, b), yes, no);
-}
+DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) { return vbslq_f64(vcltq_f64(a, b), yes, no); }
 
 /* n + 1.5 * 2**52 + 1023 has n + 1023 in its last bits; the shift makes it the exponent. */
 DW_INLINE vec vec_pow2(vec n) {
@@ -271,8 +259,6 @@ DW_INLINE vec_map vec_map_load(const real *p) {
     return vreinterpretq_u8_u64(vaddq_u64(vdupq_n_u64(0x0706050403020100), eights));
 }
 
-DW_INLINE vec vec_spread(vec x, vec_map map) {
-    return vreinterpretq_f64_u8(vqtbl1q_u8(vreinterpretq_u8_f64(x), map));
-}
+DW_INLINE vec vec_spread(vec x, vec_map map) { return vreinterpretq_f64_u8(vqtbl1q_u8(vreinterpretq_u8_f64(x), map)); }
 
 #endif

@@ -173,10 +173,16 @@ DW_INLINE vec vec_pow2(vec n) {
     for (int i = 0; i < LANES; i++) {
         /* The sum has n + bias in its last bits; the shift makes it the exponent. */
 #if DW_BITS == 32
-        union { float number; uint32_t bits; } power = {n.lane[i] + (0x1.8p23f + 127)};
+        union {
+            float number;
+            uint32_t bits;
+        } power = {n.lane[i] + (0x1.8p23f + 127)};
         power.bits <<= 23;
 #else
-        union { double number; uint64_t bits; } power = {n.lane[i] + (0x1.8p52 + 1023)};
+        union {
+            double number;
+            uint64_t bits;
+        } power = {n.lane[i] + (0x1.8p52 + 1023)};
         power.bits <<= 52;
 #endif
         n.lane[i] = power.number;

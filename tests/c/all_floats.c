@@ -46,9 +46,9 @@ static double exact(dw_activation activation, double x) {
     }
 }
 
-static const char *const names[DW_ACTIVATION_COUNT] = {"linear", "relu", "relu6", "leaky_relu", "hard_sigmoid",
-                                                       "hard_silu", "sigmoid", "tanh", "silu", "gelu",
-                                                       "gelu_tanh", "elu"};
+static const char *const names[DW_ACTIVATION_COUNT] = {"linear",       "relu",      "relu6",     "leaky_relu",
+                                                       "hard_sigmoid", "hard_silu", "sigmoid",   "tanh",
+                                                       "silu",         "gelu",      "gelu_tanh", "elu"};
 
 /* ---- one number ------------------------------------------------------------------------------------- */
 

@@ -49,8 +49,18 @@ static unsigned next(bytes *in) {
 
 /* Mostly one of the `common` ones, which have kernels of their own; sometimes up to `most`; rarely what no one means. */
 static int64_t size(bytes *in, const char *common, unsigned most) {
-    static const int64_t extreme[] = {0, -1, INT64_MIN, INT64_MAX, INT64_MAX / 2, INT64_C(1) << 31, INT64_C(1) << 32,
-                                      (INT64_C(1) << 31) - 1, INT64_C(1) << 62, 1000, 65536, INT64_C(3037000500)};
+    static const int64_t extreme[] = {0,
+                                      -1,
+                                      INT64_MIN,
+                                      INT64_MAX,
+                                      INT64_MAX / 2,
+                                      INT64_C(1) << 31,
+                                      INT64_C(1) << 32,
+                                      (INT64_C(1) << 31) - 1,
+                                      INT64_C(1) << 62,
+                                      1000,
+                                      65536,
+                                      INT64_C(3037000500)};
     const unsigned choice = next(in);
     if (choice < 192) return (int64_t)(common[choice % strlen(common)] - '0');
     if (choice < 252) return (int64_t)(next(in) % (most + 1));
@@ -202,7 +212,7 @@ static size_t small(const int64_t *sizes, int count) {
 }
 
 typedef struct {
-    size_t x, kernel, bias, y; /* elements */
+    size_t x, kernel, bias, y;              /* elements */
     int place, y_place, special, with_bias; /* see `room`; all arrays but y lie as x does */
     int parts, threads;                     /* in how many parts, and whether by threads */
 } sizes;

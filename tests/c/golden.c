@@ -50,9 +50,10 @@ static uint64_t mix(uint64_t z) {
 
 /* Of what makes a problem; its place in the list does not count. */
 static uint64_t seed_of(const problem *p) {
-    const int fields[] = {p->dtype, p->kind, p->activation, p->with_bias, p->batch, p->height, p->width,
-                          p->channels, p->multiplier, p->kernel_h, p->kernel_w, p->stride_h, p->stride_w,
-                          p->dilation_h, p->dilation_w, p->pad_top, p->pad_bottom, p->pad_left, p->pad_right};
+    const int fields[] = {p->dtype,    p->kind,       p->activation, p->with_bias,  p->batch,
+                          p->height,   p->width,      p->channels,   p->multiplier, p->kernel_h,
+                          p->kernel_w, p->stride_h,   p->stride_w,   p->dilation_h, p->dilation_w,
+                          p->pad_top,  p->pad_bottom, p->pad_left,   p->pad_right};
     uint64_t seed = 0;
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) seed = mix(seed + (uint64_t)fields[i] + 1);
     return seed;
@@ -72,11 +73,11 @@ static uint64_t float_bits(const problem *p, int array, uint64_t hash, int chann
     if (p->kind == TINY) {
         if (array == KERNEL) return choice % 8 == 0 ? sign : sign | number;
         switch (choice % 8) {
-        case 0: return sign;                                        /* zero */
-        case 1: return sign | 1;                                    /* the least denormal */
-        case 2: return sign | UINT64_C(1) << mantissa_bits;         /* the least normal number */
+        case 0: return sign;                                /* zero */
+        case 1: return sign | 1;                            /* the least denormal */
+        case 2: return sign | UINT64_C(1) << mantissa_bits; /* the least normal number */
         case 3: return sign | (1 + exponent) << mantissa_bits | mantissa;
-        default: return sign | mantissa;                            /* any denormal */
+        default: return sign | mantissa; /* any denormal */
         }
     }
     if (p->kind == INFINITE) {
@@ -195,13 +196,24 @@ static int margins_are_poison(const unsigned char *memory, size_t bytes) {
 }
 
 static dw_desc describe(const problem *p) {
-    return (dw_desc){.batch = p->batch, .height = p->height, .width = p->width, .channels = p->channels,
-                     .multiplier = p->multiplier, .kernel_h = p->kernel_h, .kernel_w = p->kernel_w,
-                     .stride_h = p->stride_h, .stride_w = p->stride_w,
-                     .dilation_h = p->dilation_h, .dilation_w = p->dilation_w,
-                     .pad_top = p->pad_top, .pad_bottom = p->pad_bottom,
-                     .pad_left = p->pad_left, .pad_right = p->pad_right,
-                     .dtype = p->dtype, .activation = p->activation, .denormals = DW_DENORMALS_IEEE};
+    return (dw_desc){.batch = p->batch,
+                     .height = p->height,
+                     .width = p->width,
+                     .channels = p->channels,
+                     .multiplier = p->multiplier,
+                     .kernel_h = p->kernel_h,
+                     .kernel_w = p->kernel_w,
+                     .stride_h = p->stride_h,
+                     .stride_w = p->stride_w,
+                     .dilation_h = p->dilation_h,
+                     .dilation_w = p->dilation_w,
+                     .pad_top = p->pad_top,
+                     .pad_bottom = p->pad_bottom,
+                     .pad_left = p->pad_left,
+                     .pad_right = p->pad_right,
+                     .dtype = p->dtype,
+                     .activation = p->activation,
+                     .denormals = DW_DENORMALS_IEEE};
 }
 
 /* The elements of an array (N, H, W, C), as (N, C, H, W); `back`: the other way round. */
@@ -243,8 +255,8 @@ static int same_with_channels_first(const problem *p, dw_desc desc, dw_isa isa, 
 }
 
 /* Whether arrays that begin a little before a boundary of vectors give the same bits: blocks may lie otherwise there. */
-static int same_before_boundary(const dw_plan *plan, dw_isa isa, const void *x, size_t x_bytes,
-                                const void *y, size_t y_bytes) {
+static int same_before_boundary(const dw_plan *plan, dw_isa isa, const void *x, size_t x_bytes, const void *y,
+                                size_t y_bytes) {
     enum { BOUNDARY = 64, BEFORE = 16 };
     if (plan->packing_count < 2) return 1;
     unsigned char *memory = allocate(x_bytes + y_bytes + 2 * MARGIN + 3 * BOUNDARY);
@@ -298,13 +310,14 @@ static int run(int index, dw_isa isa, uint64_t *total) {
     if (!margins_are_poison(y, bytes)) verdict = "  WROTE OUTSIDE";
     const char *planar;
     const int same = same_with_channels_first(p, desc, isa, x, kernel, bias, y + MARGIN, &planar);
-    if (!*verdict && !same_before_boundary(plan, isa, x, x_bytes, y + MARGIN, bytes)) verdict = "  DIFFERS BEFORE A BOUNDARY";
+    if (!*verdict && !same_before_boundary(plan, isa, x, x_bytes, y + MARGIN, bytes))
+        verdict = "  DIFFERS BEFORE A BOUNDARY";
     if (!*verdict && !same) verdict = "  CHANNELS FIRST DIFFERS";
     printf("%3d %-7s %-8s %-6s %s  %dx%dx%dx%d m%d k%dx%d s%dx%d d%dx%d p%d,%d,%d,%d  %-22s %-24s %016" PRIx64 "%s\n",
            index, dtype_names[p->dtype], kind_names[p->kind], activation_names[p->activation],
-           p->with_bias ? "bias" : "    ", p->batch, p->height, p->width, p->channels, p->multiplier,
-           p->kernel_h, p->kernel_w, p->stride_h, p->stride_w, p->dilation_h, p->dilation_w,
-           p->pad_top, p->pad_bottom, p->pad_left, p->pad_right, (plan->tile ? plan->tile->name : plan->kernels->general_name), planar, hash, verdict);
+           p->with_bias ? "bias" : "    ", p->batch, p->height, p->width, p->channels, p->multiplier, p->kernel_h,
+           p->kernel_w, p->stride_h, p->stride_w, p->dilation_h, p->dilation_w, p->pad_top, p->pad_bottom, p->pad_left,
+           p->pad_right, (plan->tile ? plan->tile->name : plan->kernels->general_name), planar, hash, verdict);
     dw_plan_destroy(plan);
     free(x), free(kernel), free(bias), free(y);
     return !*verdict;
@@ -331,7 +344,7 @@ int main(int argc, char **argv) {
         expected = fnv1a(expected, problems[i].expected, 8);
     }
     const int missing = report_kernels(isa);
-    printf("%s, %s: %d of %d problems as expected, total %016" PRIx64 ", expected %016" PRIx64 "\n",
-           dw_isa_name(isa), dw_compiler(), PROBLEMS - failed, PROBLEMS, total, expected);
+    printf("%s, %s: %d of %d problems as expected, total %016" PRIx64 ", expected %016" PRIx64 "\n", dw_isa_name(isa),
+           dw_compiler(), PROBLEMS - failed, PROBLEMS, total, expected);
     return failed || missing;
 }

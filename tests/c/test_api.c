@@ -40,11 +40,11 @@ static void expect(const dw_desc *d, dw_status status) {
 static void test_statuses(void) {
     dw_desc d = ordinary();
     expect(&d, DW_OK);
-#define REFUSED(change, status)  \
-    do {                         \
-        d = ordinary();          \
-        change;                  \
-        expect(&d, status);      \
+#define REFUSED(change, status) \
+    do {                        \
+        d = ordinary();         \
+        change;                 \
+        expect(&d, status);     \
     } while (0)
     REFUSED(d.dtype = DW_DTYPE_COUNT, DW_ERR_DTYPE);
     REFUSED(d.activation = DW_ACTIVATION_COUNT, DW_ERR_ACTIVATION);
@@ -112,8 +112,7 @@ static void test_statuses(void) {
 static void test_texts(void) {
     for (int a = DW_OK; a <= DW_ERR_DENORMALS; a++) {
         CHECK(strcmp(dw_status_text((dw_status)a), "unknown status") != 0);
-        for (int b = DW_OK; b < a; b++)
-            CHECK(strcmp(dw_status_text((dw_status)a), dw_status_text((dw_status)b)) != 0);
+        for (int b = DW_OK; b < a; b++) CHECK(strcmp(dw_status_text((dw_status)a), dw_status_text((dw_status)b)) != 0);
     }
     CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_DENORMALS + 1)), "unknown status") == 0);
     CHECK(strlen(dw_compiler()) > 0);
@@ -237,10 +236,9 @@ static void check_run(const dw_desc *d, dw_isa isa, int with_bias) {
             for (int64_t oy = 0; oy < oh; oy++)
                 for (int64_t ox = 0; ox < ow; ox++)
                     for (int64_t oc = 0; oc < channels; oc++, at++)
-                        wrong += element(y, d->dtype, at) !=
-                                 naive(d, x, kernel, with_bias ? bias : NULL, n, oy, ox, oc);
-        if (wrong)
-            fprintf(stderr, "%s: %ld of %ld elements differ\n", info.kernel, (long)wrong, (long)count);
+                        wrong +=
+                            element(y, d->dtype, at) != naive(d, x, kernel, with_bias ? bias : NULL, n, oy, ox, oc);
+        if (wrong) fprintf(stderr, "%s: %ld of %ld elements differ\n", info.kernel, (long)wrong, (long)count);
         CHECK(wrong == 0);
     }
     dw_plan_destroy(plan);

@@ -33,8 +33,7 @@ static room make_room(size_t bytes) {
 /* Whether the margins are untouched; frees it. */
 static int leave(room r) {
     int clean = 1;
-    for (size_t i = 0; i < MARGIN; i++)
-        clean &= r.memory[i] == POISON && r.memory[MARGIN + r.bytes + i] == POISON;
+    for (size_t i = 0; i < MARGIN; i++) clean &= r.memory[i] == POISON && r.memory[MARGIN + r.bytes + i] == POISON;
     free(r.memory);
     return clean;
 }
