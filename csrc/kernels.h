@@ -33,7 +33,7 @@ typedef struct dw_strip {
     ptrdiff_t row_step;       /* ... the step to that of the next kernel row, ... */
     int64_t ki_begin, ki_end; /* ... and the kernel rows that are valid */
     ptrdiff_t x_first, x_col, x_step;
-    int fetch; /* sized: whether to ask for the inputs of the next columns early */
+    int fetch; /* sized: whether to ask for the inputs of the next blocks early */
     int64_t width, pad;
     void *y; /* output column 0, channel 0 of the first output row */
     ptrdiff_t y_row, y_col;
@@ -123,6 +123,7 @@ typedef struct dw_kernels {
     X(3, 3, 1, 0, 7, 1, 1)       \
     X(3, 3, 1, 0, 5, 1, 1)       \
     X(3, 3, 1, 0, 4, 1, 1)       \
+    X(3, 3, 1, 0, 3, 1, 1)       \
     X(3, 3, 1, 0, 2, 1, 1)       \
     X(3, 3, 1, 0, 1, 1, 1)       \
     X(3, 3, 2, 0, 7, 0, 1)       \
@@ -131,6 +132,7 @@ typedef struct dw_kernels {
     X(3, 3, 2, 0, 2, 0, 1)       \
     X(3, 3, 2, 0, 1, 0, 1)       \
     X(5, 5, 1, 0, 4, 2, 2)       \
+    X(5, 5, 1, 0, 3, 2, 2)       \
     X(5, 5, 1, 0, 1, 2, 2)       \
     X(5, 5, 2, 0, 7, 1, 2)       \
     X(5, 5, 2, 0, 5, 1, 2)       \
@@ -257,7 +259,11 @@ typedef struct dw_kernels {
 /* Pairs of blocks, for pixels that are a multiple of 1024 bytes apart: the sums of both must fit. */
 #define DW_PAIRED_TILES_32_REGISTERS(X) \
     X(3, 3, 1, 0, 4, 1, 1)              \
-    X(3, 3, 2, 0, 4, 0, 1)
+    X(3, 3, 1, 0, 3, 1, 1)              \
+    X(3, 3, 1, 0, 2, 1, 1)              \
+    X(3, 3, 2, 0, 4, 0, 1)              \
+    X(3, 3, 2, 0, 3, 0, 1)              \
+    X(3, 3, 2, 0, 2, 0, 1)
 
 /* Blocks astride: for the sizes of the second list that have stride 2. With AVX2, where a block is half a cache line,
  * they cost 10 % instead of saving 25. */

@@ -40,6 +40,8 @@ static double column_cost(const dw_plan *plan, const dw_tile *tile, double rows)
     const int in_rows = tile->tile_h > 0 ? (h - 1) * tile->stride + tile->kernel_h : tile->stride;
     const double chained = h * w < LATENCY ? (h * w + LATENCY) / 2.0 : h * w; /* few sums wait for each other */
     double work = larger(chained * taps, in_rows * inputs + h * taps) + h * PER_ROW;
+    if (tile->tile_h == 0 && !(tile->flavour & DW_MERGED))
+        work += inputs; /* which come from L2: few tiles in a column find them in L1 */
     const int sums = tile->tile_h > 0 ? h * w : w * ((tile->kernel_h - 1) / tile->stride + 1);
     if (sums + inputs + 2 > plan->kernels->registers) work += SPILLS;
     return ceil(rows / h) * work + START;
@@ -62,8 +64,8 @@ static const dw_tile *narrower_tile(const dw_plan *plan, const dw_tile *tile, in
 /* What `cols` columns cost: a tile at each edge, unless one is both, and what lies between them. */
 static double tile_cost(const dw_plan *plan, const dw_tile *tile, double rows, int64_t cols) {
     const int64_t w = tile->tile_w, edges = tile->flavour & DW_MERGED ? 0 : cols > w ? 2 : 1;
-    const int64_t inner = cols > edges * w ? cols - edges * w : 0, rest = inner % w;
-    double cost = (double)(edges + inner / w) * column_cost(plan, tile, rows);
+    const int64_t whole = cols >= edges * w ? cols / w : 1, rest = cols > whole * w ? cols - whole * w : 0;
+    double cost = (double)whole * column_cost(plan, tile, rows);
     if (rest) cost += column_cost(plan, narrower_tile(plan, tile, rest), rows);
     return cost;
 }
@@ -142,7 +144,6 @@ static const dw_tile *paired_tile(const dw_plan *plan, const dw_tile *tile) {
     const int64_t cols = plan->out_w / d->dilation_w,
                   pitch = d->dilation_w % apart * (d->channels % apart) * plan->item;
     if (tile->flavour || tile->tile_h > 0 || blocks < 2 || pitch % apart != 0) return tile;
-    if (tile->stride == 1 && cols <= 7) return tile;
     for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
         if (tile_fits(other, plan, DW_PAIRED, cols)) return other;
     return tile;
@@ -234,10 +235,13 @@ static void divide_columns(dw_plan *plan, int64_t index) {
     if (inner_end > cols) inner_end = cols;
     if (inner > inner_end) inner = inner_end;
 
-    const int64_t last = cols - width; /* a tile at the right edge begins here */
-    const int64_t over_right = last * stride - phase->pad + window - phase->width;
+    /* Where the tiles at the edges leave no room between them, the right one is as narrow as does. */
+    const int64_t least = cols - (width < inner_end ? width : inner_end);
+    const dw_tile *right = cols > width && cols < 2 * width ? narrower_tile(plan, tile, least) : tile;
+    const int64_t last = cols - right->tile_w; /* a tile at the right edge begins here */
+    const int64_t over_right = (cols - 1) * stride - phase->pad + tile->kernel_w - phase->width;
     const int left_fits = phase->pad == tile->pad_left && phase->pad > 0 && width >= inner;
-    const int right_fits = over_right == tile->pad_right && over_right > 0 && cols - inner_end <= width;
+    const int right_fits = over_right == tile->pad_right && over_right > 0 && cols - inner_end <= right->tile_w;
     if (last == 0 && left_fits && right_fits) {
         add_segment(&plan->segments, index, tile->strip[DW_BOTH], 0, cols, 1);
         return;
@@ -250,7 +254,7 @@ static void divide_columns(dw_plan *plan, int64_t index) {
         add_segment(&plan->segments, index, NULL, 0, inner, 1);
     }
     if (right_fits && last * stride - phase->pad >= 0) {
-        add_segment(&plan->segments, index, tile->strip[DW_RIGHT], last, cols, 1);
+        add_segment(&plan->segments, index, right->strip[DW_RIGHT], last, cols, 1);
         end = last;
     } else {
         add_segment(&plan->segments, index, NULL, inner_end, cols, 1);

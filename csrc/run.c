@@ -126,7 +126,7 @@ static const dw_packing *choose_packing(const dw_plan *plan, const void *x, cons
 static int64_t rows_to_roll(const dw_plan *plan, const dw_packing *packing, const void *x) {
     enum { IF_SHARED = 8 };
     const int64_t vector = plan->kernels->lanes * plan->item;
-    const int shared = packing == plan->packings && plan->desc.stride_h == 1 &&
+    const int shared = packing == plan->packings && plan->desc.stride_h == 1 && plan->merged == 1 &&
                        ((uintptr_t)x % (uintptr_t)vector != 0 || plan->desc.channels * plan->item % vector != 0);
     return shared && plan->group_rows > IF_SHARED ? IF_SHARED : plan->group_rows;
 }

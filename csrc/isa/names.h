@@ -60,6 +60,13 @@
 #define DW_IN_REGISTERS(a, b)
 #endif
 
+/* gcc would rather keep p plus each of several offsets apart than p: six registers for one. */
+#if defined(__GNUC__)
+#define DW_ONE_POINTER(p) __asm__("" : "+r"(p))
+#else
+#define DW_ONE_POINTER(p)
+#endif
+
 /* Hints, which touch no memory: any address will do. */
 #if defined(__GNUC__)
 #define DW_PREFETCH(p) __builtin_prefetch(p)
