@@ -268,7 +268,6 @@ typedef struct dw_kernels {
 /* Blocks astride: for the sizes of the second list that have stride 2. With AVX2, where a block is half a cache line,
  * they cost 10 % instead of saving 25. */
 #define DW_ASTRIDE_TILES_32_REGISTERS(X) \
-    X(3, 3, 2, 0, 7, 0, 0)               \
     X(3, 3, 2, 0, 5, 0, 0)               \
     X(3, 3, 2, 0, 4, 0, 0)               \
     X(3, 3, 2, 0, 2, 0, 0)               \

@@ -36,7 +36,7 @@ static const dw_tile *widest_tile(const dw_plan *plan, int64_t cols) {
     for (const dw_tile *other = plan->kernels->tiles; other->name; other++) {
         if (!dw_alike(other, tile) || other->flavour != tile->flavour) continue;
         if (other->tile_w > cols || (best && other->tile_w < best->tile_w)) continue;
-        if (!plan->straddle || tile->stride == 1 || dw_astride_of(plan, other->strip[DW_INNER])) best = other;
+        best = other;
     }
     return best;
 }
@@ -67,7 +67,6 @@ static void take_columns(const dw_plan *plan, const dw_segments *segments, dw_sh
             const dw_tile *tile = widest_tile(plan, end - col);
             *next = *s;
             next->tile = tile->strip[DW_INNER];
-            if (s->astride) next->astride = dw_astride_of(plan, next->tile);
             next->col = col;
             next->cols = (end - col) / tile->tile_w * tile->tile_w;
             col += next++->cols;

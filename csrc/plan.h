@@ -19,9 +19,9 @@ typedef struct dw_segment {
     int64_t phase;
     dw_strip_fn *tile; /* NULL: the general kernel */
     int64_t col, cols;
-    int shifted;          /* uses a shifted packing, if the call has one */
-    int inner;            /* away from the edges, by a tile: another division will do */
-    dw_strip_fn *astride; /* makes the first block of that; NULL: `tile` does */
+    int shifted; /* uses a shifted packing, if the call has one */
+    int inner;   /* away from the edges, by a tile: another division will do */
+    int astride; /* the first block of that is for kernels of plan->astride */
 } dw_segment;
 
 typedef struct dw_segments {
@@ -82,6 +82,7 @@ struct dw_plan {
      * channels of one pixel and the first ones of the next, which only columns away from the edges can do. */
     dw_packing packings[DW_MAX_PACKINGS];
     int packing_count, straddle;
+    dw_strip_fn *astride[DW_MAX_TILE_W + 1]; /* by columns, for blocks of two pixels at stride 2; NULL: none */
 
     dw_phase *phases;
     int64_t phase_count, phase_step;  /* phase_step: columns from one of a phase to the next */
@@ -96,8 +97,8 @@ dw_status dw_pack(dw_plan *plan, const void *kernel, const void *bias);
 /* Whether two kernels differ in nothing but the columns of a tile and the flavour. */
 int dw_alike(const dw_tile *a, const dw_tile *b);
 
-/* The kernel for blocks astride beside one for columns away from the edges; NULL if there is none. */
-dw_strip_fn *dw_astride_of(const dw_plan *plan, dw_strip_fn *inner);
+/* The columns, of `cols`, that the widest kernel of plan->astride takes, and that kernel. */
+int64_t dw_astride_cols(const dw_plan *plan, int64_t cols, dw_strip_fn **astride);
 
 /* [begin, end) of some units of work. */
 typedef struct dw_share {

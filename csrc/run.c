@@ -81,8 +81,12 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_pa
                     dw_strip first = strip;
                     first.weights = packing->astride;
                     first.block_end = 1;
-                    segment->astride(&first);
-                    if (plan->activate) activate(plan, &first, out_rows);
+                    for (const int64_t end = first.col + first.cols; first.col < end; first.col += first.cols) {
+                        dw_strip_fn *astride;
+                        first.cols = dw_astride_cols(plan, end - first.col, &astride);
+                        astride(&first);
+                        if (plan->activate) activate(plan, &first, out_rows);
+                    }
                     if (++strip.block == strip.block_end) continue;
                 }
                 segment->tile(&strip);

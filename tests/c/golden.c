@@ -155,6 +155,13 @@ static int is_nan(dw_dtype dtype, uint64_t bits) {
 enum { MOST_TILES = 64 };
 static unsigned char ran[DW_DTYPE_COUNT][MOST_TILES][DW_EDGES];
 
+static int makes_astride(const dw_plan *plan, const dw_segment *segment, dw_strip_fn *strip) {
+    dw_strip_fn *astride = NULL;
+    for (int64_t left = segment->astride ? segment->cols : 0; left > 0 && astride != strip;)
+        left -= dw_astride_cols(plan, left, &astride);
+    return astride == strip;
+}
+
 static void note_kernels(const dw_plan *plan, const dw_segments *segments, dw_isa isa) {
     const dw_dtype dtype = plan->desc.dtype;
     const dw_tile *tiles = dw_kernels_of(isa, dtype)->tiles;
@@ -162,7 +169,7 @@ static void note_kernels(const dw_plan *plan, const dw_segments *segments, dw_is
         for (int edge = 0; edge < DW_EDGES; edge++)
             for (const dw_segment *s = segments->at; s < segments->at + segments->count; s++) {
                 dw_strip_fn *const strip = tiles[t].strip[edge];
-                if (strip && (s->tile == strip || s->astride == strip)) ran[dtype][t][edge] = 1;
+                if (strip && (s->tile == strip || makes_astride(plan, s, strip))) ran[dtype][t][edge] = 1;
             }
 }
 
