@@ -145,6 +145,8 @@ def of_blocks_astride(dtype: str) -> Iterator[Problem]:
     for out_h, out_w in sizes:
         yield same(replace(shape, height=2 * out_h, width=2 * out_w))
     yield replace(shape, height=5, width=61, left=1, right=2, top=1)
+    for width in (9, 11, 16):
+        yield replace(shape, height=5, width=width)
 
 
 def of_pairs_of_blocks(dtype: str) -> Iterator[Problem]:
@@ -152,7 +154,9 @@ def of_pairs_of_blocks(dtype: str) -> Iterator[Problem]:
     for channels in (512, 1024) if dtype == "F32" else (256, 512):
         for width in (4, 6, 7, 9, 10):
             yield same(Problem(dtype, channels=channels, height=2, width=width))
-            yield same(Problem(dtype, channels=channels, height=4, width=2 * width, stride_h=2, stride_w=2))
+            yield same(
+                Problem(dtype, channels=channels, height=4, width=2 * width, stride_h=2, stride_w=2)
+            )
 
 
 def of_all_sizes(dtype: str) -> Iterator[Problem]:
