@@ -3,7 +3,7 @@
     python bench/threads.py [--threads 2] [--seconds 0.3]
 
 For each layer: microseconds per `plan(x, out=y)` with one thread and with more, in turns, the
-median of rounds; the ratio; and the CPU time that the process uses while it sleeps after the last
+median of rounds; the median of the rounds' ratios; and the CPU time that the process uses while it sleeps after the last
 burst of calls. Worth nothing while other programs use the CPUs.
 """
 
@@ -38,18 +38,18 @@ def main() -> None:
     print(f"{'layer':16} {'':14} {'1 thread':>9} {chosen.threads:>2} threads  ratio  idle CPU")
     for data_format in ("channels_last", "channels_first"):
         for name, *sizes, kernel in LAYERS:
-            one, more, idle = measure(sizes, kernel, data_format, chosen.threads, chosen.seconds)
+            one, more, ratio, idle = measure(sizes, kernel, data_format, chosen.threads, chosen.seconds)
             print(
                 f"{name:16} {data_format:14} {one * 1e6:6.1f} us {more * 1e6:7.1f} us "
-                f"{one / more:6.2f} {idle * 1e3:6.2f} ms",
+                f"{ratio:6.2f} {idle * 1e3:6.2f} ms",
                 flush=True,
             )
 
 
 def measure(
     sizes: list[int], kernel: int, data_format: str, threads: int, seconds: float
-) -> tuple[float, float, float]:
-    """Seconds per call with one thread, with several, and of CPU in a pause after the latter."""
+) -> tuple[float, float, float, float]:
+    """Seconds per call with one thread, with several; their ratio; seconds of CPU in a pause."""
     height, width, channels = sizes
     layer = dwconv.DepthwiseConv2D(
         kernel, padding="same", activation="relu", data_format=data_format
@@ -68,7 +68,7 @@ def measure(
     time.sleep(PAUSE)
     idle = time.process_time() - before
     one, more = (statistics.median(column) for column in zip(*times, strict=True))
-    return one, more, idle
+    return one, more, statistics.median(a / b for a, b in times), idle
 
 
 def burst(plan: dwconv.ops.Plan, x: np.ndarray, y: np.ndarray, calls: int) -> float:
