@@ -43,8 +43,13 @@ static const dw_tile *tile_of_width(const dw_plan *plan, int width) {
     return NULL;
 }
 
+/* Whether kernels side by side make so many columns. */
+static int divisible(const dw_plan *plan, int64_t cols) {
+    return cols > DW_MOST_DIVIDED ? plan->divisions[1].width > 0 : cols == 0 || plan->divisions[cols].width > 0;
+}
+
 void dw_plan_divide_columns(dw_plan *plan) {
-    if (!plan->tile || !tile_of_width(plan, 1)) return;
+    if (!plan->tile || plan->tile->tile_h > 0 || plan->merged > 1) return;
     const double rows = (double)((plan->out_h - 1) / plan->desc.dilation_h + 1);
     double costs[DW_MAX_TILE_W + 1] = {0}, least = INFINITY; /* of a column */
     for (int width = 1; width <= DW_MAX_TILE_W; width++) {
@@ -59,8 +64,9 @@ void dw_plan_divide_columns(dw_plan *plan) {
     for (int cols = 1; cols <= DW_MOST_DIVIDED; cols++) {
         dw_division *best = plan->divisions + cols;
         for (int width = 1; width <= DW_MAX_TILE_W && width <= cols; width++) {
+            if (costs[width] == 0 || !divisible(plan, cols - width)) continue;
             const double cost = costs[width] + plan->divisions[cols - width].cost;
-            if (costs[width] > 0 && (best->width == 0 || cost <= best->cost)) *best = (dw_division){cost, width};
+            if (best->width == 0 || cost <= best->cost) *best = (dw_division){cost, width};
         }
     }
 }
@@ -70,42 +76,55 @@ static int first_width(const dw_plan *plan, int64_t cols) {
     return cols <= DW_MOST_DIVIDED ? plan->divisions[cols].width : plan->tile->tile_w;
 }
 
+/* How wide the kernel at an edge had best be where `cols` columns are to be made by it and those away from the edges: it
+ * alone, or, if `straddling`, beside at least one of these, which ends, or begins, in the middle of a pixel. 0: no
+ * division is known. */
+static int edge_width(const dw_plan *plan, int64_t cols, int straddling) {
+    const dw_desc *d = &plan->desc;
+    double least = INFINITY;
+    int best = 0;
+    if (cols > DW_MOST_DIVIDED) return 0;
+    const int64_t reach = (d->kernel_w - 1) / d->stride_w; /* more columns than these have no tap in the padding */
+    for (int width = reach > 0 ? (int)reach : 1; width <= DW_MAX_TILE_W && width <= cols - straddling; width++) {
+        if (plan->divisions[width].width != width || !divisible(plan, cols - width)) continue;
+        if ((width - 1) * d->stride_w + d->kernel_w > d->width) continue;
+        const double cost = plan->divisions[width].cost + plan->divisions[cols - width].cost;
+        if (cost >= least) continue;
+        least = cost;
+        best = width;
+    }
+    return best;
+}
+
 /* Whether to divide columns: where kernels roll down rows, and a part would have too few for its last ones to be rolled
- * down by themselves, see DW_FEW_ROWS; 8x8x960 in halves of 4 rows takes 16 us on Zen 4, of 4 columns 7. A cut is away from kernels at an edge that nothing can replace: the general one,
- * and those beside a block that begins in the pixel before, with which they have outputs in common. */
+ * down by themselves, see DW_FEW_ROWS; 8x8x960 in halves of 4 rows takes 16 us on Zen 4, of 4 columns 7. A cut is away
+ * from kernels at an edge that nothing can replace: the general one, and those beside a block that begins in the pixel
+ * before, with which they have outputs in common. */
 static int divides_columns(const dw_plan *plan, const dw_segments *segments, int parts) {
     enum { ENOUGH_ROWS = 5 * DW_FEW_ROWS, LEAST_COLUMNS = 3 };
     const int64_t each = plan->out_w / parts, rows = (plan->out_h - 1) / parts + 1;
     if (!plan->tile || plan->tile->tile_h > 0 || plan->merged > 1 || plan->phase_count > 1) return 0;
-    if (plan->desc.batch % parts == 0 || rows >= ENOUGH_ROWS) return 0;
-    if (each < LEAST_COLUMNS || !plan->divisions[1].width) return 0;
-    if (each > segments->inner && plan->out_w - each < segments->inner_end) return 1;
-    if (segments->at == plan->straddling.at || each < plan->tile->tile_w) return 0;
+    if (plan->desc.batch % parts == 0 || rows >= ENOUGH_ROWS || each < LEAST_COLUMNS) return 0;
+    if (divisible(plan, 1) && each > segments->inner && plan->out_w - each < segments->inner_end) return 1;
+    if (segments->at == plan->straddling.at) return 0;
+    for (int64_t cols = each; cols <= each + 1; cols++)
+        if (!divisible(plan, cols) || !edge_width(plan, cols, 0)) return 0;
     for (const dw_segment *s = segments->at; s < segments->at + segments->count; s++)
         if (!s->tile || s->cols == plan->out_w) return 0;
     return 1;
 }
 
-/* `edge`, of `segments`, with the kernel that is best where `cols` columns are to be made by it and those away from the
- * edges: it alone, or, if `straddling`, beside at least one of these, which ends, or begins, in the middle of a pixel. */
+/* `edge`, of `segments`, as is best where `cols` columns are to be made. */
 static dw_segment edge_of(const dw_plan *plan, const dw_segment *edge, int64_t cols, int straddling) {
-    const dw_desc *d = &plan->desc;
     dw_segment best = *edge;
-    double least = INFINITY;
+    const int width = edge_width(plan, cols, straddling);
+    const dw_tile *now = edge->tile && edge->cols <= DW_MAX_TILE_W ? tile_of_width(plan, (int)edge->cols) : NULL;
     int side = DW_INNER;
-    while (side < DW_EDGES && plan->tile->strip[side] != edge->tile) side++;
-    if (!edge->tile || side == DW_EDGES || cols > DW_MOST_DIVIDED) return best;
-    const int64_t reach = (d->kernel_w - 1) / d->stride_w; /* more columns than these have no tap in the padding */
-    for (int width = reach > 0 ? (int)reach : 1; width <= DW_MAX_TILE_W && width <= cols - straddling; width++) {
-        const dw_tile *tile = tile_of_width(plan, width);
-        if (!tile || (width - 1) * d->stride_w + d->kernel_w > d->width) continue;
-        const double cost = plan->divisions[width].cost + plan->divisions[cols - width].cost;
-        if (plan->divisions[width].width != width || cost >= least) continue;
-        least = cost;
-        best.tile = tile->strip[side];
-        best.cols = width;
-    }
-    if (edge->col > 0) best.col = plan->out_w - best.cols;
+    while (now && side < DW_EDGES && now->strip[side] != edge->tile) side++;
+    if (!now || side == DW_EDGES || width == 0) return best;
+    best.tile = tile_of_width(plan, width)->strip[side];
+    best.cols = width;
+    if (edge->col > 0) best.col = plan->out_w - width;
     return best;
 }
 
@@ -121,7 +140,7 @@ static void take_columns(const dw_plan *plan, const dw_segments *segments, dw_sh
             col = next++->cols;
         } else if (s->col > 0 && columns.end == plan->out_w) {
             *next = *s;
-            if (s->col == segments->inner_end - straddling)
+            if (segments->inner_end == 0 || s->col == segments->inner_end - straddling)
                 *next = edge_of(plan, s, plan->out_w - columns.begin + straddling, straddling);
             if (next->col + straddling < end) end = next->col + straddling;
             next++;
