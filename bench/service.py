@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import os
 import platform
@@ -22,6 +23,8 @@ import subprocess
 import sys
 import threading
 import time
+import zlib
+from array import array
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -36,6 +39,7 @@ SHAPE = Shape(14, 14, 512, (3, 3), (1, 1), (1, 1), 1)
 THREADS = (1, 2, 4, 8)
 CORES = 2
 IDLE_SECONDS = 0.25
+MOST_CALLS = 200_000  # of a thread in a turn
 
 #: What is measured, and in which unit: (key, heading, factor from seconds, decimals).
 FIGURES = [
@@ -56,6 +60,24 @@ def ours(problem: problems.Problem, count: int) -> list[Callable[[], Any]]:
 
     layer = dwconv.prepare(problem)[0].call.func  # type: ignore[attr-defined]
     return [partial(layer, problem.x.copy()) for _ in range(count)]
+
+
+def control(problem: problems.Problem, count: int) -> list[Callable[[], Any]]:
+    """A call that lasts as long as dwconv's, without the GIL, and needs no memory: what the machine
+    and Python themselves do to the percentiles of such short calls.
+    """
+    wanted = statistics.median(durations(ours(problem, 1)[0]))
+    sample = bytes(1 << 16)
+    size = int(len(sample) * wanted / statistics.median(durations(partial(zlib.crc32, sample))))
+    return [partial(zlib.crc32, bytes(size)) for _ in range(count)]
+
+
+def durations(call: Callable[[], Any], calls: int = 5000) -> list[float]:
+    times = [time.perf_counter()]
+    for _ in range(calls):
+        call()
+        times.append(time.perf_counter())
+    return [then - now for now, then in itertools.pairwise(times)]
 
 
 def litert(problem: problems.Problem, count: int) -> list[Callable[[], Any]]:
@@ -93,6 +115,7 @@ def onnxruntime(problem: problems.Problem, count: int, threads: int = 1) -> list
 #: name -> (how to call it, whether it is in the peers' environment)
 RUNTIMES: dict[str, tuple[Callable[..., list[Callable[[], Any]]], bool]] = {
     "dwconv": (ours, False),
+    "control": (control, False),
     "litert": (litert, True),
     "onnxruntime": (onnxruntime, True),
     "onnxruntime-pool": (partial(onnxruntime, threads=0), True),
@@ -117,22 +140,28 @@ def work(name: str) -> int:
 def measure(calls: list[Callable[[], Any]], seconds: float) -> dict[str, float]:
     """One thread per call, all beginning at once."""
     barrier = threading.Barrier(len(calls) + 1)
-    taken: list[list[int]] = [[] for _ in calls]
+    # Pages that are there already: a list of new ints would cause a page fault in one call of 100.
+    taken = [array("q", [0]) * MOST_CALLS for _ in calls]
+    counts = [0] * len(calls)
 
-    def run(call: Callable[[], Any], times: list[int]) -> None:
-        clock, append = time.perf_counter_ns, times.append
+    def run(call: Callable[[], Any], times: array[int], index: int) -> None:
+        clock, count = time.perf_counter_ns, 0
         for _ in range(10):
             call()
         barrier.wait()
         end = clock() + int(seconds * 1e9)
         now = clock()
-        while now < end:
+        while now < end and count < MOST_CALLS:
             call()
             then, now = now, clock()
-            append(now - then)
+            times[count] = now - then
+            count += 1
+        counts[index] = count
         barrier.wait()
 
-    threads = [threading.Thread(target=run, args=pair) for pair in zip(calls, taken, strict=True)]
+    threads = [
+        threading.Thread(target=run, args=(call, taken[i], i)) for i, call in enumerate(calls)
+    ]
     gc.collect()
     gc.disable()
     for thread in threads:
@@ -147,7 +176,7 @@ def measure(calls: list[Callable[[], Any]], seconds: float) -> dict[str, float]:
     gc.enable()
     for thread in threads:
         thread.join()
-    every = sorted(time for times in taken for time in times)
+    every = sorted(time for times, n in zip(taken, counts, strict=True) for time in times[:n])
     return {
         "p50": every[len(every) // 2] / 1e9,
         "p99": every[len(every) * 99 // 100] / 1e9,

@@ -2,16 +2,21 @@
 
     python bench/threads.py [--threads 2] [--seconds 0.3]
 
-For each layer: microseconds per `plan(x, out=y)` with one thread and with more, in turns, the
-median of rounds; the ratio; and the CPU time that the process uses while it sleeps after the last
-burst of calls. Worth nothing while other programs use the CPUs.
+For each layer: microseconds per `plan(x, out=y)` with one thread, the mean over the CPUs, and with
+more, in turns, the median of rounds; the median of the rounds' ratios; what the ratio would be if
+each thread did its share as fast as one alone on its CPU does: CPUs of a virtual machine are often
+not equally fast; and the CPU time that the process uses while it sleeps after the last burst of
+calls. Worth nothing while other programs use the CPUs.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -35,21 +40,28 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=0.3, help="for each time")
     chosen = parser.parse_args()
-    print(f"{'layer':16} {'':14} {'1 thread':>9} {chosen.threads:>2} threads  ratio  idle CPU")
+    print(
+        f"{'layer':16} {'':14} {'1 thread':>9} {chosen.threads:>2} threads  ratio  of at most"
+        "  idle CPU"
+    )
     for data_format in ("channels_last", "channels_first"):
         for name, *sizes, kernel in LAYERS:
-            one, more, idle = measure(sizes, kernel, data_format, chosen.threads, chosen.seconds)
+            one, more, ratio, most, idle = measure(
+                sizes, kernel, data_format, chosen.threads, chosen.seconds
+            )
             print(
                 f"{name:16} {data_format:14} {one * 1e6:6.1f} us {more * 1e6:7.1f} us "
-                f"{one / more:6.2f} {idle * 1e3:6.2f} ms",
+                f"{ratio:6.2f} {most:11.2f} {idle * 1e3:6.2f} ms",
                 flush=True,
             )
 
 
 def measure(
     sizes: list[int], kernel: int, data_format: str, threads: int, seconds: float
-) -> tuple[float, float, float]:
-    """Seconds per call with one thread, with several, and of CPU in a pause after the latter."""
+) -> tuple[float, float, float, float, float]:
+    """Seconds per call with one thread, with several; their ratio, and what it could be at most;
+    seconds of CPU in a pause.
+    """
     height, width, channels = sizes
     layer = dwconv.DepthwiseConv2D(
         kernel, padding="same", activation="relu", data_format=data_format
@@ -59,16 +71,36 @@ def measure(
         shape = (1, channels, height, width)
     x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
     y = layer(x)  # where the kernel would have it
-    plans = [layer.plan(shape, num_threads=count) for count in (1, threads)]
-    calls = [max(1, int(seconds / ROUNDS / burst(plan, x, y, 100))) for plan in plans]
-    pairs = list(zip(plans, calls, strict=True))
-    times = [[burst(plan, x, y, count) for plan, count in pairs] for _ in range(ROUNDS)]
+    single, several = (layer.plan(shape, num_threads=count) for count in (1, threads))
+    cpus = sorted(os.sched_getaffinity(0))[:threads]
+    calls = [max(1, int(seconds / ROUNDS / burst(plan, x, y, 100))) for plan in (single, several)]
+    ones, mores = [], []
+    for _ in range(ROUNDS):
+        each = []
+        for cpu in cpus:
+            with pinned({cpu}):
+                each.append(burst(single, x, y, calls[0] // len(cpus) + 1))
+        ones.append(each)
+        with pinned(set(cpus)):
+            burst(several, x, y, 20)
+            mores.append(burst(several, x, y, calls[1]))
     time.sleep(TICK)  # what other threads than this one have used counts from the next tick on
     before = time.process_time()
     time.sleep(PAUSE)
     idle = time.process_time() - before
-    one, more = (statistics.median(column) for column in zip(*times, strict=True))
-    return one, more, idle
+    means = [statistics.mean(each) for each in ones]
+    ratio = statistics.median(one / more for one, more in zip(means, mores, strict=True))
+    most = statistics.median(sum(each) / max(each) for each in ones)
+    return statistics.median(means), statistics.median(mores), ratio, most, idle
+
+
+@contextmanager
+def pinned(cpus: set[int]) -> Iterator[None]:
+    """On these CPUs."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cpus)
+    yield
+    os.sched_setaffinity(0, before)
 
 
 def burst(plan: dwconv.ops.Plan, x: np.ndarray, y: np.ndarray, calls: int) -> float:

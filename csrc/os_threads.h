@@ -7,18 +7,7 @@
 #endif
 #include <stdint.h>
 
-#if defined(__x86_64__) || defined(_M_X64) || defined(__i386__)
-#include <immintrin.h>
-#endif
-
-/* Tells the processor that this thread is waiting for another one's store. */
-static inline void os_pause(void) {
-#if defined(__x86_64__) || defined(_M_X64) || defined(__i386__)
-    _mm_pause();
-#elif defined(__aarch64__) && defined(__GNUC__)
-    __asm__ volatile("isb"); /* "yield" does nothing on most */
-#endif
-}
+#include "os_pause.h"
 
 enum { OS_STACK_BYTES = 1 << 20 }; /* the kernels need a few kilobytes, sanitizers more */
 

@@ -5,7 +5,7 @@
 /* A thread that spins takes up a job within a microsecond, one that sleeps costs its caller some three microseconds
  * and begins after 50. So a thread gets as much as pays for being woken; and where there is much more, several parts,
  * so that the others help one that begins late. */
-enum { THREAD_NANOSECONDS = 4000, PART_NANOSECONDS = 60000, MOST_PARTS_EACH = 4 };
+enum { THREAD_NANOSECONDS = 4500, PART_NANOSECONDS = 60000, MOST_PARTS_EACH = 4 };
 
 int64_t dw_plan_nanoseconds(const dw_plan *plan) {
     /* Vectors per nanosecond: multiply-adds of tiles, on Zen 4; the general kernel takes four times as long, and where

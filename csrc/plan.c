@@ -34,7 +34,7 @@ static double larger(double a, double b) { return a > b ? a : b; }
 /* What `rows` output rows under one tile, or one column of a rolling kernel, cost, in multiply-adds of vectors: of
  * these, the loads, and the latency of a chain of multiply-adds the largest, since a CPU does as many of each at a time;
  * and what starts or ends a row. Fitted to measurements on Zen 4. */
-static double column_cost(const dw_plan *plan, const dw_tile *tile, double rows) {
+double dw_column_cost(const dw_plan *plan, const dw_tile *tile, double rows) {
     enum { START = 8, PER_ROW = 3, LATENCY = 4, SPILLS = 8 };
     const int w = tile->tile_w, taps = tile->kernel_h * tile->kernel_w;
     const int inputs = tile->flavour & DW_MERGED ? w * tile->kernel_w : (w - 1) * tile->stride + tile->kernel_w;
@@ -67,8 +67,8 @@ static const dw_tile *narrower_tile(const dw_plan *plan, const dw_tile *tile, in
 static double tile_cost(const dw_plan *plan, const dw_tile *tile, double rows, int64_t cols) {
     const int64_t w = tile->tile_w, edges = tile->flavour & DW_MERGED ? 0 : cols > w ? 2 : 1;
     const int64_t whole = cols >= edges * w ? cols / w : 1, rest = cols > whole * w ? cols - whole * w : 0;
-    double cost = (double)whole * column_cost(plan, tile, rows);
-    if (rest) cost += column_cost(plan, narrower_tile(plan, tile, rest), rows);
+    double cost = (double)whole * dw_column_cost(plan, tile, rows);
+    if (rest) cost += dw_column_cost(plan, narrower_tile(plan, tile, rest), rows);
     return cost;
 }
 
@@ -125,7 +125,7 @@ static const dw_tile *choose_merged(dw_plan *plan, double cost) {
         const int64_t inner = (plan->out_w - 2 * pixels) / pixels;
         tile = cheapest(plan, flavour, inner > 0 ? inner : 1, &merged_cost);
         plan->masked = tile ? masked_tile(plan, tile) : NULL;
-        if (plan->masked) merged_cost += 2 * (double)d->dilation_h * column_cost(plan, plan->masked, rows);
+        if (plan->masked) merged_cost += 2 * (double)d->dilation_h * dw_column_cost(plan, plan->masked, rows);
     }
     if (!plan->masked) {
         if (end - first < pixels) return NULL;
@@ -409,6 +409,7 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     plan->group_rows = rows_of_groups(plan);
     plan->image_units = dw_plan_image_units(plan);
     status = make_columns(plan);
+    dw_plan_divide_columns(plan);
     return status == DW_OK ? dw_pack(plan, kernel, bias) : status;
 }
 

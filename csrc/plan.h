@@ -56,6 +56,14 @@ typedef struct dw_planar {
     void *weights;  /* [output channel][bias, taps] */
 } dw_planar;
 
+/* How a run of columns is best divided among kernels of the kind of the plan's tile: the width of the first of them, and
+ * what they cost, in dw_column_cost's unit. */
+enum { DW_MOST_DIVIDED = 32 };
+typedef struct dw_division {
+    double cost;
+    int width;
+} dw_division;
+
 struct dw_plan {
     dw_desc desc;
     dw_isa isa;
@@ -88,6 +96,8 @@ struct dw_plan {
     int64_t phase_count, phase_step;  /* phase_step: columns from one of a phase to the next */
     dw_segments segments, straddling; /* straddling: for packings other than the first, if `straddle` */
 
+    dw_division divisions[DW_MOST_DIVIDED + 1]; /* by the number of columns; width 0: parts.c does not divide columns */
+
     dw_planar *planar; /* NULL: channels_last. Else only the sizes and bounds above count */
 };
 
@@ -99,6 +109,12 @@ int dw_alike(const dw_tile *a, const dw_tile *b);
 
 /* The columns, of `cols`, that the widest kernel of plan->astride takes, and that kernel. */
 int64_t dw_astride_cols(const dw_plan *plan, int64_t cols, dw_strip_fn **astride);
+
+/* What `rows` output rows under one tile, or one column of a rolling kernel, cost. */
+double dw_column_cost(const dw_plan *plan, const dw_tile *tile, double rows);
+
+/* Fills plan->divisions. */
+void dw_plan_divide_columns(dw_plan *plan);
 
 /* [begin, end) of some units of work. */
 typedef struct dw_share {

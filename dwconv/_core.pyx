@@ -379,15 +379,24 @@ cdef inline int threads_of(Plan plan):
     return plan.own_threads if plan.own_threads else load_default_threads()
 
 
+cdef extern from "_turns.h" nogil:
+    void turns_leave()
+    void turns_wait()
+    void turns_enter()
+
+
 cdef inline void run_kernel(Plan plan, const void *x, void *y, int threads):
-    if threads > 1 and plan.worth_threads > 1:
-        with nogil:
-            dw_plan_run_threads(plan.plan, x, y, threads)
-    elif plan.brief:
+    if plan.brief and (threads == 1 or plan.worth_threads == 1):
         dw_plan_run(plan.plan, x, y)
-    else:
-        with nogil:
+        return
+    turns_leave()
+    with nogil:
+        if threads > 1 and plan.worth_threads > 1:
+            dw_plan_run_threads(plan.plan, x, y, threads)
+        else:
             dw_plan_run(plan.plan, x, y)
+        turns_wait()
+    turns_enter()
 
 
 cdef object call_plan(Plan plan, object x, object out, int threads):

@@ -6,9 +6,11 @@ import http.client
 import importlib
 import io
 import json
+import os
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from wsgiref.validate import validator
@@ -17,6 +19,7 @@ import numpy as np
 import pytest
 import soak
 from layers import draw
+from serving import gunicorn
 from support import ROOT, assert_same_bits
 
 import dwconv
@@ -168,6 +171,52 @@ def test_wsgi(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert status == "200 OK"
     assert_same_bits(np.load(io.BytesIO(answer)), dwconv.load(model)(x), "WSGI")
     assert post(b"nothing")[0] == "400 error"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_gunicorn_with_preload(tmp_path: Path) -> None:
+    """Workers with threads, forked after the model was used with threads: right outputs, and no
+    request that waits for threads that the fork has left behind.
+    """
+    shape = (1, 56, 56, 64)  # worth two threads and more
+    layer = dwconv.DepthwiseConv2D(3, padding="same", activation="silu")
+    layer.build(shape)
+    layer.save(tmp_path / "model.safetensors")
+    assert layer.plan(shape, num_threads=2).num_threads == 2
+    (tmp_path / "x.npy").write_bytes(soak.as_npy(draw(*shape)))
+    (tmp_path / "config.py").write_text(
+        f"""
+def when_ready(server):
+    import os, service
+    body = open({str(tmp_path / "x.npy")!r}, "rb").read()
+    before = len(os.listdir("/proc/self/task"))
+    assert service._service.answer("POST", "/", body)[0] == 200
+    assert len(os.listdir("/proc/self/task")) == before + 1
+"""
+        if Path("/proc/self/task").exists()
+        else ""
+    )
+    arrays = [draw(*shape, seed=seed) for seed in range(4)]
+
+    def post(number: int, port: int) -> Any:
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        status, answer = ask(client, "POST", "/", soak.as_npy(arrays[number % 4]))
+        client.close()
+        assert status == 200, answer
+        return np.load(io.BytesIO(answer))
+
+    with (
+        gunicorn(
+            *("--threads", "2", "--config", str(tmp_path / "config.py"), "service:application"),
+            folder=ROOT / "examples",
+            DWCONV_MODEL=str(tmp_path / "model.safetensors"),
+            DWCONV_NUM_THREADS="2",
+        ) as port,
+        ThreadPoolExecutor(6) as clients,
+    ):
+        answers = list(clients.map(lambda number: post(number, port), range(48)))
+    for number, answer in enumerate(answers):
+        assert_same_bits(answer, layer(arrays[number % 4]), number)
 
 
 @LINUX

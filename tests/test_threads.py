@@ -41,7 +41,14 @@ def part_cases(isa: str) -> list[Case]:
     more = [
         Case((14, 14), 4 * n, activation="tanh", padding="same"),  # columns, blocks astride
         Case((30, 33), 2 * n, activation="relu", padding="same"),
+        Case((28, 28), 4 * n, padding="same"),  # columns, by other kernels than the whole
+        Case((28, 28), 8 * n, strides=(2, 2), padding="same"),
+        Case((16, 90), n, padding="valid"),  # more columns than are weighed up
+        Case((24, 40), 4 * n, (5, 5), padding="same", activation="relu"),
+        Case((14, 29), 2 * n, multiplier=2, padding="same"),
         Case((9, 15), 12 * n, padding="same", activation="gelu"),  # one more block
+        Case((10, 10), 4 * n, padding="same"),  # columns, each part an edge
+        Case((12, 8), 4 * n, padding="same", activation="gelu"),
         Case((7, 7), 16 * n, padding="same"),  # one tile is as wide as the row: rows
         Case((1, 40), 5 * n, (1, 3), padding="same", activation="silu"),  # channels
         Case((1, 40), 5 * n + 3, (1, 3), padding="same"),

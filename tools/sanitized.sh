@@ -35,7 +35,8 @@ CC=gcc DWCONV_SANITIZE=$sanitizers "$python" -m pip install --quiet --disable-pi
     --target "$folder/site" "$folder/source"
 
 export ASAN_OPTIONS=exitcode=99:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1:exitcode=99
-export TSAN_OPTIONS=exitcode=99
+# TSan does not support threads started in a child of a process with threads; those of gunicorn are such.
+export TSAN_OPTIONS=exitcode=99:allocator_may_return_null=1:die_after_fork=0
 
 c_program() { # NAME [flags]: of tests/c, with the objects of the module
     gcc -std=c11 -g -O1 -Icsrc -fsanitize=$sanitizers "tests/c/$1.c" "${@:2}" \

@@ -75,6 +75,7 @@ static dw_desc read_desc(bytes *in) {
     d.layout = (dw_layout)(next(in) % 64 == 63 ? next(in) - 128 : next(in) % 2);
     d.activation = (dw_activation)(next(in) % 64 == 63 ? next(in) - 128 : next(in) % DW_ACTIVATION_COUNT);
     d.activation_alpha = alphas[next(in) % 8];
+    d.denormals = (dw_denormals)(next(in) % 64 == 63 ? next(in) - 128 : next(in) % 2);
     d.batch = size(in, "1112", 3);
     d.height = size(in, "123456789", 40), d.width = size(in, "123456789", 70);
     d.channels = size(in, "12345678", 70), d.multiplier = size(in, "11112345", 20);
@@ -136,11 +137,12 @@ static void fail(const char *what, dw_isa isa, size_t at) {
     fprintf(stderr,
             "FAILED: %s, %s, element %zu\nN %" PRId64 " H %" PRId64 " W %" PRId64 " C %" PRId64 " M %" PRId64
             " kernel %" PRId64 "x%" PRId64 " strides %" PRId64 "x%" PRId64 " dilations %" PRId64 "x%" PRId64
-            " padding %" PRId64 "+%" PRId64 " %" PRId64 "+%" PRId64 " dtype %d activation %d alpha %g layout %d\n",
+            " padding %" PRId64 "+%" PRId64 " %" PRId64 "+%" PRId64
+            " dtype %d activation %d alpha %g layout %d denormals %d\n",
             what, dw_isa_name(isa) ? dw_isa_name(isa) : "any", at, d->batch, d->height, d->width, d->channels,
             d->multiplier, d->kernel_h, d->kernel_w, d->stride_h, d->stride_w, d->dilation_h, d->dilation_w, d->pad_top,
             d->pad_bottom, d->pad_left, d->pad_right, (int)d->dtype, (int)d->activation, d->activation_alpha,
-            (int)d->layout);
+            (int)d->layout, (int)d->denormals);
     abort();
 }
 
