@@ -9,6 +9,8 @@
 
 #if defined(__x86_64__) || defined(_M_X64) || defined(__i386__)
 #include <immintrin.h>
+#elif defined(_M_ARM64) && !defined(__GNUC__)
+#include <intrin.h>
 #endif
 
 /* Tells the processor that this thread is waiting for another one's store. */
@@ -17,6 +19,8 @@ static inline void os_pause(void) {
     _mm_pause();
 #elif defined(__aarch64__) && defined(__GNUC__)
     __asm__ volatile("isb"); /* "yield" does nothing on most */
+#elif defined(_M_ARM64)
+    __isb(15);
 #endif
 }
 
