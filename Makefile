@@ -39,7 +39,7 @@ help:
 	@echo 'make format  ruff and clang-format, on all files'
 	@echo 'make wheels       sdist and manylinux wheels of every Python here, into wheelhouse'
 	@echo 'make wheels-test  each in an environment of its own       ARGS="--pythons 3.11 --short"'
-	@echo 'make zig-check    the C core for Windows and macOS: does it compile'
+	@echo 'make zig-check    the C core for Windows, macOS and musl: compiled, and run in wine'
 	@echo 'make release-check  all of that, and the metadata: fit for a release?'
 	@echo 'make build   nothing but the build'
 	@echo 'make clean   removes what was built, $(VENV) included'

@@ -28,25 +28,45 @@ static inline dw_float_env dw_float_begin(dw_denormals denormals) {
 
 static inline void dw_float_end(dw_float_env before) { _mm_setcsr(before); }
 
-#elif defined(__aarch64__) && defined(__GNUC__)
+#elif defined(__aarch64__) || defined(_M_ARM64)
 
 typedef struct dw_float_env {
     uint64_t control, status;
 } dw_float_env;
 
+#ifdef __GNUC__
+static inline uint64_t dw_get_control(void) {
+    uint64_t value;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(value) : : "memory");
+    return value;
+}
+static inline uint64_t dw_get_status(void) {
+    uint64_t value;
+    __asm__ volatile("mrs %0, fpsr" : "=r"(value) : : "memory");
+    return value;
+}
+static inline void dw_set_control(uint64_t value) { __asm__ volatile("msr fpcr, %0" : : "r"(value) : "memory"); }
+static inline void dw_set_status(uint64_t value) { __asm__ volatile("msr fpsr, %0" : : "r"(value) : "memory"); }
+#else /* MSVC */
+#include <intrin.h>
+enum { DW_CONTROL = 0x5a20, DW_STATUS = 0x5a21 }; /* ARM64_FPCR and ARM64_FPSR of winnt.h */
+static inline uint64_t dw_get_control(void) { return (uint64_t)_ReadStatusReg(DW_CONTROL); }
+static inline uint64_t dw_get_status(void) { return (uint64_t)_ReadStatusReg(DW_STATUS); }
+static inline void dw_set_control(uint64_t value) { _WriteStatusReg(DW_CONTROL, (int64_t)value); }
+static inline void dw_set_status(uint64_t value) { _WriteStatusReg(DW_STATUS, (int64_t)value); }
+#endif
+
 /* FPCR: FZ alone, or nothing. */
 static inline dw_float_env dw_float_begin(dw_denormals denormals) {
     const uint64_t wanted = denormals == DW_DENORMALS_FLUSH ? UINT64_C(1) << 24 : 0;
-    dw_float_env before;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(before.control) : : "memory");
-    __asm__ volatile("mrs %0, fpsr" : "=r"(before.status) : : "memory");
-    if (before.control != wanted) __asm__ volatile("msr fpcr, %0" : : "r"(wanted) : "memory");
+    const dw_float_env before = {dw_get_control(), dw_get_status()};
+    if (before.control != wanted) dw_set_control(wanted);
     return before;
 }
 
 static inline void dw_float_end(dw_float_env before) {
-    __asm__ volatile("msr fpcr, %0" : : "r"(before.control) : "memory");
-    __asm__ volatile("msr fpsr, %0" : : "r"(before.status) : "memory");
+    dw_set_control(before.control);
+    dw_set_status(before.status);
 }
 
 #else

@@ -7,6 +7,9 @@
 static inline void os_pause(void) { _mm_pause(); }
 #elif defined(__aarch64__) && defined(__GNUC__)
 static inline void os_pause(void) { __asm__ volatile("isb"); } /* "yield" does nothing on most */
+#elif defined(_M_ARM64)
+#include <intrin.h>
+static inline void os_pause(void) { __isb(15); }
 #else
 static inline void os_pause(void) {}
 #endif

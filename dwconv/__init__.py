@@ -9,31 +9,23 @@ except ImportError as error:
 
     raise ImportError(explain(error), name=error.name, path=error.path) from error
 
-from . import (
-    activations,
-    config,
-    constraints,
-    initializers,
-    isa,
-    optimizers,
-    reference,
-    regularizers,
-)
+from . import activations, config, constraints, initializers, isa, reference, regularizers
 from ._version import __version__
 from .config import trim_memory
 from .embedding import get_include
-from .formats import FormatError
-from .gradients import (
-    depthwise_conv2d_bias_grad,
-    depthwise_conv2d_input_grad,
-    depthwise_conv2d_kernel_grad,
-)
 from .inputs import Input
 from .layer import DepthwiseConv2D
 from .model import Sequential, layer_depthwise_conv_2d
 from .ops import depthwise_conv2d
 
 if TYPE_CHECKING:
+    from . import optimizers
+    from .formats import FormatError
+    from .gradients import (
+        depthwise_conv2d_bias_grad,
+        depthwise_conv2d_input_grad,
+        depthwise_conv2d_kernel_grad,
+    )
     from .saving import load, load_layers
 
 __all__ = [
@@ -62,13 +54,26 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Reading files takes a third of what importing all of the package would: when it is used."""
-    if name not in ("load", "load_layers"):
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from . import saving
+#: What waits until it is used, files and training, is half of importing the package: where it is.
+_LATE = {
+    "FormatError": "formats",
+    "depthwise_conv2d_bias_grad": "gradients",
+    "depthwise_conv2d_input_grad": "gradients",
+    "depthwise_conv2d_kernel_grad": "gradients",
+    "load": "saving",
+    "load_layers": "saving",
+    "optimizers": "",
+}
 
-    globals().update(load=saving.load, load_layers=saving.load_layers)
+
+def __getattr__(name: str) -> Any:
+    """One of those, which is an ordinary attribute from then on."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module = import_module(f".{_LATE[name] or name}", __name__)
+    globals()[name] = getattr(module, name) if _LATE[name] else module
     return globals()[name]
 
 

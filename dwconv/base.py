@@ -9,15 +9,18 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import ArrayLike
 
-from . import _core, backward
+from . import _core
 from .dtypes import DType
 from .policy import DTypePolicy
 from .registry import read_bool
 from .weights import NAMES, Array, Weights, read_copy, read_list
+
+if TYPE_CHECKING:
+    from . import backward
 
 B = TypeVar("B", bound="WeightedLayer")
 
@@ -158,6 +161,8 @@ class WeightedLayer(_core.PlannedLayer):
         `.kernel` and `.bias` are None without a regularizer, and while the layer is not built or
         not trainable. NotImplementedError for a regularizer without `gradient`.
         """
+        from . import backward
+
         return backward.loss_gradients(self)
 
     def apply_constraints(self) -> None:

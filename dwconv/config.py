@@ -26,11 +26,13 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from . import _core
 from .shapes import DataFormat, integer, normalize_data_format, positive_int
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 VARIABLE = "DWCONV_MEMORY_LIMIT"
 THREADS_VARIABLE = "DWCONV_NUM_THREADS"
@@ -170,6 +172,8 @@ def image_data_format() -> DataFormat:
 
 
 def _keras_files() -> list[Path]:
+    from pathlib import Path  # a sixth of what importing dwconv would take
+
     folders = [Path(folder)] if (folder := os.environ.get("KERAS_HOME")) else []
     with suppress(RuntimeError):  # there is no home directory
         folders.append(Path.home() / ".keras")

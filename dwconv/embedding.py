@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 
 def get_include() -> str:
     """The folder with dwconv.h, the C API, for a compiler's `-I`.
@@ -12,6 +10,8 @@ def get_include() -> str:
     with nothing: dwconv/_core.pxd says what there is. A program without Python compiles the sources
     of the core into itself; the README has the command.
     """
+    from pathlib import Path
+
     package = Path(__file__).parent
     installed = package / "include"
     return str(installed if installed.is_dir() else package.parent / "csrc")  # an editable install

@@ -7,14 +7,13 @@ height/width, OH/OW output height/width. Every pair is (height, width).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from . import (
     activations,
-    backward,
     config,
     configs,
     constraints,
@@ -28,9 +27,12 @@ from . import (
     shapes,
 )
 from .configured import ConfiguredLayer
-from .formats import FormatError, PathLike
 from .registry import read_bool
 from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
+
+if TYPE_CHECKING:
+    from . import backward
+    from .formats import PathLike
 
 
 class DepthwiseConv2D(ConfiguredLayer):
@@ -258,6 +260,8 @@ class DepthwiseConv2D(ConfiguredLayer):
         `gradient`.
         """
         x = np.asarray(x)
+        from . import backward  # for training only
+
         return backward.layer_vjp(self, self._weights or self._built_for(x.shape), x)
 
     @property
@@ -510,6 +514,8 @@ class DepthwiseConv2D(ConfiguredLayer):
 
     def _take(self, found: Mapping[str, Array]) -> None:
         """Puts weights from a file in the place of the layer's, or builds it with them."""
+        from .formats import FormatError
+
         names = ["kernel", "bias"][: 1 + self.use_bias]
         if sorted(found) != sorted(names):
             raise FormatError(f"{self.name}: expected {names}; received {sorted(found)}")

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import backward, configs, inputs, naming, policy, table
-from .formats import PathLike
+from . import configs, inputs, naming, policy, table
 from .inputs import SymbolicTensor, WholeShape
 from .layer import DepthwiseConv2D
 from .registry import read_bool
 from .weights import Array
+
+if TYPE_CHECKING:
+    from . import backward
+    from .formats import PathLike
 
 S = TypeVar("S", bound="Sequential")
 
@@ -183,6 +186,8 @@ class Sequential:
         x = np.asarray(x)
         if self._build_shape is None:
             self.build(x.shape)
+        from . import backward
+
         return backward.model_vjp(self._layers, x)
 
     def _check_filled(self) -> None:
@@ -264,6 +269,8 @@ class Sequential:
 
     def loss_gradients(self) -> backward.ModelGradients:
         """All layers' `loss_gradients`, as `.layers`; None for a layer that has none to give."""
+        from . import backward
+
         return backward.model_loss_gradients(self._layers)
 
     def _gather(self, attribute: str) -> list[Any]:

@@ -11,14 +11,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _core, activations, config, dtypes, shapes
 from . import isa as isas
-from .description import Description
+
+if TYPE_CHECKING:
+    from .description import Description
 
 Array: TypeAlias = NDArray[Any]
 Activation: TypeAlias = Callable[[Array], Any]
@@ -278,6 +280,8 @@ class Operation:
 
     def describe(self, plan: Plan) -> Description:
         """What the plan has decided and what comes besides."""
+        from .description import Description  # 20 fields: a tenth of importing dwconv
+
         after = self.finish
         return Description(
             x_shape=plan.x_shape,

@@ -8,8 +8,7 @@ are.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,8 +19,7 @@ _MIXED = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 _POLICY_CLASSES = ("DTypePolicy", "Policy")  # Keras 3, Keras 2
 
 
-@dataclass(frozen=True)
-class DTypePolicy:
+class DTypePolicy(NamedTuple):
     """`variable` is the dtype of the weights, `compute` the one that inputs are cast to and outputs
     have.
     """

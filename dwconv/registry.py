@@ -11,9 +11,8 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FunctionType
-from typing import Any, ClassVar, Generic, TypeVar, cast
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 
@@ -192,16 +191,14 @@ def _freeze(value: Any) -> Any:
 # -- the registry ----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Found:
+class Found(NamedTuple):
     """What a name stands for: the entry, and the arguments that the name itself implies."""
 
     entry: Any
-    preset: Config = field(default_factory=dict)
+    preset: Config
 
 
-@dataclass(frozen=True)
-class Parsed:
+class Parsed(NamedTuple):
     """What a config dict asks for; `foreign` when it names a module that is not Keras'."""
 
     name: str
@@ -288,19 +285,19 @@ class Registry(Generic[T]):
         package, _, short = name.rpartition(">")
         for key in (name, short):
             if custom_objects and key in custom_objects:
-                return Found(custom_objects[key])
+                return Found(custom_objects[key], {})
         if name in self._registered:
-            return Found(self._registered[name])
+            return Found(self._registered[name], {})
         if not foreign and package in ("", OWN_PACKAGE):
             if short in self._builtin:
-                return Found(self._builtin[short])
+                return Found(self._builtin[short], {})
             if short in self._aliases:
                 target, preset = self._aliases[short]
                 return Found(self._builtin[target], preset)
         if not package:
             owners = [full for full in self._registered if full.partition(">")[2] == name]
             if len(owners) == 1:
-                return Found(self._registered[owners[0]])
+                return Found(self._registered[owners[0]], {})
             if owners:
                 raise ValueError(
                     f"{self.kind} {name!r}: expected one of {owners}, which all have that name"

@@ -153,6 +153,14 @@ def test_api(
     assert checks_passed(run(str(program))) > 500
 
 
+def test_threads(compiler: str, core_objects: list[Path], tmp_path: Path) -> None:
+    """The pool by itself, and runs by several threads; `make zig-check` has it run on Windows."""
+    program = tmp_path / "test_threads"
+    source: Arguments = ["-std=c11", *FLAGS, TESTS / "test_threads.c", *core_objects]
+    build(compiler, *source, "-lm", "-pthread", "-o", program)
+    assert checks_passed(run(str(program))) > 100
+
+
 WRAPPED = ("malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "free")
 
 

@@ -97,6 +97,13 @@ def test_info_tells_who_chose_the_isa() -> None:
     assert "ISA chosen      portable (by DWCONV_ISA)\n" in result.stdout
 
 
+def test_info_tells_the_settings() -> None:
+    result = run_module(
+        "info", DWCONV_NUM_THREADS="3", DWCONV_DENORMALS="ieee", DWCONV_MEMORY_LIMIT="7"
+    )
+    assert "settings        num_threads=3 denormals=ieee memory_limit=7\n" in result.stdout
+
+
 @pytest.mark.parametrize("command", ["info", "check"])
 def test_an_unknown_isa_ends_in_one_line(command: str) -> None:
     result = run_module(command, DWCONV_ISA="nope")

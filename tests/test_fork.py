@@ -14,12 +14,20 @@ from support import ROOT, assert_same_bits, run_python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
+#: qemu-user starts no interpreter of another processor, and forks badly while threads are at work.
+HERE = pytest.mark.skipif("DWCONV_TEST_EMULATOR" in os.environ, reason="not in an emulator")
+
 SCRIPT = str(ROOT / "tests" / "forking.py")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["fork"], ["fork_during_calls"], *(["pool", m] for m in ("fork", "spawn", "forkserver"))],
+    [
+        ["fork"],
+        pytest.param(["fork_during_calls"], marks=HERE),
+        ["pool", "fork"],
+        *(pytest.param(["pool", method], marks=HERE) for method in ("spawn", "forkserver")),
+    ],
     ids=" ".join,
 )
 def test_a_child_works_at_once_and_with_threads(arguments: list[str]) -> None:
@@ -28,6 +36,7 @@ def test_a_child_works_at_once_and_with_threads(arguments: list[str]) -> None:
     assert (done.returncode, done.stdout) == (0, "done\n"), done
 
 
+@HERE
 def test_gunicorn_with_preload() -> None:
     """Two workers, forked after the layer was used with threads, serve concurrent requests."""
     arrays = [np.random.default_rng(i).standard_normal(SHAPE, np.float32) for i in range(6)]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import resource
 import signal
 import struct
 from collections.abc import Callable, Iterator
@@ -24,6 +23,8 @@ from layers import draw, isolate
 
 import dwconv
 from dwconv import DepthwiseConv2D, FormatError, Sequential
+
+resource = pytest.importorskip("resource", reason="limits and SIGPROF are POSIX")
 
 #: Per format, as the project promises.
 COUNT = 10_000

@@ -49,6 +49,10 @@ ORDER = [
 USERS_OF_CORE = {"config", "isa", "activations", "ops", "gradients", "weights", "base"}
 USERS_OF_CORE |= {"__init__"}  # to say what to do if it cannot be imported
 
+#: What importing dwconv leaves for later.
+LATE = {"backward", "cli", "description", "files", "formats", "gradients", "missing", "optimizers"}
+LATE |= {"saving"}
+
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy", "safetensors"}
 
@@ -173,27 +177,29 @@ def test_the_order_sees_imports() -> None:
 
 
 def test_importing_loads_little() -> None:
-    """What takes time to import waits until it is used: files, and what reads them."""
+    """What takes time to import waits until it is used: files, training, and pathlib."""
     code = """
-        import sys, numpy.typing, safetensors.numpy, pathlib, dataclasses, threading
+        import sys, numpy.typing, safetensors.numpy, dataclasses, threading
         before = set(sys.modules)
         import dwconv
         print(*sorted(set(sys.modules) - before))
         assert callable(dwconv.load_layers) and "load" in dir(dwconv)
         assert "dwconv.saving" in sys.modules
+        assert dwconv.optimizers is sys.modules["dwconv.optimizers"]
+        assert dwconv.FormatError is sys.modules["dwconv.formats"].FormatError
     """
     done = run_python("-c", textwrap.dedent(code))
     assert done.returncode == 0, done.stderr
     loaded = done.stdout.split()
     own = {name for name in loaded if name.partition(".")[0] == "dwconv"}
-    late = {name for name in own if re.match(r"dwconv\.(cli|files|saving|missing|formats\.)", name)}
+    late = {name for name in own if layer_of(name.removeprefix("dwconv.")) in LATE}
     assert not late
     assert {"dwconv.layer", "dwconv.ops"} <= own
     # Ours are some 35 small files; of the standard library a few, none large.
     assert len(own) <= 45, own
     others = {name for name in loaded if name not in own}
     assert len(others) <= 10, others
-    assert not others & {"json", "zipfile", "difflib", "hashlib", "secrets", "subprocess"}
+    assert not others & {"json", "pathlib", "zipfile", "difflib", "hashlib", "secrets"}
 
 
 # ---- the compiled module missing -----------------------------------------------------------------

@@ -5,7 +5,8 @@
 1. Golden vectors: tests/c/golden.c with the whole C core, linked statically, run with each
    instruction set of this CPU, on an emulated Haswell (where it has to choose avx2), an emulated
    Nehalem (portable) and an emulated AArch64 CPU (neon). All must give the hashes that
-   tests/c/make_golden.py computed without the C core; a line tells the hash of each.
+   tests/c/make_golden.py computed without the C core; a line tells the hash of each. Beside them
+   tests/c/test_threads.c.
 2. The tests of kernels and operation in Python with DWCONV_ISA, natively.
 3. The same in a selection with this Python on the emulated Haswell and Nehalem, and with Debian's
    Python for arm64 and a cross-compiled wheel (tools/arm64.py, tools/build_wheels.py).
@@ -97,9 +98,12 @@ def run(words: Sequence[str | Path], **environment: str) -> subprocess.Completed
 # ---- golden vectors ------------------------------------------------------------------------------
 
 
-def build_golden(compiler: str, folder: Path) -> Path:
-    """tests/c/golden.c and the C core, static, so that an emulator needs nothing else."""
-    sources = [*(CSRC / "isa").glob("*.c"), *CSRC.glob("*.c"), ROOT / "tests" / "c" / "golden.c"]
+PROGRAMS = ("golden", "test_threads")
+
+
+def build_programs(compiler: str, folder: Path) -> Path:
+    """A folder with each, and the C core in it; static, so that an emulator needs nothing else."""
+    sources = [*(CSRC / "isa").glob("*.c"), *CSRC.glob("*.c")]
     folder.mkdir()
 
     def compile_one(source: Path) -> Path:
@@ -112,11 +116,23 @@ def build_golden(compiler: str, folder: Path) -> Path:
     launcher = ["ccache"] if shutil.which("ccache") else []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         objects = list(pool.map(compile_one, sources))
-    program = folder / "golden"
-    done = run([compiler, "-static", *objects, "-lm", "-o", program])
-    if done.returncode:
-        sys.exit(f"{compiler} failed to link:\n{done.stdout}")
-    return program
+    for name in PROGRAMS:
+        program = [*FLAGS, ROOT / "tests" / "c" / f"{name}.c", *objects]
+        done = run([compiler, *program, "-static", "-pthread", "-lm", "-o", folder / name])
+        if done.returncode:
+            sys.exit(f"{compiler} {name} failed:\n{done.stdout}")
+    return folder
+
+
+def threads(cpu: Cpu, program: Path) -> str | None:
+    """Runs the pool and plans by several threads; what is wrong."""
+    began = time.monotonic()
+    done = run([*cpu.emulator, program])
+    passed = re.search(r"\d+ checks passed", done.stdout)
+    if done.returncode or not passed:
+        return f"{cpu.name}, threads: exit status {done.returncode}: {done.stdout[-2000:]}"
+    print(f"{cpu.name:<10}threads   {passed[0]}, {time.monotonic() - began:.1f} s", flush=True)
+    return None
 
 
 def golden(cpu: Cpu, program: Path, isa: str) -> str | None:
@@ -149,14 +165,15 @@ def all_golden(cpus: list[Cpu]) -> list[str]:
         programs: dict[str, Path] = {}
         for cpu in cpus:
             if cpu.compiler not in programs:
-                programs[cpu.compiler] = build_golden(cpu.compiler, Path(name) / cpu.machine)
+                programs[cpu.compiler] = build_programs(cpu.compiler, Path(name) / cpu.machine)
+            folder = programs[cpu.compiler]
             isas = ["auto", "portable"] if cpu.emulator else ["portable", "neon", "avx2", "avx512"]
             if cpu.chooses == "portable":
                 isas = ["auto"]
-            for isa in isas:
-                if fault := golden(cpu, programs[cpu.compiler], isa):
-                    print(fault)
-                    wrong.append(fault.splitlines()[0])
+            faults = [golden(cpu, folder / "golden", isa) for isa in isas]
+            for fault in filter(None, [*faults, threads(cpu, folder / "test_threads")]):
+                print(fault)
+                wrong.append(fault.splitlines()[0])
     return wrong
 
 

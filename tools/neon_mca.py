@@ -5,8 +5,8 @@
 Compiles csrc/isa/neon.c and bench/one_pixel.c, takes the longest way through the innermost loop of
 each kernel below out of the disassembly and has llvm-mca repeat it: a static estimate, with all
 loads hitting L1 and all branches predicted, from LLVM's model of each core (for apple-m1 that is
-Cyclone's). Prints a table in Markdown: cycles per vector of outputs, ours beside one pixel per pass
-as XNNPACK loops, and what the multiply-adds alone would take on that core's pipes.
+Cyclone's). Prints the table of bench/README.md: cycles per vector of outputs, ours beside one pixel
+per pass as XNNPACK loops, and what the multiply-adds alone would take on that core's pipes.
 Needs aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu) and llvm-mca of LLVM 18 or newer
 (Debian: llvm-19).
 """
@@ -127,15 +127,15 @@ def main() -> int:
         name: Body(name, heaviest_loop(body), 2)
         for name, body in functions(code_shape.disassemble(compiler, ONE_PIXEL))
     }
-    columns = [f"{cpu}: ours | one pixel | bound" for cpu in CPUS]
-    print(f"| kernel | loads, ours | one pixel | {' | '.join(columns)} |")
-    print("|---" * (3 + 3 * len(CPUS)) + "|")
+    columns = [f"{cpu} | one pixel | FMA" for cpu in CPUS]
+    print(f"| | kernel | vectors loaded, ours | one pixel | {' | '.join(columns)} |")
+    print("|---" * (4 + 3 * len(CPUS)) + "|")
     for label, pattern, other in PAIRS:
         for name, body in ours.items():  # the preferred one first, as in the list
             if not re.fullmatch(pattern, name):
                 continue
             taps = round(body.count("fmas"))
-            cells = [f"{label}: {name}", f"{body.count('loads'):.1f}"]
+            cells = [label, f"`{name}`", f"{body.count('loads'):.1f}"]
             cells.append(f"{theirs[other].count('loads'):.1f}")
             for cpu, pipes in CPUS.items():
                 cells.append(f"**{cycles(body, mca, cpu):.2f}**")

@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parent.parent
 WHEELHOUSE = ROOT / "wheelhouse"
 
 #: What an sdist does without: settings of tools that work on a clone.
-OF_THE_REPOSITORY = re.compile(r"\.(ci|github)/.*|\.gitignore|\.pre-commit-config\.yaml")
+OF_THE_REPOSITORY = re.compile(
+    r"\.(ci|github)/.*|\.git-blame-ignore-revs|\.gitignore|\.pre-commit-config\.yaml"
+)
 
 
 def git(*arguments: str) -> list[str]:

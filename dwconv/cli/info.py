@@ -9,7 +9,7 @@ import sys
 from importlib import metadata
 from pathlib import Path
 
-from .. import __version__, isa
+from .. import __version__, config, isa
 
 
 def run() -> int:
@@ -36,6 +36,8 @@ def facts() -> dict[str, str]:
         "ISAs available": " ".join(isa.available()),
         "ISAs compiled": " ".join(isa.compiled()),
         "compiler": isa.compiler(),
+        "settings": f"num_threads={config.num_threads()} denormals={config.denormals()} "
+        f"memory_limit={config.memory_limit()}",
     }
 
 

@@ -281,21 +281,21 @@ static void test_runs(void) {
 #if defined(__x86_64__)
 #include <immintrin.h>
 /* Rounding up, down, to zero; with and without flushing; some or all flags raised. */
-static const unsigned long environments[] = {0x1f80, 0x5f80 | 0x8040, 0x3fbf, 0x7f80 | 0x21, 0x9fc0};
-static void set_environment(unsigned long value) { _mm_setcsr((unsigned)value); }
-static unsigned long environment(void) { return _mm_getcsr(); }
+static const uint64_t environments[] = {0x1f80, 0x5f80 | 0x8040, 0x3fbf, 0x7f80 | 0x21, 0x9fc0};
+static void set_environment(uint64_t value) { _mm_setcsr((unsigned)value); }
+static uint64_t environment(void) { return _mm_getcsr(); }
 #elif defined(__aarch64__)
-static const unsigned long environments[] = {0, 1ul << 24, 1ul << 22 | 1ul << 24, 2ul << 22, 3ul << 22 | 1ul << 25};
-static void set_environment(unsigned long value) { __asm__ volatile("msr fpcr, %0" : : "r"(value) : "memory"); }
-static unsigned long environment(void) {
-    unsigned long value;
+static const uint64_t environments[] = {0, 1u << 24, 1u << 22 | 1u << 24, 2u << 22, 3u << 22 | 1u << 25};
+static void set_environment(uint64_t value) { __asm__ volatile("msr fpcr, %0" : : "r"(value) : "memory"); }
+static uint64_t environment(void) {
+    uint64_t value;
     __asm__ volatile("mrs %0, fpcr" : "=r"(value) : : "memory");
     return value;
 }
 #else
-static const unsigned long environments[] = {0};
-static void set_environment(unsigned long value) { (void)value; }
-static unsigned long environment(void) { return 0; }
+static const uint64_t environments[] = {0};
+static void set_environment(uint64_t value) { (void)value; }
+static uint64_t environment(void) { return 0; }
 #endif
 
 /* Runs change nothing of their caller's environment, and nothing of it changes their results. */
@@ -320,8 +320,8 @@ static void test_environment(void) {
             void *workspace = malloc((size_t)dw_grad_workspace(grad));
             dw_plan_run(plan, x, expected);
             for (size_t e = 0; e < sizeof environments / sizeof *environments; e++) {
-                const unsigned long wanted = environments[e];
-                unsigned long after[3];
+                const uint64_t wanted = environments[e];
+                uint64_t after[3];
                 set_environment(wanted);
                 dw_plan_run(plan, x, y);
                 after[0] = environment();

@@ -1,0 +1,194 @@
+/* test_threads.c - the pool of threads and runs by several, on any system that has threads: each part runs once, threads
+ * really run beside each other, start again after dw_threads_stop, are shared by callers at the same time; the bits of
+ * dw_plan_run, denormal numbers included, whatever the caller's floating-point environment.
+ *
+ *   cc -std=c11 -Icsrc tests/c/test_threads.c $(find csrc -name '*.c') -lm -pthread -o test_threads && ./test_threads */
+#include "os_threads.h" /* first: it asks for more than standard C */
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "dwconv.h"
+#include "float_env.h"
+#include "pool.h"
+
+enum { CALLERS = 3 };
+static const int64_t SECOND = 1000000000;
+
+/* Long enough that all threads have gone to sleep. */
+static void pause_for(int64_t nanoseconds) {
+    for (const int64_t end = os_nanoseconds() + nanoseconds; os_nanoseconds() < end;) os_yield();
+}
+
+/* Runs `function` in CALLERS threads, each with an element of an array. */
+static void in_callers(os_thread_fn function, void *arguments, size_t size) {
+    os_thread threads[CALLERS];
+    int started = 0;
+    for (; started < CALLERS; started++)
+        if (!os_start(threads + started, function, (char *)arguments + (size_t)started * size)) break;
+    CHECK(started == CALLERS);
+    for (int i = 0; i < started; i++) os_join(threads[i]);
+}
+
+/* ---- parts ----------------------------------------------------------------------------------------- */
+
+typedef struct count {
+    atomic_int parts[DW_MOST_PARTS];
+    atomic_int whole; /* as one part: no thread was idle */
+} count;
+
+static void count_part(const void *arguments, int part, int parts) {
+    count *c = *(count *const *)arguments;
+    if (parts == 1) atomic_fetch_add(&c->whole, 1);
+    else atomic_fetch_add(&c->parts[part], 1);
+}
+
+/* How many of the parts did not run once. */
+static int wrong_parts(int parts, int threads) {
+    static _Thread_local count counted;
+    count *const c = &counted;
+    int wrong = 0;
+    memset(c, 0, sizeof *c);
+    dw_pool_run(count_part, &c, parts, threads);
+    const int whole = atomic_load(&c->whole);
+    for (int i = 0; i < parts; i++) wrong += atomic_load(&c->parts[i]) + whole != 1;
+    return wrong;
+}
+
+static void test_parts(void) {
+    for (int threads = 1; threads <= 5; threads++)
+        for (int parts = 1; parts <= 4 * threads + 1; parts++) {
+            CHECK(wrong_parts(parts, threads) == 0);
+            if (parts % 4 == 0) pause_for(200000);
+        }
+    CHECK(wrong_parts(DW_MOST_PARTS, 4) == 0);
+}
+
+OS_THREAD_FN(call_often) {
+    int *wrong = argument;
+    for (int i = 0; i < 2000; i++) {
+        *wrong += wrong_parts(1 + i % 9, 1 + i % 4);
+        if (i % 50 == 0) pause_for(100000);
+    }
+    return 0;
+}
+
+static void test_callers(void) {
+    int wrong[CALLERS] = {0};
+    in_callers(call_often, wrong, sizeof *wrong);
+    for (int i = 0; i < CALLERS; i++) CHECK(wrong[i] == 0);
+}
+
+/* ---- beside each other ----------------------------------------------------------------------------- */
+
+typedef struct meeting {
+    atomic_int here, late;
+} meeting;
+
+static void meet(const void *arguments, int part, int parts) {
+    meeting *m = *(meeting *const *)arguments;
+    (void)part;
+    const int64_t end = os_nanoseconds() + 20 * SECOND;
+    atomic_fetch_add(&m->here, 1);
+    while (atomic_load(&m->here) < parts && !atomic_load(&m->late)) {
+        os_yield();
+        if (os_nanoseconds() > end) atomic_store(&m->late, 1);
+    }
+}
+
+/* Each of the parts waits for all others: only as many threads as parts can do that. */
+static void test_beside(void) {
+    for (int round = 0; round < 6; round++) {
+        const int parts = 2 + round % 3;
+        meeting all = {0}, *const m = &all;
+        dw_pool_run(meet, &m, parts, parts);
+        CHECK(atomic_load(&m->here) == parts && !atomic_load(&m->late));
+        if (round % 2) dw_threads_stop(); /* the next round starts new ones */
+        else pause_for(1000000);
+    }
+    dw_threads_stop();
+    dw_threads_stop(); /* there are none */
+}
+
+/* ---- runs ------------------------------------------------------------------------------------------ */
+
+enum { SIDE = 40, CHANNELS = 37, VALUES = SIDE * SIDE * CHANNELS, TAPS = 9 * CHANNELS };
+
+typedef struct wish {
+    const dw_plan *plan;
+    const float *x, *expected;
+    int wrong;
+} wish;
+
+OS_THREAD_FN(run_often) {
+    wish *w = argument;
+    float *y = malloc(VALUES * sizeof *y);
+    for (int i = 0; i < 12; i++) {
+        memset(y, 0xff, VALUES * sizeof *y);
+        dw_plan_run_threads(w->plan, w->x, y, 2 + i % 3);
+        w->wrong += memcmp(y, w->expected, VALUES * sizeof *y) != 0;
+    }
+    free(y);
+    return 0;
+}
+
+static float noise(void) {
+    static uint32_t state = 1;
+    state = state * 1664525u + 1013904223u;
+    return (float)(state >> 8) / (1 << 23) - 1;
+}
+
+/* Denormal numbers as input, product and sum; `y` from alone, by threads, and by callers at the same time. */
+static void test_runs(void) {
+    float *x = malloc(VALUES * sizeof *x), *kernel = malloc(TAPS * sizeof *kernel);
+    float *expected[2] = {malloc(VALUES * sizeof *x), malloc(VALUES * sizeof *x)};
+    for (int i = 0; i < VALUES; i++) x[i] = noise() * (i % 3 ? 1.0f : 1e-38f);
+    for (int i = 0; i < TAPS; i++) kernel[i] = noise() * (i % 4 ? 1.0f : 1e-38f);
+    for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
+        if (!dw_isa_available((dw_isa)isa)) continue;
+        for (int denormals = DW_DENORMALS_FLUSH; denormals <= DW_DENORMALS_IEEE; denormals++) {
+            dw_desc d;
+            memset(&d, 0, sizeof d);
+            d.batch = 1, d.height = d.width = SIDE, d.channels = CHANNELS, d.multiplier = 1;
+            d.kernel_h = d.kernel_w = 3;
+            d.stride_h = d.stride_w = d.dilation_h = d.dilation_w = 1;
+            d.pad_top = d.pad_bottom = d.pad_left = d.pad_right = 1;
+            d.denormals = (dw_denormals)denormals;
+            dw_plan *plan = NULL;
+            CHECK(dw_plan_create(&d, (dw_isa)isa, kernel, NULL, &plan) == DW_OK);
+            if (!plan) continue;
+            CHECK(dw_plan_threads(plan, 4) > 1); /* else nothing is tested here */
+            dw_plan_run(plan, x, expected[denormals]);
+            wish wishes[CALLERS];
+            for (int i = 0; i < CALLERS; i++) wishes[i] = (wish){plan, x, expected[denormals], 0};
+            const dw_float_env before = dw_float_begin(DW_DENORMALS_FLUSH); /* a caller that flushes */
+            run_often(wishes);
+            dw_float_end(before);
+            CHECK(wishes[0].wrong == 0);
+            in_callers(run_often, wishes, sizeof *wishes);
+            for (int i = 0; i < CALLERS; i++) CHECK(wishes[i].wrong == 0);
+            dw_plan_destroy(plan);
+        }
+        /* Else the numbers above were not such that flushing shows. */
+        if (dw_denormals_of(DW_DENORMALS_FLUSH, (dw_isa)isa) == DW_DENORMALS_FLUSH)
+            CHECK(memcmp(expected[0], expected[1], VALUES * sizeof *x) != 0);
+    }
+    free(x), free(kernel), free(expected[0]), free(expected[1]);
+}
+
+int main(void) {
+    test_parts();
+    test_beside();
+    test_callers();
+    test_runs();
+    dw_threads_stop();
+    if (failures) {
+        fprintf(stderr, "%ld of %ld checks failed\n", failures, checks);
+        return 1;
+    }
+    printf("%ld checks passed\n", checks);
+    return 0;
+}
