@@ -340,7 +340,7 @@ static int straddle_columns(dw_plan *plan) {
     add_inner(plan, to, 0, width, last + 1, inner + 1, last + 1);
     add_segment(to, 0, edge->strip[right], last, last + width, 0);
     for (dw_segment *s = to->at; s < to->at + to->count; s++) {
-        if (!s->tile) return 0; /* too narrow a place for one */
+        if (!s->tile) return 0;                      /* too narrow a place for one */
         s->astride = s->shifted && tile->stride > 1; /* at stride 1 a pixel is a column: any kernel does */
     }
     return tile->stride == 1 || find_astride(plan);
