@@ -8,7 +8,8 @@ enum { DW_MOST_THREADS = 128, DW_MOST_PARTS = 4 * DW_MOST_THREADS };
 typedef void dw_task_fn(const void *arguments, int part, int parts);
 
 /* Runs each part once, the parts divided among the caller and at most threads - 1 others that are idle now;
- * without any, the whole as one part. Cannot fail, and never waits for anything but parts that are running. */
+ * without any, the whole as one part, and as fewer parts where there was to be one for each of `threads` and not as
+ * many are idle. Cannot fail, and never waits for anything but parts that are running. */
 void dw_pool_run(dw_task_fn *task, const void *arguments, int parts, int threads);
 
 #endif

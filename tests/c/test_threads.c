@@ -36,25 +36,28 @@ static void in_callers(os_thread_fn function, void *arguments, size_t size) {
 /* ---- parts ----------------------------------------------------------------------------------------- */
 
 typedef struct count {
-    atomic_int parts[DW_MOST_PARTS];
-    atomic_int whole; /* as one part: no thread was idle */
+    atomic_int ran[DW_MOST_PARTS];
+    atomic_int fewest, most; /* parts that a task was told there are */
 } count;
 
 static void count_part(const void *arguments, int part, int parts) {
     count *c = *(count *const *)arguments;
-    if (parts == 1) atomic_fetch_add(&c->whole, 1);
-    else atomic_fetch_add(&c->parts[part], 1);
+    atomic_fetch_add(&c->ran[part], 1);
+    for (int seen = atomic_load(&c->fewest); parts < seen && !atomic_compare_exchange_weak(&c->fewest, &seen, parts);) {
+    }
+    for (int seen = atomic_load(&c->most); parts > seen && !atomic_compare_exchange_weak(&c->most, &seen, parts);) {}
 }
 
-/* How many of the parts did not run once. */
+/* How many of the parts did not run once; of as many parts as the pool has made of them, fewer where threads are busy. */
 static int wrong_parts(int parts, int threads) {
     static _Thread_local count counted;
     count *const c = &counted;
-    int wrong = 0;
     memset(c, 0, sizeof *c);
+    atomic_store(&c->fewest, DW_MOST_PARTS + 1);
     dw_pool_run(count_part, &c, parts, threads);
-    const int whole = atomic_load(&c->whole);
-    for (int i = 0; i < parts; i++) wrong += atomic_load(&c->parts[i]) + whole != 1;
+    const int made = atomic_load(&c->most);
+    int wrong = made != atomic_load(&c->fewest) || made > parts;
+    for (int i = 0; i < DW_MOST_PARTS; i++) wrong += atomic_load(&c->ran[i]) != (i < made);
     return wrong;
 }
 
