@@ -96,4 +96,6 @@ class Gradient:
         dx: NDArray[Any] | None = None,
         dkernel: NDArray[Any] | None = None,
         dbias: NDArray[Any] | None = None,
+        *,
+        num_threads: int | None = None,
     ) -> None: ...
