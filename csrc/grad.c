@@ -140,7 +140,7 @@ void dw_grad_destroy(dw_grad *grad) {
 
 /* A run goes through the images in rounds, so many at a time, each with sums of its own, which are added to the total
  * in order after the round. Within a round the work is units that write no byte of each other: of an image all channels,
- * or, where there are fewer images than threads, some. Parts are runs of units. */
+ * or, where threads would get unlike numbers of few images, some. Parts are runs of units. */
 typedef struct division {
     int threads, parts;
     int64_t images; /* of a round */
@@ -163,7 +163,8 @@ static division divide(const dw_grad *grad, int num_threads) {
     to.threads = num_threads;
     to.parts = (int)each * num_threads;
     to.images = batch < to.parts ? batch : to.parts;
-    if (batch < num_threads && (base->desc.multiplier == 1 || !grad->input.tile))
+    const int uneven = batch % num_threads != 0 && batch < 4 * num_threads;
+    if (uneven && (base->desc.multiplier == 1 || !grad->input.tile))
         to.splits = base->block_count < to.parts ? base->block_count : to.parts;
     return to;
 }
@@ -192,40 +193,66 @@ static int64_t clean_cut(const dw_grad_base *base, int64_t block) {
     return block > 0 && block == base->block_count - 1 && last->y < last[-1].y + last[-1].y_count ? block + 1 : block;
 }
 
-/* One image, the blocks [block, block_end), a chunk: band by band, so that x and dy are read from memory once, and in the
- * order in which they lie there. */
-static void run_chunk(const job *job, int64_t image, int64_t block, int64_t block_end, char *sums, char *workspace) {
+/* Where in the arrays something begins: an image, a row of dy, a block. */
+typedef struct place {
+    int64_t image, row, block;
+} place;
+
+/* What to ask for in order to have an array (N, rows, width, channels) from some row on, channels [first, end). What is
+ * past the end of it may be asked for, too. */
+static dw_fetch fetch_of(const char *array, int64_t row, int64_t width, int64_t channels, int64_t first, int64_t end,
+                         int64_t item) {
+    const ptrdiff_t piece = (ptrdiff_t)((end - first) * item);
+    return (dw_fetch){array + (row * width * channels + first) * item, piece, piece,
+                      (ptrdiff_t)(channels * item) - piece};
+}
+
+/* One image, the blocks from at.block to block_end, a chunk: band by band, so that x and dy are read from memory once,
+ * and in the order in which they lie there. `after`: what comes then, which may be past the end. */
+static void run_chunk(const job *job, place at, int64_t block_end, place after, char *sums, char *workspace) {
     const dw_grad *grad = job->grad;
     const dw_grad_base *base = &grad->base;
     const dw_desc *d = &base->desc;
     const int64_t dy_row = base->out_w * base->out_channels, x_row = d->width * d->channels;
     const int with_input = job->dx && grad->input.tile;
-    char *const dx = with_input ? job->dx + image * d->height * x_row * base->item : NULL;
+    char *const dx = with_input ? job->dx + at.image * d->height * x_row * base->item : NULL;
     char *const x_rows = workspace + aligned(grad->dy_bytes), *const row_of_dx = x_rows + aligned(grad->x_bytes);
     int64_t *const numbers = (int64_t *)(void *)(row_of_dx + aligned(grad->input.workspace));
     dw_held dy, x;
-    dw_ring_begin(&dy, &grad->dy, job->dy + image * base->out_h * dy_row * base->item, workspace, numbers);
-    dy.block = block;
+    dw_ring_begin(&dy, &grad->dy, job->dy + at.image * base->out_h * dy_row * base->item, workspace, numbers);
+    dy.block = at.block;
     dy.block_end = block_end;
     if (job->x) {
-        dw_ring_begin(&x, &grad->x, job->x + image * d->height * x_row * base->item, x_rows, numbers + grad->dy.slots);
-        x.block = block;
+        dw_ring_begin(&x, &grad->x, job->x + at.image * d->height * x_row * base->item, x_rows,
+                      numbers + grad->dy.slots);
+        x.block = at.block;
         x.block_end = block_end;
         x.maps = grad->weights.maps;
     }
     int64_t done = 0; /* rows of dx */
-    for (int64_t row = 0; row < base->out_h; row += grad->band) {
-        const int64_t next = row + grad->band < base->out_h ? row + grad->band : base->out_h;
-        /* After the last band the next chunk follows, or, as far as that is known, the next image. */
-        dy.ahead = (ptrdiff_t)((next - row) * dy_row);
+    for (; at.row < base->out_h; at.row += grad->band) {
+        const int more = base->out_h - at.row > grad->band;
+        const place next = more ? (place){at.image, at.row + grad->band, at.block} : after;
+        const int64_t rest = base->block_count - next.block, count = block_end - at.block;
+        const dw_block *const begin = base->blocks + next.block, *const last =
+                                                                     begin + (count < rest ? count : rest) - 1;
+        const int64_t end = more ? next.row : base->out_h;
+        dw_fetch next_dy = fetch_of(job->dy, next.image * base->out_h + next.row, base->out_w, base->out_channels,
+                                    begin->y, last->y + last->y_count, base->item);
         if (job->x) {
-            x.ahead = (ptrdiff_t)((next - row) * d->stride_h * x_row);
-            dw_grad_weights_band(&grad->weights, base, &dy, &x, row, sums);
+            /* The first row that this band does not hold, too. */
+            int64_t row = more ? (next.row - 1) * d->stride_h - d->pad_top + (d->kernel_h - 1) * d->dilation_h + 1 : 0;
+            if (row > d->height) row = d->height;
+            dw_fetch next_x = fetch_of(job->x, next.image * d->height + (row > 0 ? row : 0), d->width, d->channels,
+                                       begin->x, last->x + last->x_count, base->item);
+            dw_grad_weights_band(&grad->weights, base, &dy, &x, at.row, sums, &next_dy, &next_x);
         }
         if (!with_input) continue;
-        for (int64_t h = row; h < next; h++) dw_ring_row(&dy, base, h);
-        const int64_t ready = dw_grad_input_ready(&grad->input, base, done, next);
-        dw_grad_input_band(&grad->input, base, &dy, dx, done, ready, row_of_dx);
+        for (int64_t h = at.row; h < end; h++) dw_ring_row(&dy, base, h);
+        const int64_t ready = dw_grad_input_ready(&grad->input, base, done, end);
+        dw_fetch next_dx = fetch_of(job->dx, next.image * d->height + (more ? ready : 0), d->width, d->channels,
+                                    begin->x, last->x + last->x_count, base->item);
+        dw_grad_input_band(&grad->input, base, &dy, dx, done, ready, &next_dx, job->x ? NULL : &next_dy, row_of_dx);
         done = ready;
     }
 }
@@ -243,12 +270,13 @@ static void run_part(const void *arguments, int part, int parts) {
     for (int64_t unit = share.begin; unit < share.end; unit++) {
         const int64_t slot = unit / job->splits, image = job->first + slot, split = unit % job->splits;
         const dw_share cut = dw_share_of(base->block_count, (int)split, (int)job->splits);
-        const int64_t block_end = clean_cut(base, cut.end);
+        const int64_t first = clean_cut(base, cut.begin), block_end = clean_cut(base, cut.end);
         char *const sums = job->sums + slot * grad->image_bytes;
         const int any = job->x || (job->dx && grad->input.tile);
-        for (int64_t block = clean_cut(base, cut.begin), end; any && block < block_end; block = end) {
+        for (int64_t block = first, end; any && block < block_end; block = end) {
             end = block_end - block > grad->chunk ? block + grad->chunk : block_end;
-            run_chunk(job, image, block, end, sums, workspace);
+            const place after = end < block_end ? (place){image, 0, end} : (place){image + 1, 0, first};
+            run_chunk(job, (place){image, 0, block}, end, after, sums, workspace);
         }
         if (job->dx && !grad->input.tile)
             dw_grad_input_part(&grad->input, base, job->dy + image * dy_image, job->dx + image * dx_image, workspace,

@@ -14,9 +14,9 @@ typedef struct dw_reach {
 } dw_reach;
 
 /* What is to be asked for while something else is computed, in the order in which it lies in memory: pieces of so many
- * bytes, so far apart. A processor has some 24 lines under way that kernels store to, walking from pixel to pixel, but
- * fetches on by itself what is asked for line by line. On Zen 4, storing to memory, in lines of pixels 512 bytes apart:
- * 7 GB/s, asked for like this: 14. */
+ * bytes, so far apart. A processor has some 20 lines under way that a program asks for, and from memory each takes a
+ * tenth of a microsecond and more; but it fetches on by itself what is asked for line by line. On Zen 4, from memory, in
+ * lines of pixels 512 bytes apart: loads 8 GB/s, stores 7; asked for like this 20 and 14. */
 typedef struct dw_fetch {
     const char *at;
     ptrdiff_t left, piece, gap; /* bytes left of this piece; of each; from the end of one to the next */
@@ -41,14 +41,14 @@ typedef struct dw_grad_rows {
     ptrdiff_t col_size;   /* elements of a column of dx, and general: of dy */
     int64_t width, out_w; /* columns of dx and dy */
     int64_t kernel_h, kernel_w;
-    const dw_block *blocks;   /* y and y_count: channels of dy and dx alike */
-    int64_t block, block_end; /* tile: the first alone, whose columns of dy are vectors */
-    const void *weights;      /* [block][taps][lanes] */
-    int64_t begin, end;       /* general: columns of dx; tile: cells, see dw_grad_tile */
-    int64_t pad;              /* tile: on the left */
-    dw_fetch *fetch;          /* tile: a line for each vector of dx */
-    const dw_reach *columns;  /* general: [width], ... */
-    int64_t out_step, k_step; /* ... and its steps */
+    const dw_block *blocks;        /* y and y_count: channels of dy and dx alike */
+    int64_t block, block_end;      /* tile: the first alone, whose columns of dy are vectors */
+    const void *weights;           /* [block][taps][lanes] */
+    int64_t begin, end;            /* general: columns of dx; tile: cells, see dw_grad_tile */
+    int64_t pad;                   /* tile: on the left */
+    dw_fetch *fetch_dx, *fetch_dy; /* tile: a line for each vector of dx; for each cell, or NULL */
+    const dw_reach *columns;       /* general: [width], ... */
+    int64_t out_step, k_step;      /* ... and its steps */
 } dw_grad_rows;
 
 /* One row of x or dy of the channel blocks [block, block_end), as a vector for each output vector that it meets:
@@ -63,7 +63,6 @@ typedef struct dw_grad_copy {
     const void *maps;   /* x, M > 1: [block][lanes], the input lane of each output lane */
     void *to;           /* [column][lanes] of the first block */
     ptrdiff_t to_block; /* elements from there to those of the next */
-    ptrdiff_t ahead;    /* elements to what will be copied later and is to be prefetched */
 } dw_grad_copy;
 
 /* Sums of a band of rows of dy with one to `kr` kernel rows, added to `sums`. Rows are what dw_grad_copy made of them,
@@ -76,7 +75,8 @@ typedef struct dw_grad_taps {
     int64_t width, out_w;
     int64_t stride, dilation, pad; /* in width; the pad on the left */
     int64_t kj;                    /* general: the first of the taps */
-    int with_bias;                 /* sum dy itself, too */
+    int with_bias;                 /* sum dy itself, too, ... */
+    dw_fetch *fetch_dy, *fetch_x;  /* ... and meanwhile ask for a line for each vector, for as many of x */
     int64_t block, block_end;
     void *sums;        /* [block][bias, taps][lanes] */
     int64_t tap, taps; /* number of the first tap, in rows of kernel_w; of all taps */
@@ -183,8 +183,7 @@ typedef struct dw_held {
     char *rows;
     int64_t *numbers;         /* [slot]: the row that it holds, or -1 */
     int64_t block, block_end; /* the chunk */
-    const void *maps;         /* see dw_grad_copy, ... */
-    ptrdiff_t ahead;          /* ... likewise */
+    const void *maps;         /* see dw_grad_copy */
 } dw_held;
 
 dw_status dw_ring_init(dw_ring *ring, const dw_grad_base *base, int of_dy, int64_t slots);
@@ -217,7 +216,7 @@ int64_t dw_grad_input_ready(const dw_grad_input *input, const dw_grad_base *base
 /* Tile: rows [row, end) of dx (H, W, C) of one image, the channels of the chunk that `dy` holds; with a multiplier, that
  * is all of them. `next`: the row to be stored first of those that will be made later, to ask for. */
 void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, const dw_held *dy, void *dx, int64_t row,
-                        int64_t end, void *workspace);
+                        int64_t end, dw_fetch *fetch_dx, dw_fetch *fetch_dy, void *workspace);
 /* Otherwise: of one image, dy (OH, OW, OC) -> dx (H, W, C), part `part` of `parts`; some may be empty. The workspace is
  * aligned to 64 bytes, and each part's own. */
 void dw_grad_input_part(const dw_grad_input *input, const dw_grad_base *base, const void *dy, void *dx, void *workspace,
@@ -238,7 +237,7 @@ void dw_grad_weights_free(dw_grad_weights *weights);
 /* Adds what the band of dy from row `row` on gives to the image's sums, [block][bias, taps][lanes], of the chunk that
  * `dy` and `x` hold. */
 void dw_grad_weights_band(const dw_grad_weights *weights, const dw_grad_base *base, const dw_held *dy, const dw_held *x,
-                          int64_t row, void *sums);
+                          int64_t row, void *sums, dw_fetch *fetch_dy, dw_fetch *fetch_x);
 /* Sums as kernel (kh, kw, C, M) and bias (OC), either may be NULL. */
 void dw_grad_weights_end(const dw_grad_base *base, void *dkernel, void *dbias, const void *sums);
 

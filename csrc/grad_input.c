@@ -196,24 +196,18 @@ int64_t dw_grad_input_ready(const dw_grad_input *input, const dw_grad_base *base
 }
 
 void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, const dw_held *dy, void *dx, int64_t row,
-                        int64_t end, void *workspace) {
+                        int64_t end, dw_fetch *fetch_dx, dw_fetch *fetch_dy, void *workspace) {
     enum { LINES = 8 };
     const int64_t multiplier = base->desc.multiplier, width = base->desc.width, channels = base->desc.channels;
     const int64_t most = multiplier > 1 ? 1 : LINES, row_bytes = width * channels * base->item;
-    const dw_block *const first = base->blocks + dy->block, *const last = base->blocks + dy->block_end - 1;
-    const int64_t piece = (last->y + last->y_count - first->y) * base->item;
-    /* The row that follows these. Of a chunk's last ones it is the next image's, or another chunk's. */
-    dw_fetch fetch = {.at = (const char *)dx + end * row_bytes + first->y * base->item,
-                      .left = (ptrdiff_t)piece,
-                      .piece = (ptrdiff_t)piece,
-                      .gap = (ptrdiff_t)(channels * base->item - piece)};
     dw_grad_line lines[LINES];
     dw_grad_rows rows = rows_of(input, base, lines);
     const int64_t dy_row = dy->ring->row_bytes / base->item;
     rows.dy_ring = (ptrdiff_t)(dy->ring->slots * dy_row);
     /* Where a row of dx leads to one row of dy at most, the step may be larger than the ring. */
     rows.dy_row = input->row_out_step < dy->ring->slots ? (ptrdiff_t)(input->row_out_step * dy_row) : 0;
-    rows.fetch = &fetch;
+    rows.fetch_dx = fetch_dx;
+    rows.fetch_dy = fetch_dy;
     for (int64_t next; row < end; row = next) {
         next = end - row < most ? end : row + most;
         rows.count = next - row;

@@ -39,8 +39,7 @@ const void *dw_ring_row(const dw_held *held, const dw_grad_base *base, int64_t h
                                .block_end = held->block_end,
                                .maps = held->maps,
                                .to = row,
-                               .to_block = (ptrdiff_t)(ring->block_bytes / base->item),
-                               .ahead = held->ahead};
+                               .to_block = (ptrdiff_t)(ring->block_bytes / base->item)};
     base->kernels->copy(&copy);
     return row;
 }

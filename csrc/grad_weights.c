@@ -46,7 +46,7 @@ dw_status dw_grad_weights_init(dw_grad_weights *grad, const dw_grad_base *base) 
 }
 
 void dw_grad_weights_band(const dw_grad_weights *grad, const dw_grad_base *base, const dw_held *dy, const dw_held *x,
-                          int64_t row, void *sums) {
+                          int64_t row, void *sums, dw_fetch *fetch_dy, dw_fetch *fetch_x) {
     const dw_desc *d = &base->desc;
     const int64_t kr = grad->window ? grad->window->kr : 1, left = base->out_h - row, most = dw_grad_band(base);
     const void *dy_rows[DW_GRAD_BAND], *x_rows[DW_GRAD_BAND * DW_GRAD_MOST_ROWS];
@@ -63,6 +63,8 @@ void dw_grad_weights_band(const dw_grad_weights *grad, const dw_grad_base *base,
                          .block = dy->block,
                          .block_end = dy->block_end,
                          .sums = sums,
+                         .fetch_dy = fetch_dy,
+                         .fetch_x = fetch_x,
                          .taps = d->kernel_h * d->kernel_w,
                          .kernel_w = d->kernel_w};
     for (int64_t i = 0; i < taps.band; i++) dy_rows[i] = dw_ring_row(dy, base, row + i);

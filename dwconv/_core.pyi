@@ -89,6 +89,7 @@ class Gradient:
         isa: str,
         ieee: bool = False,
     ) -> None: ...
+    def threads(self, num_threads: int) -> int: ...
     def __call__(
         self,
         dy: NDArray[Any],

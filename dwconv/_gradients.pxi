@@ -9,6 +9,7 @@ cdef extern from "dwconv.h" nogil:
     dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **grad)
     void dw_grad_destroy(dw_grad *grad)
     int64_t dw_grad_workspace(const dw_grad *grad, int num_threads)
+    int dw_grad_threads(const dw_grad *grad, int num_threads)
     void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                              void *workspace, int num_threads)
 
@@ -62,6 +63,10 @@ cdef class Gradient:
 
     def __dealloc__(self):
         dw_grad_destroy(self.grad)
+
+    def threads(self, num_threads):
+        """How many of so many threads a call uses: each is to have some microseconds of work."""
+        return dw_grad_threads(self.grad, read_threads(num_threads))
 
     def __call__(self, dy, x=None, dx=None, dkernel=None, dbias=None, *, num_threads=None):
         """dy (N, OH, OW, C*M), x (N, H, W, C) -> dx (N, H, W, C), dkernel (kh, kw, C, M), dbias (C*M,).
