@@ -33,8 +33,8 @@ def wishes(draw: st.DrawFn) -> dict[str, Any]:
     return {
         "x_shape": (
             draw(st.integers(1, 9)),
-            draw(st.integers(8, 24)),
-            draw(st.integers(8, 24)),
+            draw(st.integers(9, 24)),  # 5 taps, dilated by 2, reach 9
+            draw(st.integers(9, 24)),  # 5 taps, dilated by 2, reach 9
             draw(st.sampled_from([3, 16, 24, 37, 64, 96])),
         ),
         "kernel": (draw(st.sampled_from([size, 3])), size, multiplier),

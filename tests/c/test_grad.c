@@ -229,7 +229,7 @@ static void test_threads(void) {
             d.stride_h = d.stride_w = 1 + form / 4 % 2;
             d.multiplier = form % 8 == 5 ? 2 : 1;
             d.kernel_h = d.kernel_w = form / 8 ? 4 : 3; /* without a tile; with one */
-            d.height = d.width = 40, d.channels = 37;
+            d.height = d.width = 64, d.channels = 37;
             d.pad_top = d.pad_left = d.pad_bottom = d.pad_right = 1;
             check_threads(&d, (dw_isa)isa);
         }
