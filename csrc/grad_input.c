@@ -166,10 +166,9 @@ static void run_tiles(const dw_grad_input *input, dw_grad_rows *row) {
 }
 
 /* What rows of dx have in common, all C*M channels apart. */
-static dw_grad_rows rows_of(const dw_grad_input *input, const dw_grad_base *base, const dw_grad_line *lines) {
+static dw_grad_rows rows_of(const dw_grad_input *input, const dw_grad_base *base) {
     const dw_desc *d = &base->desc;
-    return (dw_grad_rows){.lines = lines,
-                          .count = 1,
+    return (dw_grad_rows){.count = 1,
                           .ki_step = input->row_k_step,
                           .col_size = (ptrdiff_t)base->out_channels,
                           .width = d->width,
@@ -201,7 +200,8 @@ void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, co
     const int64_t multiplier = base->desc.multiplier, width = base->desc.width, channels = base->desc.channels;
     const int64_t most = multiplier > 1 ? 1 : LINES, row_bytes = width * channels * base->item;
     dw_grad_line lines[LINES];
-    dw_grad_rows rows = rows_of(input, base, lines);
+    dw_grad_rows rows = rows_of(input, base);
+    rows.lines = lines;
     const int64_t dy_row = dy->ring->row_bytes / base->item;
     rows.dy_ring = (ptrdiff_t)(dy->ring->slots * dy_row);
     /* Where a row of dx leads to one row of dy at most, the step may be larger than the ring. */
@@ -245,7 +245,8 @@ void dw_grad_input_part(const dw_grad_input *input, const dw_grad_base *base, co
     const dw_share share = dw_share_of(d->height, part, parts);
     const int64_t dy_row = base->out_w * base->out_channels;
     dw_grad_line line;
-    dw_grad_rows rows = rows_of(input, base, &line);
+    dw_grad_rows rows = rows_of(input, base);
+    rows.lines = &line;
     for (int64_t h = share.begin; h < share.end; h++) {
         const dw_reach *reach = input->rows + h;
         char *const to = (char *)dx + h * row * base->item;
