@@ -1,6 +1,6 @@
 """Milliseconds of forward and backward of one depthwise layer, here and in PyTorch, one thread.
 
-    python bench/train.py [--seconds S] [--isa NAME]
+    python bench/train.py [--seconds S] [--isa NAME] [--threads N]
 
 float32, batch 8, 'same', bias, no activation. Ours: `y, pullback = layer.vjp(x)` and
 `pullback(dy)`, all three gradients; PyTorch, if it is installed: Conv2d(groups=C) in channels_last
@@ -37,19 +37,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1.0, help="per shape")
     parser.add_argument("--isa", choices=isa.available(), default=isa.default())
+    parser.add_argument("--threads", type=int, default=1, help="ours and PyTorch's")
     arguments = parser.parse_args()
+    dwconv.config.set_num_threads(arguments.threads)
     try:
         import torch
     except ImportError:
         torch = None
     pinned = "not pinned"
     if hasattr(os, "sched_setaffinity"):
-        cpu = max(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cpu})
-        pinned = f"pinned to CPU {cpu}"
+        cpus = sorted(os.sched_getaffinity(0))[-arguments.threads :]
+        os.sched_setaffinity(0, cpus)
+        pinned = f"pinned to {len(cpus)} CPU{'s' if len(cpus) > 1 else ''}"
     theirs = f"PyTorch {torch.__version__}" if torch else "no PyTorch"
     print(f"dwconv {dwconv.__version__}, {arguments.isa}, {cpu_name()}, {theirs}, {pinned}")
-    print("float32, batch 8, same, bias: milliseconds, median")
+    count = f"{arguments.threads} thread{'s' if arguments.threads > 1 else ''}"
+    print(f"float32, batch 8, same, bias, {count}: milliseconds, median")
     columns = ["forward", "dx", "dk, db", "all three", "vjp + pullback", "PyTorch", "times"]
     print(f"{'shape':<20}" + "".join(f"{column:>15}" for column in columns))
     ratios = []
@@ -59,7 +62,9 @@ def main() -> int:
         calls = parts(x, kernel, bias, dy, strides)
         calls["whole"] = step = whole(x, kernel, bias, dy, strides)
         if torch:
-            calls["torch"] = their_step = with_torch(torch, x, kernel, bias, dy, strides)
+            calls["torch"] = their_step = with_torch(
+                torch, arguments.threads, x, kernel, bias, dy, strides
+            )
             compare(shape, step(), their_step())
         times = take_turns(calls, arguments.seconds)
         row = [times[name] for name in calls]
@@ -134,12 +139,12 @@ def whole(
 
 
 def with_torch(
-    torch: Any, x: Array, kernel: Array, bias: Array, dy: Array, strides: int
+    torch: Any, threads: int, x: Array, kernel: Array, bias: Array, dy: Array, strides: int
 ) -> Callable[[], tuple[Array, ...]]:
     """The same in PyTorch. 'same' at stride 2 pads one side more, which its convolution cannot: x
     is padded beforehand then, which is not timed, and dx is of the padded x.
     """
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     size, channels = kernel.shape[0], kernel.shape[2]
     total = max((dy.shape[1] - 1) * strides + size - x.shape[1], 0)
     pad = total // 2 if total % 2 == 0 else 0

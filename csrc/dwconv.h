@@ -182,14 +182,22 @@ typedef struct dw_grad dw_grad;
 dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **grad);
 void dw_grad_destroy(dw_grad *grad); /* NULL is fine */
 
-/* Bytes of a workspace, which may lie at any address and hold anything. */
-int64_t dw_grad_workspace(const dw_grad *grad);
+/* Bytes of a workspace for up to num_threads threads, which may lie at any address and hold anything. */
+int64_t dw_grad_workspace(const dw_grad *grad, int num_threads);
 
 /* dy (N, OH, OW, OC), x (N, H, W, C) -> dx (N, H, W, C), dkernel (kh, kw, C, M), dbias (OC). NULL for a gradient
  * that is not wanted; x is read for dkernel and dbias only. An empty batch gives zeros. The arrays must not
  * overlap. */
 void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                  void *workspace);
+
+/* The same by up to num_threads threads, as of dw_plan_run_threads, with the same bits; the workspace is one for that
+ * number. */
+void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                         void *workspace, int num_threads);
+
+/* How many of num_threads threads dw_grad_run_threads uses. */
+int dw_grad_threads(const dw_grad *grad, int num_threads);
 
 /* A short text in English for a status; never NULL. */
 const char *dw_status_text(dw_status status);

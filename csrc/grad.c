@@ -1,11 +1,13 @@
-/* grad.c - the gradient of one wish: checks it, and runs its two parts image by image, so that dy is read from
- * memory once. */
+/* grad.c - the gradient of one wish: checks it, divides it among threads, and runs its two parts band by band. */
 #include "grad.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "desc.h"
 #include "float_env.h"
+#include "plan.h"
+#include "pool.h"
 
 enum { ALIGNMENT = 64 };
 
@@ -51,18 +53,63 @@ static dw_status init_base(dw_grad_base *base, const dw_desc *desc, dw_isa isa) 
     return make_blocks(base);
 }
 
-static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void *kernel) {
-    dw_status status = init_base(&grad->base, desc, isa);
-    if (status == DW_OK) status = dw_grad_weights_init(&grad->weights, &grad->base);
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+static int64_t aligned(int64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+
+/* Roughly: vectors per nanosecond on Zen 4, for two parts of as many multiply-adds as the convolution has. */
+static int64_t nanoseconds(const dw_grad_base *base) {
+    const double VECTORS = 1.5, CALL = 1.5, MOST = 1e15;
+    const dw_desc *d = &base->desc;
+    const double taps = (double)d->batch * (double)base->out_h * (double)base->out_w * (double)base->out_channels *
+                        (double)d->kernel_h * (double)d->kernel_w;
+    const double time = base->isa == DW_ISA_PORTABLE ? taps * CALL : taps / base->kernels->lanes / VECTORS;
+    return (int64_t)(2 * time < MOST ? 2 * time : MOST);
+}
+
+/* The rings, and how many blocks they are for. */
+static dw_status init_rings(dw_grad *grad) {
+    /* A part of L2, which is to hold what the processor fetches for the next band, too. */
+    enum { RING_BYTES = 410000 };
+    const dw_grad_base *base = &grad->base;
+    const int64_t held = grad->band + grad->input.back;
+    dw_status status = dw_ring_init(&grad->dy, base, 1, held < base->out_h ? held : base->out_h);
+    if (status == DW_OK) status = dw_ring_init(&grad->x, base, 0, grad->weights.reach);
     if (status != DW_OK) return status;
-    if (kernel) {
-        grad->has_input = 1;
-        status = dw_grad_input_init(&grad->input, &grad->base, kernel);
-        if (status != DW_OK) return status;
+    const int64_t all = base->block_count, slots = grad->dy.slots + grad->x.slots;
+    if (grad->x.block_bytes > PTRDIFF_MAX - grad->dy.block_bytes) return DW_ERR_OVERFLOW;
+    int64_t most = RING_BYTES / (grad->dy.block_bytes + grad->x.block_bytes);
+    if (most < 1) most = 1;
+    if (grad->input.tile && base->desc.multiplier > 1) most = all; /* the sums of all m are needed at a time */
+    const int64_t chunks = (all - 1) / most + 1;
+    grad->chunk = (all - 1) / chunks + 1;
+    if (!dw_bytes(grad->dy.block_bytes, &grad->chunk, 1, &grad->dy_bytes)) return DW_ERR_OVERFLOW;
+    if (!dw_bytes(grad->x.block_bytes, &grad->chunk, 1, &grad->x_bytes)) return DW_ERR_OVERFLOW;
+    if (!dw_bytes(sizeof(int64_t), &slots, 1, &grad->numbers_bytes)) return DW_ERR_OVERFLOW;
+    return DW_OK;
+}
+
+static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void *kernel) {
+    dw_grad_base *base = &grad->base;
+    dw_status status = init_base(base, desc, isa);
+    if (status == DW_OK) status = dw_grad_weights_init(&grad->weights, base);
+    if (status != DW_OK) return status;
+    grad->band = dw_grad_band(base);
+    grad->has_input = kernel != NULL;
+    if (kernel) status = dw_grad_input_init(&grad->input, base, kernel, grad->band);
+    if (status == DW_OK) status = init_rings(grad);
+    if (status != DW_OK) return status;
+    const int64_t parts[] = {grad->dy_bytes, grad->x_bytes, grad->numbers_bytes, grad->input.workspace, 4 * ALIGNMENT};
+    int64_t sum = 0, image;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (parts[i] > PTRDIFF_MAX / 4 - sum) return DW_ERR_OVERFLOW;
+        sum += parts[i];
     }
-    const int64_t room = ALIGNMENT + ALIGNMENT; /* for each part's beginning */
-    if (grad->weights.workspace > PTRDIFF_MAX - room - grad->input.workspace) return DW_ERR_OVERFLOW;
-    grad->workspace = grad->weights.workspace + grad->input.workspace + room;
+    if (!dw_bytes(grad->weights.sums_bytes, &base->block_count, 1, &image) || image > PTRDIFF_MAX / 8)
+        return DW_ERR_OVERFLOW;
+    grad->part_bytes = aligned(sum);
+    grad->image_bytes = aligned(image);
+    grad->nanoseconds = nanoseconds(base);
     return DW_OK;
 }
 
@@ -89,25 +136,187 @@ void dw_grad_destroy(dw_grad *grad) {
     free(grad);
 }
 
-int64_t dw_grad_workspace(const dw_grad *grad) { return grad->workspace; }
+/* ---- how a run is divided -------------------------------------------------------------------------- */
+
+/* A run goes through the images in rounds, so many at a time, each with sums of its own, which are added to the total
+ * in order after the round. Within a round the work is units that write no byte of each other: of an image all channels,
+ * or, where threads would get unlike numbers of few images, some. Parts are runs of units. */
+typedef struct division {
+    int threads, parts;
+    int64_t images; /* of a round */
+    int64_t splits; /* of the blocks of an image */
+} division;
+
+static division divide(const dw_grad *grad, int num_threads) {
+    /* As for dw_plan_run_threads; and so many parts for each thread that the others can help one that begins late. */
+    enum { THREAD_NANOSECONDS = 4000, PART_NANOSECONDS = 60000, MOST_PARTS_EACH = 4 };
+    const dw_grad_base *base = &grad->base;
+    const int64_t batch = base->desc.batch, worth = grad->nanoseconds / THREAD_NANOSECONDS;
+    division to = {1, 1, 1, 1};
+    if (num_threads > DW_MOST_THREADS) num_threads = DW_MOST_THREADS;
+    if (num_threads > worth) num_threads = (int)worth;
+    if (num_threads <= 1) return to;
+    int64_t each = grad->nanoseconds / PART_NANOSECONDS / num_threads;
+    each = each < 1 ? 1 : each > MOST_PARTS_EACH ? MOST_PARTS_EACH : each;
+    const double bytes = (double)(each * num_threads + 1) * ((double)grad->image_bytes + (double)grad->part_bytes);
+    if (bytes > (double)(PTRDIFF_MAX / 2)) return to;
+    to.threads = num_threads;
+    to.parts = (int)each * num_threads;
+    to.images = batch < to.parts ? batch : to.parts;
+    const int uneven = batch % num_threads != 0 && batch < 4 * num_threads;
+    if (uneven && (base->desc.multiplier == 1 || !grad->input.tile))
+        to.splits = base->block_count < to.parts ? base->block_count : to.parts;
+    return to;
+}
+
+int dw_grad_threads(const dw_grad *grad, int num_threads) { return divide(grad, num_threads).threads; }
+
+int64_t dw_grad_workspace(const dw_grad *grad, int num_threads) {
+    const division division = divide(grad, num_threads);
+    return ALIGNMENT + (1 + division.images) * grad->image_bytes + division.parts * grad->part_bytes;
+}
+
+/* ---- running --------------------------------------------------------------------------------------- */
+
+typedef struct job {
+    const dw_grad *grad;
+    const char *dy, *x; /* x NULL: not the gradients of kernel and bias */
+    char *dx;           /* NULL: not wanted */
+    char *sums;         /* of each image of the round */
+    char *workspaces;   /* of each part */
+    int64_t first, images, splits;
+} job;
+
+/* The first block from `block` on that has no channel in common with the one before. */
+static int64_t clean_cut(const dw_grad_base *base, int64_t block) {
+    const dw_block *const last = base->blocks + base->block_count - 1;
+    return block > 0 && block == base->block_count - 1 && last->y < last[-1].y + last[-1].y_count ? block + 1 : block;
+}
+
+/* Where in the arrays something begins: an image, a row of dy, a block. */
+typedef struct place {
+    int64_t image, row, block;
+} place;
+
+/* What to ask for in order to have an array (N, rows, width, channels) from some row on, channels [first, end). What is
+ * past the end of it may be asked for, too. */
+static dw_fetch fetch_of(const char *array, int64_t row, int64_t width, int64_t channels, int64_t first, int64_t end,
+                         int64_t item) {
+    const ptrdiff_t piece = (ptrdiff_t)((end - first) * item);
+    return (dw_fetch){array + (row * width * channels + first) * item, piece, piece,
+                      (ptrdiff_t)(channels * item) - piece};
+}
+
+/* One image, the blocks from at.block to block_end, a chunk: band by band, so that x and dy are read from memory once,
+ * and in the order in which they lie there. `after`: what comes then, which may be past the end. */
+static void run_chunk(const job *job, place at, int64_t block_end, place after, char *sums, char *workspace) {
+    const dw_grad *grad = job->grad;
+    const dw_grad_base *base = &grad->base;
+    const dw_desc *d = &base->desc;
+    const int64_t dy_row = base->out_w * base->out_channels, x_row = d->width * d->channels;
+    const int with_input = job->dx && grad->input.tile;
+    char *const dx = with_input ? job->dx + at.image * d->height * x_row * base->item : NULL;
+    char *const x_rows = workspace + aligned(grad->dy_bytes), *const row_of_dx = x_rows + aligned(grad->x_bytes);
+    int64_t *const numbers = (int64_t *)(void *)(row_of_dx + aligned(grad->input.workspace));
+    dw_held dy, x;
+    dw_ring_begin(&dy, &grad->dy, job->dy + at.image * base->out_h * dy_row * base->item, workspace, numbers);
+    dy.block = at.block;
+    dy.block_end = block_end;
+    if (job->x) {
+        dw_ring_begin(&x, &grad->x, job->x + at.image * d->height * x_row * base->item, x_rows,
+                      numbers + grad->dy.slots);
+        x.block = at.block;
+        x.block_end = block_end;
+        x.maps = grad->weights.maps;
+    }
+    int64_t done = 0; /* rows of dx */
+    for (; at.row < base->out_h; at.row += grad->band) {
+        const int more = base->out_h - at.row > grad->band;
+        const place next = more ? (place){at.image, at.row + grad->band, at.block} : after;
+        const int64_t rest = base->block_count - next.block, count = block_end - at.block;
+        const dw_block *const begin = base->blocks + next.block, *const last =
+                                                                     begin + (count < rest ? count : rest) - 1;
+        const int64_t end = more ? next.row : base->out_h;
+        dw_fetch next_dy = fetch_of(job->dy, next.image * base->out_h + next.row, base->out_w, base->out_channels,
+                                    begin->y, last->y + last->y_count, base->item);
+        if (job->x) {
+            /* The first row that this band does not hold, too. */
+            int64_t row = more ? (next.row - 1) * d->stride_h - d->pad_top + (d->kernel_h - 1) * d->dilation_h + 1 : 0;
+            if (row > d->height) row = d->height;
+            dw_fetch next_x = fetch_of(job->x, next.image * d->height + (row > 0 ? row : 0), d->width, d->channels,
+                                       begin->x, last->x + last->x_count, base->item);
+            dw_grad_weights_band(&grad->weights, base, &dy, &x, at.row, sums, &next_dy, &next_x);
+        }
+        if (!with_input) continue;
+        for (int64_t h = at.row; h < end; h++) dw_ring_row(&dy, base, h);
+        const int64_t ready = dw_grad_input_ready(&grad->input, base, done, end);
+        dw_fetch next_dx = fetch_of(job->dx, next.image * d->height + (more ? ready : 0), d->width, d->channels,
+                                    begin->x, last->x + last->x_count, base->item);
+        dw_grad_input_band(&grad->input, base, &dy, dx, done, ready, &next_dx, job->x ? NULL : &next_dy, row_of_dx);
+        done = ready;
+    }
+}
+
+/* Units [begin, end) of a round. */
+static void run_part(const void *arguments, int part, int parts) {
+    const job *job = arguments;
+    const dw_grad *grad = job->grad;
+    const dw_grad_base *base = &grad->base;
+    const dw_share share = dw_share_of(job->images * job->splits, part, parts);
+    const int64_t dy_image = base->out_h * base->out_w * base->out_channels * base->item;
+    const int64_t dx_image = base->desc.height * base->desc.width * base->desc.channels * base->item;
+    char *const workspace = job->workspaces + part * grad->part_bytes;
+    const dw_float_env before = dw_float_begin(base->desc.denormals);
+    for (int64_t unit = share.begin; unit < share.end; unit++) {
+        const int64_t slot = unit / job->splits, image = job->first + slot, split = unit % job->splits;
+        const dw_share cut = dw_share_of(base->block_count, (int)split, (int)job->splits);
+        const int64_t first = clean_cut(base, cut.begin), block_end = clean_cut(base, cut.end);
+        char *const sums = job->sums + slot * grad->image_bytes;
+        const int any = job->x || (job->dx && grad->input.tile);
+        for (int64_t block = first, end; any && block < block_end; block = end) {
+            end = block_end - block > grad->chunk ? block + grad->chunk : block_end;
+            const place after = end < block_end ? (place){image, 0, end} : (place){image + 1, 0, first};
+            run_chunk(job, (place){image, 0, block}, end, after, sums, workspace);
+        }
+        if (job->dx && !grad->input.tile)
+            dw_grad_input_part(&grad->input, base, job->dy + image * dy_image, job->dx + image * dx_image, workspace,
+                               (int)split, (int)job->splits);
+    }
+    dw_float_end(before);
+}
 
 static char *align(char *memory) { return (char *)(((uintptr_t)memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1)); }
 
+void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                         void *workspace, int num_threads) {
+    const dw_grad_base *base = &grad->base;
+    const division division = divide(grad, num_threads);
+    const int with_weights = dkernel || dbias;
+    char *const total = align(workspace), *const sums = total + grad->image_bytes;
+    job job = {.grad = grad,
+               .dy = dy,
+               .x = with_weights ? x : NULL,
+               .dx = grad->has_input ? dx : NULL,
+               .sums = sums,
+               .workspaces = sums + division.images * grad->image_bytes,
+               .splits = division.splits};
+    if (with_weights) memset(total, 0, (size_t)grad->image_bytes);
+    for (; job.first < base->desc.batch; job.first += job.images) {
+        job.images = base->desc.batch - job.first < division.images ? base->desc.batch - job.first : division.images;
+        if (with_weights) memset(sums, 0, (size_t)(job.images * grad->image_bytes));
+        if (division.threads == 1) run_part(&job, 0, 1);
+        else dw_pool_run(run_part, &job, division.parts, division.threads);
+        if (!with_weights) continue;
+        const dw_float_env before = dw_float_begin(base->desc.denormals);
+        for (int64_t image = 0; image < job.images; image++)
+            base->kernels->add(sums + image * grad->image_bytes,
+                               base->block_count * grad->weights.sums_bytes / base->item, total);
+        dw_float_end(before);
+    }
+    if (with_weights) dw_grad_weights_end(base, dkernel, dbias, total);
+}
+
 void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                  void *workspace) {
-    const dw_grad_base *base = &grad->base;
-    const dw_desc *d = &base->desc;
-    const int64_t x_image = d->height * d->width * d->channels * base->item;
-    const int64_t dy_image = base->out_h * base->out_w * base->out_channels * base->item;
-    const int has_weights = dkernel || dbias;
-    char *const sums = align(workspace), *const rows = align(sums + grad->weights.workspace);
-    const dw_float_env before = dw_float_begin(d->denormals);
-    if (has_weights) dw_grad_weights_begin(&grad->weights, base, sums);
-    for (int64_t n = 0; n < d->batch; n++) {
-        const char *dy_n = (const char *)dy + n * dy_image;
-        if (has_weights) dw_grad_weights_image(&grad->weights, base, dy_n, (const char *)x + n * x_image, sums);
-        if (dx && grad->has_input) dw_grad_input_image(&grad->input, base, dy_n, (char *)dx + n * x_image, rows);
-    }
-    if (has_weights) dw_grad_weights_end(&grad->weights, base, dkernel, dbias, sums);
-    dw_float_end(before);
+    dw_grad_run_threads(grad, dy, x, dx, dkernel, dbias, workspace, 1);
 }

@@ -13,60 +13,77 @@ typedef struct dw_reach {
     int64_t first, k, count;
 } dw_reach;
 
-/* One row of the input gradient, columns and channel blocks as named; M = 1. */
-typedef struct dw_grad_row {
-    const void *dy;       /* column 0 of the first output row that the row of x leads to, ... */
-    ptrdiff_t dy_row;     /* ... elements from there to the next such row, ... */
-    int64_t rows;         /* ... and how many there are */
-    int64_t ki, ki_step;  /* kernel row of the first; each next one is ki_step before it */
-    void *dx;             /* column 0 */
-    ptrdiff_t col_size;   /* elements of a column, of dy and dx */
+/* What is to be asked for while something else is computed, in the order in which it lies in memory: pieces of so many
+ * bytes, so far apart. A processor has some 20 lines under way that a program asks for, and from memory each takes a
+ * tenth of a microsecond and more; but it fetches on by itself what is asked for line by line. On Zen 4, from memory, in
+ * lines of pixels 512 bytes apart: loads 8 GB/s, stores 7; asked for like this 20 and 14. */
+typedef struct dw_fetch {
+    const char *at;
+    ptrdiff_t left, piece, gap; /* bytes left of this piece; of each; from the end of one to the next */
+} dw_fetch;
+
+/* One row of dx, and the rows of dy that it leads to. */
+typedef struct dw_grad_line {
+    const void *dy; /* column 0 of the first, ... */
+    int64_t rows;   /* ... and how many there are */
+    int64_t ki;     /* kernel row of the first */
+    void *dx;       /* column 0 */
+} dw_grad_line;
+
+/* Rows of the input gradient, columns and channel blocks as named; M = 1. */
+typedef struct dw_grad_rows {
+    const dw_grad_line *lines;
+    int64_t count;
+    ptrdiff_t dy_row;   /* elements from a row of dy to the next that a row of dx leads to, ... */
+    const void *dy_end; /* tile: ... but where that is dy_end or more, dy_ring less */
+    ptrdiff_t dy_ring;
+    int64_t ki_step;      /* each next row of dy belongs to the kernel row so far before */
+    ptrdiff_t col_size;   /* elements of a column of dx, and general: of dy */
     int64_t width, out_w; /* columns of dx and dy */
     int64_t kernel_h, kernel_w;
-    const dw_block *blocks; /* y and y_count: channels of dy and dx alike */
-    int64_t block, block_end;
-    const void *weights;      /* [block][taps][lanes] */
-    int64_t begin, end;       /* general: columns of dx; tile: cells, see dw_grad_tile */
-    int64_t pad;              /* tile: on the left */
-    const dw_reach *columns;  /* general: [width], ... */
-    int64_t out_step, k_step; /* ... and its steps */
-} dw_grad_row;
+    const dw_block *blocks;        /* y and y_count: channels of dy and dx alike */
+    int64_t block, block_end;      /* tile: the first alone, whose columns of dy are vectors */
+    const void *weights;           /* [block][taps][lanes] */
+    int64_t begin, end;            /* general: columns of dx; tile: cells, see dw_grad_tile */
+    int64_t pad;                   /* tile: on the left */
+    dw_fetch *fetch_dx, *fetch_dy; /* tile: a line for each vector of dx; for each cell, or NULL */
+    const dw_reach *columns;       /* general: [width], ... */
+    int64_t out_step, k_step;      /* ... and its steps */
+} dw_grad_rows;
 
-/* One row of x of the channel blocks [block, block_end), a vector for each output vector that it meets:
+/* One row of x or dy of the channel blocks [block, block_end), as a vector for each output vector that it meets:
  * the channels repeated for M > 1, zeros where there are no more. */
 typedef struct dw_grad_copy {
-    const void *x;   /* column 0 of the row */
-    ptrdiff_t x_col; /* elements of a column */
+    const void *from;   /* column 0 of the row */
+    ptrdiff_t col_size; /* elements of a column */
     int64_t width;
+    int of_dy; /* else of x */
     const dw_block *blocks;
     int64_t block, block_end;
-    const void *maps;   /* M > 1: [block][lanes], the input lane of each output lane */
+    const void *maps;   /* x, M > 1: [block][lanes], the input lane of each output lane */
     void *to;           /* [column][lanes] of the first block */
     ptrdiff_t to_block; /* elements from there to those of the next */
-    ptrdiff_t ahead;    /* elements to what will be copied later and is to be prefetched */
 } dw_grad_copy;
 
-/* Sums of a band of rows of dy with one to `kr` kernel rows, added to `sums`. */
+/* Sums of a band of rows of dy with one to `kr` kernel rows, added to `sums`. Rows are what dw_grad_copy made of them,
+ * of the first block. */
 typedef struct dw_grad_taps {
-    const void *dy;           /* column 0 of the first row */
-    ptrdiff_t dy_row, dy_col; /* elements from a row and a column to the next */
-    int64_t band;             /* rows */
-    const void *const *rows;  /* [band][kr]: what dw_grad_copy made of each kernel row's row of x, first block;
-                                   NULL in the padding */
-    ptrdiff_t x_block;        /* elements from there to the next block's */
+    const void *const *dy;       /* [band] */
+    int64_t band;                /* rows */
+    const void *const *x;        /* [band][kr]: of each kernel row; NULL in the padding */
+    ptrdiff_t dy_block, x_block; /* elements from a block's rows to the next's */
     int64_t width, out_w;
     int64_t stride, dilation, pad; /* in width; the pad on the left */
     int64_t kj;                    /* general: the first of the taps */
-    int with_bias;                 /* sum dy itself, too */
-    ptrdiff_t ahead;               /* then: elements to what is to be prefetched */
-    const dw_block *blocks;
+    int with_bias;                 /* sum dy itself, too, ... */
+    dw_fetch *fetch_dy, *fetch_x;  /* ... and meanwhile ask for a line for each vector, for as many of x */
     int64_t block, block_end;
     void *sums;        /* [block][bias, taps][lanes] */
     int64_t tap, taps; /* number of the first tap, in rows of kernel_w; of all taps */
     int64_t kernel_w;
 } dw_grad_taps;
 
-typedef void dw_grad_row_fn(const dw_grad_row *);
+typedef void dw_grad_rows_fn(const dw_grad_rows *);
 typedef void dw_grad_copy_fn(const dw_grad_copy *);
 typedef void dw_grad_taps_fn(const dw_grad_taps *);
 
@@ -75,8 +92,8 @@ typedef void dw_grad_taps_fn(const dw_grad_taps *);
 typedef struct dw_grad_tile {
     const char *name;
     int kernel_w, stride, cells; /* cells of a tile */
-    dw_grad_row_fn *inner;       /* whole tiles that lead to outputs only and lie in dx */
-    dw_grad_row_fn *edge;        /* one tile that may not */
+    dw_grad_rows_fn *inner;      /* whole tiles that lead to outputs only and lie in dx */
+    dw_grad_rows_fn *edge;       /* one tile that may not */
 } dw_grad_tile;
 
 /* The kernel gradient at a compile-time kernel width and stride, kr kernel rows at a time. */
@@ -92,7 +109,7 @@ typedef struct dw_grad_kernels {
     int lanes;
     int chunk; /* most blocks that are gone through before the next row */
     const char *general_name;
-    dw_grad_row_fn *row; /* any size */
+    dw_grad_rows_fn *rows; /* any size */
     dw_grad_copy_fn *copy;
     dw_grad_taps_fn *taps[DW_GRAD_MOST_TAPS]; /* [n - 1]: n taps of one kernel row, any size */
     const dw_grad_tile *tiles;                /* end with a NULL name */
@@ -104,12 +121,18 @@ typedef struct dw_grad_kernels {
 } dw_grad_kernels;
 
 /* X(kernel_w, stride, cells). A tile's cells * stride sums, its cells + kernel_w / stride inputs and one
- * weight must fit the registers. Stride 1 is dw_plan's. */
+ * weight must fit the registers. */
 #define DW_GRAD_TILES_16_REGISTERS(X) \
+    X(3, 1, 7)                        \
+    X(5, 1, 7)                        \
+    X(7, 1, 7)                        \
     X(3, 2, 4)                        \
     X(5, 2, 4)                        \
     X(7, 2, 4)
 #define DW_GRAD_TILES_32_REGISTERS(X) \
+    X(3, 1, 7)                        \
+    X(5, 1, 7)                        \
+    X(7, 1, 7)                        \
     X(3, 2, 7)                        \
     X(5, 2, 8)                        \
     X(7, 2, 8)
@@ -146,10 +169,35 @@ typedef struct dw_grad_base {
     int64_t block_count;
 } dw_grad_base;
 
+/* grad_ring.c: rows of x or dy, row h in slot h % slots, [block of a chunk][slot][column][lanes]. */
+typedef struct dw_ring {
+    int of_dy;
+    int64_t slots, width, channels;
+    int64_t row_bytes, block_bytes;
+} dw_ring;
+
+/* A ring in use. */
+typedef struct dw_held {
+    const dw_ring *ring;
+    const char *array; /* x or dy, an image */
+    char *rows;
+    int64_t *numbers;         /* [slot]: the row that it holds, or -1 */
+    int64_t block, block_end; /* the chunk */
+    const void *maps;         /* see dw_grad_copy */
+} dw_held;
+
+dw_status dw_ring_init(dw_ring *ring, const dw_grad_base *base, int of_dy, int64_t slots);
+void dw_ring_begin(dw_held *held, const dw_ring *ring, const void *array, char *rows, int64_t *numbers);
+/* Row h as the first block has it; it stays until that of h + slots or h - slots is asked for. */
+const void *dw_ring_row(const dw_held *held, const dw_grad_base *base, int64_t h);
+
 /* grad_input.c */
 typedef struct dw_grad_input {
-    dw_plan *plan;            /* not NULL: makes one image */
-    const dw_grad_tile *tile; /* NULL: the general kernel makes the rows */
+    dw_plan *plan; /* not NULL: makes one image */
+    const dw_grad_tile
+        *tile;    /* not NULL: makes rows of dx as soon as their rows of dy are held; else, and without a plan,
+                                   the general kernel makes them */
+    int64_t back; /* tile: rows of dy before a band that it needs along with these */
     int64_t workspace;
     void *weights, *weights_memory; /* [block][taps][lanes] */
     dw_reach *rows, *columns;       /* of the rows and columns of x */
@@ -158,41 +206,52 @@ typedef struct dw_grad_input {
     int64_t inner, inner_end; /* ... these lead to outputs only and lie in dx */
 } dw_grad_input;
 
-/* kernel (kh, kw, C, M) is packed. What a failure leaves is for dw_grad_input_free. */
-dw_status dw_grad_input_init(dw_grad_input *input, const dw_grad_base *base, const void *kernel);
+/* kernel (kh, kw, C, M) is packed; `band` rows of dy will be held at a time, and those before. What a failure leaves is
+ * for dw_grad_input_free. */
+dw_status dw_grad_input_init(dw_grad_input *input, const dw_grad_base *base, const void *kernel, int64_t band);
 void dw_grad_input_free(dw_grad_input *input);
-/* One image: dy (OH, OW, OC) -> dx (H, W, C). The workspace is aligned to 64 bytes. */
-void dw_grad_input_image(const dw_grad_input *input, const dw_grad_base *base, const void *dy, void *dx,
-                         void *workspace);
+/* Tile: the first row of dx from `row` on that leads to a row of dy from `dy_rows` on; all before it may be made when
+ * only dy_rows are there. */
+int64_t dw_grad_input_ready(const dw_grad_input *input, const dw_grad_base *base, int64_t row, int64_t dy_rows);
+/* Tile: rows [row, end) of dx (H, W, C) of one image, the channels of the chunk that `dy` holds; with a multiplier, that
+ * is all of them. `next`: the row to be stored first of those that will be made later, to ask for. */
+void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, const dw_held *dy, void *dx, int64_t row,
+                        int64_t end, dw_fetch *fetch_dx, dw_fetch *fetch_dy, void *workspace);
+/* Otherwise: of one image, dy (OH, OW, OC) -> dx (H, W, C), part `part` of `parts`; some may be empty. The workspace is
+ * aligned to 64 bytes, and each part's own. */
+void dw_grad_input_part(const dw_grad_input *input, const dw_grad_base *base, const void *dy, void *dx, void *workspace,
+                        int part, int parts);
 
 /* grad_weights.c */
 typedef struct dw_grad_weights {
     const dw_grad_window *window; /* NULL: the general kernels */
-    int64_t band;                 /* rows of dy whose sums stay in registers */
-    int64_t chunk;                /* blocks that are gone through before the next band */
-    int64_t slots;                /* rows of x that are held at a time: row h in slot h % slots */
-    int64_t sums_bytes;           /* of the sums of one block */
-    int64_t ring_bytes;           /* of the rows of x of one block */
-    int64_t dy_bytes;             /* of the rows of dy of a band, if they fill no vector and so are copied, else 0 */
-    int64_t workspace;
+    int64_t sums_bytes;           /* of the sums of one block: [bias, taps][lanes] */
+    int64_t reach;                /* rows of x that a band leads to, at most */
     void *maps; /* M > 1: [block][lanes]: the input lane of each output lane, integers as wide as an element */
 } dw_grad_weights;
 
+/* Rows of dy whose sums stay in registers. */
+int64_t dw_grad_band(const dw_grad_base *base);
 dw_status dw_grad_weights_init(dw_grad_weights *weights, const dw_grad_base *base);
 void dw_grad_weights_free(dw_grad_weights *weights);
-/* begin, then image by image, then end; the workspace is aligned to 64 bytes and keeps the sums. */
-void dw_grad_weights_begin(const dw_grad_weights *weights, const dw_grad_base *base, void *workspace);
-void dw_grad_weights_image(const dw_grad_weights *weights, const dw_grad_base *base, const void *dy, const void *x,
-                           void *workspace);
-void dw_grad_weights_end(const dw_grad_weights *weights, const dw_grad_base *base, void *dkernel, void *dbias,
-                         const void *workspace);
+/* Adds what the band of dy from row `row` on gives to the image's sums, [block][bias, taps][lanes], of the chunk that
+ * `dy` and `x` hold. */
+void dw_grad_weights_band(const dw_grad_weights *weights, const dw_grad_base *base, const dw_held *dy, const dw_held *x,
+                          int64_t row, void *sums, dw_fetch *fetch_dy, dw_fetch *fetch_x);
+/* Sums as kernel (kh, kw, C, M) and bias (OC), either may be NULL. */
+void dw_grad_weights_end(const dw_grad_base *base, void *dkernel, void *dbias, const void *sums);
 
 struct dw_grad {
     dw_grad_base base;
     int has_input;
     dw_grad_input input;
     dw_grad_weights weights;
-    int64_t workspace; /* with room to align it */
+    int64_t band, chunk;                      /* rows of dy, and blocks, that are gone through before the next ones */
+    dw_ring dy, x;                            /* of a chunk */
+    int64_t dy_bytes, x_bytes, numbers_bytes; /* of these in a workspace */
+    int64_t part_bytes;                       /* of the workspace of one part, a multiple of 64 */
+    int64_t image_bytes;                      /* of an image's sums, a multiple of 64 */
+    int64_t nanoseconds;                      /* that a run takes on one thread, roughly */
 };
 
 #endif

@@ -1,17 +1,19 @@
 /* grad_input.c - the input gradient, a transposed depthwise convolution.
  *
  * With a multiplier, dy is that of C*M channels that have an input channel each; what these get is added up
- * in the end. Without strides the transposed convolution is a convolution with the kernel turned by 180
- * degrees, for which there is dw_plan. With strides each row of dx is a call of a kernel of its own. */
+ * in the end. For the common kernel widths there are tiles. Else, without strides, the transposed convolution is a
+ * convolution with the kernel turned by 180 degrees, for which there is dw_plan; with strides the general kernel makes
+ * each row of dx. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "desc.h"
 #include "grad.h"
+#include "plan.h"
 
 enum { ALIGNMENT = 64 };
 
-/* ---- stride 1 -------------------------------------------------------------------------------------- */
+/* ---- by a plan -------------------------------------------------------------------------------------- */
 
 /* kernel (kh, kw, C*M) turned by 180 degrees. */
 static dw_status turned(const dw_grad_base *base, const void *kernel, void **copy) {
@@ -49,7 +51,7 @@ static dw_status make_plan(dw_grad_input *input, const dw_grad_base *base, const
     return status;
 }
 
-/* ---- strides --------------------------------------------------------------------------------------- */
+/* ---- by rows --------------------------------------------------------------------------------------- */
 
 static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
@@ -110,14 +112,26 @@ static void choose_tile(dw_grad_input *input, const dw_grad_base *base) {
     input->inner_end = end < base->out_w ? end : base->out_w;
 }
 
-static dw_status make_rows(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
+/* How many rows of dy before a band of `band` of them the rows of dx need that are made with it. */
+static int64_t rows_back(const dw_grad_input *input, const dw_grad_base *base, int64_t band) {
+    int64_t back = 0, done = 0;
+    for (int64_t row = 0; row < base->out_h; row += band) {
+        const int64_t ready = dw_grad_input_ready(input, base, done, row + band);
+        for (; done < ready; done++)
+            if (input->rows[done].count > 0 && row - input->rows[done].first > back)
+                back = row - input->rows[done].first;
+    }
+    return back;
+}
+
+static dw_status make_rows(dw_grad_input *input, const dw_grad_base *base, const void *kernel, int64_t band) {
     const dw_desc *d = &base->desc;
     input->rows = make_reaches(d->height, base->out_h, d->kernel_h, d->stride_h, d->dilation_h, d->pad_top,
                                &input->row_out_step, &input->row_k_step);
     input->columns = make_reaches(d->width, base->out_w, d->kernel_w, d->stride_w, d->dilation_w, d->pad_left,
                                   &input->column_out_step, &input->column_k_step);
     if (!input->rows || !input->columns) return DW_ERR_NOMEM;
-    choose_tile(input, base);
+    if (input->tile) input->back = rows_back(input, base, band);
     const int64_t sizes[] = {d->width, base->out_channels};
     if (d->multiplier > 1 && !dw_bytes(base->item, sizes, 2, &input->workspace)) return DW_ERR_OVERFLOW;
     return pack(input, base, kernel);
@@ -125,7 +139,7 @@ static dw_status make_rows(dw_grad_input *input, const dw_grad_base *base, const
 
 /* Cells [0, cells): at each edge one tile or more that look where they are, between them tiles that need not;
  * the last of these overlaps its neighbour. */
-static void run_tiles(const dw_grad_input *input, dw_grad_row *row) {
+static void run_tiles(const dw_grad_input *input, dw_grad_rows *row) {
     const dw_grad_tile *tile = input->tile;
     const int64_t size = tile->cells;
     int64_t cell = 0;
@@ -151,61 +165,107 @@ static void run_tiles(const dw_grad_input *input, dw_grad_row *row) {
     }
 }
 
-static void run_row(const dw_grad_input *input, const dw_grad_base *base, const char *dy, char *dx, int64_t h) {
+/* What rows of dx have in common, all C*M channels apart. */
+static dw_grad_rows rows_of(const dw_grad_input *input, const dw_grad_base *base) {
     const dw_desc *d = &base->desc;
-    const dw_reach *reach = input->rows + h;
-    const int64_t dy_row = base->out_w * base->out_channels;
-    dw_grad_row row = {.dy = dy + reach->first * dy_row * base->item,
-                       .dy_row = reach->count > 1 ? (ptrdiff_t)(input->row_out_step * dy_row) : 0,
-                       .rows = reach->count,
-                       .ki = reach->k,
-                       .ki_step = input->row_k_step,
-                       .dx = dx,
-                       .col_size = (ptrdiff_t)base->out_channels,
-                       .width = d->width,
-                       .out_w = base->out_w,
-                       .kernel_h = d->kernel_h,
-                       .kernel_w = d->kernel_w,
-                       .blocks = base->blocks,
-                       .weights = input->weights,
-                       .pad = d->pad_left,
-                       .columns = input->columns,
-                       .out_step = input->column_out_step,
-                       .k_step = input->column_k_step};
-    for (row.block = 0; row.block < base->block_count; row.block = row.block_end) {
-        row.block_end = row.block + base->kernels->chunk;
-        if (row.block_end > base->block_count) row.block_end = base->block_count;
-        if (input->tile) {
-            run_tiles(input, &row);
-        } else {
-            row.begin = 0;
-            row.end = d->width;
-            base->kernels->row(&row);
+    return (dw_grad_rows){.count = 1,
+                          .ki_step = input->row_k_step,
+                          .col_size = (ptrdiff_t)base->out_channels,
+                          .width = d->width,
+                          .out_w = base->out_w,
+                          .kernel_h = d->kernel_h,
+                          .kernel_w = d->kernel_w,
+                          .blocks = base->blocks,
+                          .block_end = base->block_count,
+                          .weights = input->weights,
+                          .end = d->width,
+                          .pad = d->pad_left,
+                          .columns = input->columns,
+                          .out_step = input->column_out_step,
+                          .k_step = input->column_k_step};
+}
+
+int64_t dw_grad_input_ready(const dw_grad_input *input, const dw_grad_base *base, int64_t row, int64_t dy_rows) {
+    if (dy_rows >= base->out_h) return base->desc.height;
+    for (; row < base->desc.height; row++) {
+        const dw_reach *reach = input->rows + row;
+        if (reach->count > 0 && reach->first + (reach->count - 1) * input->row_out_step >= dy_rows) break;
+    }
+    return row;
+}
+
+void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, const dw_held *dy, void *dx, int64_t row,
+                        int64_t end, dw_fetch *fetch_dx, dw_fetch *fetch_dy, void *workspace) {
+    enum { LINES = 8 };
+    const int64_t multiplier = base->desc.multiplier, width = base->desc.width, channels = base->desc.channels;
+    const int64_t most = multiplier > 1 ? 1 : LINES, row_bytes = width * channels * base->item;
+    dw_grad_line lines[LINES];
+    dw_grad_rows rows = rows_of(input, base);
+    rows.lines = lines;
+    const int64_t dy_row = dy->ring->row_bytes / base->item;
+    rows.dy_ring = (ptrdiff_t)(dy->ring->slots * dy_row);
+    /* Where a row of dx leads to one row of dy at most, the step may be larger than the ring. */
+    rows.dy_row = input->row_out_step < dy->ring->slots ? (ptrdiff_t)(input->row_out_step * dy_row) : 0;
+    rows.fetch_dx = fetch_dx;
+    rows.fetch_dy = fetch_dy;
+    for (int64_t next; row < end; row = next) {
+        next = end - row < most ? end : row + most;
+        rows.count = next - row;
+        for (int64_t i = 0; i < rows.count; i++) {
+            const dw_reach *reach = input->rows + row + i;
+            lines[i] = (dw_grad_line){.dy = dy->rows + reach->first % dy->ring->slots * dy->ring->row_bytes,
+                                      .rows = reach->count,
+                                      .ki = reach->k,
+                                      .dx = multiplier > 1 ? workspace : (char *)dx + (row + i) * row_bytes};
         }
+        for (rows.block = dy->block; rows.block < dy->block_end; rows.block++) {
+            rows.dy_end = dy->rows + (rows.block - dy->block + 1) * dy->ring->block_bytes;
+            run_tiles(input, &rows);
+            for (int64_t i = 0; i < rows.count; i++) lines[i].dy = (const char *)lines[i].dy + dy->ring->block_bytes;
+        }
+        if (multiplier > 1)
+            base->kernels->add_multiplier(workspace, width * channels, multiplier, (char *)dx + row * row_bytes);
     }
 }
 
-void dw_grad_input_image(const dw_grad_input *input, const dw_grad_base *base, const void *dy, void *dx,
-                         void *workspace) {
+void dw_grad_input_part(const dw_grad_input *input, const dw_grad_base *base, const void *dy, void *dx, void *workspace,
+                        int part, int parts) {
     const dw_desc *d = &base->desc;
     const int64_t row = d->width * d->channels, multiplier = d->multiplier;
-    if (input->plan) {
-        dw_plan_run(input->plan, dy, multiplier > 1 ? workspace : dx);
-        if (multiplier > 1) base->kernels->add_multiplier(workspace, d->height * row, multiplier, dx);
+    if (input->plan && multiplier == 1) {
+        dw_plan_run_part(input->plan, dy, dx, part, parts);
         return;
     }
-    for (int64_t h = 0; h < d->height; h++) {
-        char *to = (char *)dx + h * row * base->item;
-        run_row(input, base, dy, multiplier > 1 ? workspace : to, h);
+    if (input->plan) { /* one after the other, for want of workspace */
+        if (part > 0) return;
+        dw_plan_run(input->plan, dy, workspace);
+        base->kernels->add_multiplier(workspace, d->height * row, multiplier, dx);
+        return;
+    }
+    const dw_share share = dw_share_of(d->height, part, parts);
+    const int64_t dy_row = base->out_w * base->out_channels;
+    dw_grad_line line;
+    dw_grad_rows rows = rows_of(input, base);
+    rows.lines = &line;
+    for (int64_t h = share.begin; h < share.end; h++) {
+        const dw_reach *reach = input->rows + h;
+        char *const to = (char *)dx + h * row * base->item;
+        line = (dw_grad_line){.dy = (const char *)dy + reach->first * dy_row * base->item,
+                              .rows = reach->count,
+                              .ki = reach->k,
+                              .dx = multiplier > 1 ? workspace : to};
+        rows.dy_row = reach->count > 1 ? (ptrdiff_t)(input->row_out_step * dy_row) : 0;
+        base->kernels->rows(&rows);
         if (multiplier > 1) base->kernels->add_multiplier(workspace, row, multiplier, to);
     }
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-dw_status dw_grad_input_init(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
-    const dw_status status = make_plan(input, base, kernel);
-    return status == DW_OK && !input->plan ? make_rows(input, base, kernel) : status;
+dw_status dw_grad_input_init(dw_grad_input *input, const dw_grad_base *base, const void *kernel, int64_t band) {
+    choose_tile(input, base);
+    const dw_status status = input->tile ? DW_OK : make_plan(input, base, kernel);
+    return status == DW_OK && !input->plan ? make_rows(input, base, kernel, band) : status;
 }
 
 void dw_grad_input_free(dw_grad_input *input) {

@@ -89,6 +89,7 @@ class Gradient:
         isa: str,
         ieee: bool = False,
     ) -> None: ...
+    def threads(self, num_threads: int) -> int: ...
     def __call__(
         self,
         dy: NDArray[Any],
@@ -96,4 +97,6 @@ class Gradient:
         dx: NDArray[Any] | None = None,
         dkernel: NDArray[Any] | None = None,
         dbias: NDArray[Any] | None = None,
+        *,
+        num_threads: int | None = None,
     ) -> None: ...

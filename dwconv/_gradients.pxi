@@ -8,9 +8,10 @@ cdef extern from "dwconv.h" nogil:
         pass
     dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **grad)
     void dw_grad_destroy(dw_grad *grad)
-    int64_t dw_grad_workspace(const dw_grad *grad)
-    void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
-                     void *workspace)
+    int64_t dw_grad_workspace(const dw_grad *grad, int num_threads)
+    int dw_grad_threads(const dw_grad *grad, int num_threads)
+    void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                             void *workspace, int num_threads)
 
 
 cdef class Gradient:
@@ -63,11 +64,17 @@ cdef class Gradient:
     def __dealloc__(self):
         dw_grad_destroy(self.grad)
 
-    def __call__(self, dy, x=None, dx=None, dkernel=None, dbias=None):
+    def threads(self, num_threads):
+        """How many of so many threads a call uses: each is to have some microseconds of work."""
+        return dw_grad_threads(self.grad, read_threads(num_threads))
+
+    def __call__(self, dy, x=None, dx=None, dkernel=None, dbias=None, *, num_threads=None):
         """dy (N, OH, OW, C*M), x (N, H, W, C) -> dx (N, H, W, C), dkernel (kh, kw, C, M), dbias (C*M,).
 
         None for what is not wanted; x is needed for the last two. All C-contiguous, of the same dtype, disjoint.
+        num_threads: a positive int, the most that are used, or None for the default.
         """
+        cdef int threads = load_default_threads() if num_threads is None else read_threads(num_threads)
         outputs = self.y_shape[3]
         expected = (self.y_shape, self.x_shape, self.x_shape, self.kernel_shape, (outputs,))
         for array, shape in zip((dy, x, dx, dkernel, dbias), expected):
@@ -90,9 +97,9 @@ cdef class Gradient:
             dkernel_at = write_at(dkernel, self.dtype)
         if dbias is not None:
             dbias_at = write_at(dbias.reshape(1, 1, 1, outputs), self.dtype)
-        cdef void *workspace = malloc(<size_t>dw_grad_workspace(self.grad))
+        cdef void *workspace = malloc(<size_t>dw_grad_workspace(self.grad, threads))
         if workspace == NULL:
             raise MemoryError("out of memory")
         with nogil:
-            dw_grad_run(self.grad, dy_at, x_at, dx_at, dkernel_at, dbias_at, workspace)
+            dw_grad_run_threads(self.grad, dy_at, x_at, dx_at, dkernel_at, dbias_at, workspace, threads)
             free(workspace)

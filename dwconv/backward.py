@@ -113,7 +113,13 @@ def _pull(
             layer.dilation_rate,
         )
         dx, dkernel, dbias = gradients.of_layer(
-            plan, dz, x if layer.trainable else None, layout, compute, layer.variable_dtype
+            plan,
+            dz,
+            x if layer.trainable else None,
+            layout,
+            compute,
+            layer.variable_dtype,
+            layer.num_threads,
         )
         return Gradients(dx, dkernel, dbias if bias else None)
 

@@ -36,6 +36,7 @@ def depthwise_conv2d_input_grad(
     dilation_rate: int | tuple[int, int] = 1,
     data_format: str | None = "channels_last",
     isa: str | None = None,
+    num_threads: Any = None,
 ) -> Array:
     """dL/dx, the transposed depthwise convolution of dy.
 
@@ -54,6 +55,7 @@ def depthwise_conv2d_input_grad(
         dilation_rate: an int or two, (height, width), in pixels; works with any strides.
         data_format: 'channels_last' or 'channels_first'; None is channels_last.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
+        num_threads: how many threads at most, a positive int; None: `dwconv.config.num_threads()`.
 
     Returns:
         A new C-contiguous array of `input_shape`.
@@ -76,7 +78,8 @@ def depthwise_conv2d_input_grad(
         dilation_rate,
         isa,
     )
-    return _in_layout(run(made, _source(dy, made.y_shape, "dy", dtype, layout))[0], dtype, layout)
+    dx = run(made, _source(dy, made.y_shape, "dy", dtype, layout), None, _threads(num_threads))[0]
+    return _in_layout(dx, dtype, layout)
 
 
 def depthwise_conv2d_kernel_grad(
@@ -89,6 +92,7 @@ def depthwise_conv2d_kernel_grad(
     dilation_rate: int | tuple[int, int] = 1,
     data_format: str | None = "channels_last",
     isa: str | None = None,
+    num_threads: Any = None,
 ) -> Array:
     """dL/dkernel, the correlation of x with dy.
 
@@ -107,6 +111,7 @@ def depthwise_conv2d_kernel_grad(
         dilation_rate: an int or two, (height, width), in pixels; works with any strides.
         data_format: 'channels_last' or 'channels_first'; None is channels_last.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
+        num_threads: how many threads at most, a positive int; None: `dwconv.config.num_threads()`.
 
     Returns:
         A new C-contiguous array (kh, kw, C, M).
@@ -126,11 +131,16 @@ def depthwise_conv2d_kernel_grad(
     shape, sizes = ops.nhwc_shape(x, layout), _four_sizes("kernel_shape", kernel_shape, 1)
     made = plan(sizes, dtype, None, shape, strides, padding, dilation_rate, isa)
     dy = _source(dy, made.y_shape, "dy", dtype, layout)
-    return _rounded(run(made, dy, _source(x, shape, "x", dtype, layout))[1], dtype)
+    x = _source(x, shape, "x", dtype, layout)
+    return _rounded(run(made, dy, x, _threads(num_threads))[1], dtype)
 
 
 def depthwise_conv2d_bias_grad(
-    dy: ArrayLike, *, data_format: str | None = "channels_last", isa: str | None = None
+    dy: ArrayLike,
+    *,
+    data_format: str | None = "channels_last",
+    isa: str | None = None,
+    num_threads: Any = None,
 ) -> Array:
     """dL/dbias (C*M,): the sum of dy over images, rows and columns, in the order of the kernel's.
 
@@ -145,7 +155,7 @@ def depthwise_conv2d_bias_grad(
     # As along with a kernel of one element, and of dy with itself, which nobody looks at.
     made = plan((1, 1, shape[3], 1), dtype, None, shape, 1, "valid", 1, isa)
     dy = _source(dy, shape, "dy", dtype, layout)
-    return _rounded(run(made, dy, dy)[2], dtype)
+    return _rounded(run(made, dy, dy, _threads(num_threads))[2], dtype)
 
 
 # ---- steps, for the layer ------------------------------------------------------------------------
@@ -196,7 +206,7 @@ def plan(
 
 
 def run(
-    plan: _core.Gradient, dy: Array, x: Array | None = None
+    plan: _core.Gradient, dy: Array, x: Array | None = None, num_threads: int | None = None
 ) -> tuple[Array | None, Array | None, Array | None]:
     """(dx, dkernel, dbias): dx if the plan has a kernel, the others if x is given.
 
@@ -207,7 +217,7 @@ def run(
     if x is not None:
         dkernel = _core.empty(plan.kernel_shape, dy.dtype)
         dbias = _core.empty((plan.y_shape[3],), dy.dtype)
-    plan(dy, x, dx, dkernel, dbias)
+    plan(dy, x, dx, dkernel, dbias, num_threads=num_threads)
     return dx, dkernel, dbias
 
 
@@ -218,17 +228,23 @@ def of_layer(
     data_format: shapes.DataFormat,
     input_dtype: dtypes.DType,
     weight_dtype: dtypes.DType,
+    num_threads: int | None = None,
 ) -> tuple[Array | None, Array | None, Array | None]:
     """`run` for arrays in `data_format`, dx in it, too; rounded to the dtypes."""
     dy = _source(dy, plan.y_shape, "dy", input_dtype, data_format)
     if x is not None:
         x = _source(x, plan.x_shape, "x", input_dtype, data_format)
-    dx, dkernel, dbias = run(plan, dy, x)
+    dx, dkernel, dbias = run(plan, dy, x, num_threads)
     return (
         None if dx is None else _in_layout(dx, input_dtype, data_format),
         None if dkernel is None else _rounded(dkernel, weight_dtype),
         None if dbias is None else _rounded(dbias, weight_dtype),
     )
+
+
+def _threads(num_threads: Any) -> int | None:
+    config.num_threads()  # for its errors
+    return None if num_threads is None else shapes.positive_int(num_threads, "num_threads")
 
 
 def _result_dtype(dy: Array, other: Array, name: str) -> dtypes.DType:

@@ -20,7 +20,7 @@ asan)
     ;;
 tsan)
     sanitizers=thread libraries=libtsan.so
-    tests='tests/test_parallel.py tests/test_threads.py tests/test_memory.py tests/test_service.py'
+    tests='tests/test_parallel.py tests/test_threads.py tests/test_gradient_threads.py tests/test_memory.py tests/test_service.py'
     ;;
 *) echo "expected asan or tsan; received $kind" >&2 && exit 2 ;;
 esac

@@ -228,11 +228,12 @@ static void try_gradients(const sizes *s, const char *x, const char *kernel) {
         if (!dw_isa_available((dw_isa)isa)) continue;
         dw_grad *grad = NULL;
         if (dw_grad_create(&wish, (dw_isa)isa, kernel, &grad) != DW_OK) fail("dw_grad_create", (dw_isa)isa, 0);
-        const int64_t workspace = dw_grad_workspace(grad);
+        const int threads = s->threads ? 3 : 1;
+        const int64_t workspace = dw_grad_workspace(grad, threads);
         if (workspace <= ROOM) {
             char *d[3];
             for (int i = 0; i < 3; i++) d[i] = room(6 + i + (isa ? 3 : 0), counts[i] * item, s->place);
-            dw_grad_run(grad, dy, x, d[0], d[1], d[2], room(3, (size_t)workspace, s->place));
+            dw_grad_run_threads(grad, dy, x, d[0], d[1], d[2], room(3, (size_t)workspace, s->place), threads);
             for (int i = 0; i < 3; i++) {
                 if (isa == DW_ISA_PORTABLE) first[i] = d[i];
                 else expect_same(first[i], d[i], counts[i], (dw_isa)isa, "gradient unlike the portable one");

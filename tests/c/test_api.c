@@ -317,7 +317,7 @@ static void test_environment(void) {
             CHECK(dw_plan_create(&d, (dw_isa)isa, kernel, bias, &plan) == DW_OK);
             d.activation = DW_LINEAR;
             CHECK(dw_grad_create(&d, (dw_isa)isa, kernel, &grad) == DW_OK);
-            void *workspace = malloc((size_t)dw_grad_workspace(grad));
+            void *workspace = malloc((size_t)dw_grad_workspace(grad, 1));
             dw_plan_run(plan, x, expected);
             for (size_t e = 0; e < sizeof environments / sizeof *environments; e++) {
                 const uint64_t wanted = environments[e];

@@ -133,7 +133,7 @@ static void check_run(const dw_desc *d, dw_isa isa) {
     room kernel = noise(counts[1], d->dtype);
     dw_grad *grad = NULL;
     CHECK(dw_grad_create(d, isa, kernel.at, &grad) == DW_OK);
-    room workspace = make_room((size_t)dw_grad_workspace(grad));
+    room workspace = make_room((size_t)dw_grad_workspace(grad, 1));
     room all[3], alone[3];
     double *sums[3], *sizes[3];
     for (int i = 0; i < 3; i++) {
@@ -188,9 +188,59 @@ static void test_runs(void) {
     }
 }
 
+/* Any number of threads: the same bits, and nothing outside of the arrays and the workspace for that number. */
+static void check_threads(const dw_desc *d, dw_isa isa) {
+    int64_t oh, ow;
+    if (dw_output_size(d, &oh, &ow) != DW_OK) exit(2);
+    const int64_t outputs = d->channels * d->multiplier, taps = d->kernel_h * d->kernel_w;
+    const int64_t counts[3] = {d->batch * d->height * d->width * d->channels, taps * outputs, outputs};
+    const size_t item = d->dtype == DW_F32 ? 4 : 8;
+    room dy = noise(d->batch * oh * ow * outputs, d->dtype), x = noise(counts[0], d->dtype);
+    room kernel = noise(counts[1], d->dtype), first[3];
+    dw_grad *grad = NULL;
+    CHECK(dw_grad_create(d, isa, kernel.at, &grad) == DW_OK);
+    CHECK(dw_grad_threads(grad, 1) == 1 && dw_grad_threads(grad, 4) == 4);
+    for (int threads = 1; threads <= 4; threads++) {
+        room workspace = make_room((size_t)dw_grad_workspace(grad, threads)), found[3];
+        for (int i = 0; i < 3; i++) found[i] = make_room((size_t)counts[i] * item);
+        dw_grad_run_threads(grad, dy.at, x.at, found[0].at, found[1].at, found[2].at, workspace.at, threads);
+        CHECK(leave(workspace));
+        for (int i = 0; i < 3; i++) {
+            if (threads == 1) {
+                first[i] = found[i];
+                continue;
+            }
+            CHECK(memcmp(first[i].at, found[i].at, found[i].bytes) == 0);
+            CHECK(leave(found[i]));
+        }
+    }
+    for (int i = 0; i < 3; i++) CHECK(leave(first[i]));
+    CHECK(leave(dy) & leave(x) & leave(kernel));
+    dw_grad_destroy(grad);
+}
+
+static void test_threads(void) {
+    for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
+        if (!dw_isa_available((dw_isa)isa)) continue;
+        for (int form = 0; form < 16; form++) {
+            dw_desc d = ordinary();
+            d.dtype = form % 2 ? DW_F64 : DW_F32;
+            d.batch = form / 2 % 2 ? 5 : 1; /* divided by images; by channels or rows */
+            d.stride_h = d.stride_w = 1 + form / 4 % 2;
+            d.multiplier = form % 8 == 5 ? 2 : 1;
+            d.kernel_h = d.kernel_w = form / 8 ? 4 : 3; /* without a tile; with one */
+            d.height = d.width = 64, d.channels = 37;
+            d.pad_top = d.pad_left = d.pad_bottom = d.pad_right = 1;
+            check_threads(&d, (dw_isa)isa);
+        }
+    }
+    dw_threads_stop();
+}
+
 int main(void) {
     test_statuses();
     test_runs();
+    test_threads();
     if (failures) {
         fprintf(stderr, "%ld of %ld checks failed\n", failures, checks);
         return 1;

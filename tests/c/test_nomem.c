@@ -104,7 +104,7 @@ static long try_grad(const dw_desc *d, dw_isa isa, const float *with_kernel) {
         fails_at = 0;
         if (allocations < n) {
             CHECK(status == DW_OK && live > 0);
-            void *workspace = __real_malloc((size_t)dw_grad_workspace(grad));
+            void *workspace = __real_malloc((size_t)dw_grad_workspace(grad, 1));
             allocations = 0;
             dw_grad_run(grad, y, x, with_kernel ? dx : NULL, dkernel, NULL, workspace);
             CHECK(allocations == 0);

@@ -1,0 +1,45 @@
+/* grad_ring.c - rows of x and dy for the kernels of the gradients: copied once, as whole vectors.
+ *
+ * One block of channels after the other, for as many as fit a part of L2: then the kernels read vectors that are aligned
+ * and lie next to each other, where those of one block in x or dy may be kilobytes apart, fall into few sets of L1, and
+ * straddle cache lines. And the arrays are read in the order in which they lie in memory, which is what processors
+ * fetch on by themselves: on Zen 4, from memory, 32 GB/s instead of 8. */
+#include "desc.h"
+#include "grad.h"
+
+dw_status dw_ring_init(dw_ring *ring, const dw_grad_base *base, int of_dy, int64_t slots) {
+    const dw_desc *d = &base->desc;
+    ring->of_dy = of_dy;
+    ring->slots = slots;
+    ring->width = of_dy ? base->out_w : d->width;
+    ring->channels = of_dy ? base->out_channels : d->channels;
+    const int64_t sizes[] = {slots, ring->width, base->kernels->lanes};
+    if (!dw_bytes(base->item, sizes, 3, &ring->block_bytes)) return DW_ERR_OVERFLOW;
+    ring->row_bytes = ring->block_bytes / slots;
+    return DW_OK;
+}
+
+void dw_ring_begin(dw_held *held, const dw_ring *ring, const void *array, char *rows, int64_t *numbers) {
+    *held = (dw_held){.ring = ring, .array = array, .rows = rows, .numbers = numbers};
+    for (int64_t slot = 0; slot < ring->slots; slot++) numbers[slot] = -1;
+}
+
+const void *dw_ring_row(const dw_held *held, const dw_grad_base *base, int64_t h) {
+    const dw_ring *ring = held->ring;
+    const int64_t slot = h % ring->slots;
+    char *const row = held->rows + slot * ring->row_bytes;
+    if (held->numbers[slot] == h) return row;
+    held->numbers[slot] = h;
+    const dw_grad_copy copy = {.from = held->array + h * ring->width * ring->channels * base->item,
+                               .col_size = (ptrdiff_t)ring->channels,
+                               .width = ring->width,
+                               .of_dy = ring->of_dy,
+                               .blocks = base->blocks,
+                               .block = held->block,
+                               .block_end = held->block_end,
+                               .maps = held->maps,
+                               .to = row,
+                               .to_block = (ptrdiff_t)(ring->block_bytes / base->item)};
+    base->kernels->copy(&copy);
+    return row;
+}
