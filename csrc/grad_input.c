@@ -169,7 +169,8 @@ static void run_tiles(const dw_grad_input *input, dw_grad_rows *row) {
 static dw_grad_rows rows_of(const dw_grad_input *input, const dw_grad_base *base) {
     const dw_desc *d = &base->desc;
     return (dw_grad_rows){.count = 1,
-                          .ki_step = input->row_k_step,
+                          /* As large, a row of dx leads to one row of dy at most. */
+                          .ki_step = input->row_k_step < d->kernel_h ? input->row_k_step : 0,
                           .col_size = (ptrdiff_t)base->out_channels,
                           .width = d->width,
                           .out_w = base->out_w,
