@@ -148,20 +148,17 @@ typedef struct division {
 } division;
 
 static division divide(const dw_grad *grad, int num_threads) {
-    /* As for dw_plan_run_threads; and so many parts for each thread that the others can help one that begins late. */
-    enum { THREAD_NANOSECONDS = 4000, PART_NANOSECONDS = 60000, MOST_PARTS_EACH = 4 };
+    enum { THREAD_NANOSECONDS = 4000 };
     const dw_grad_base *base = &grad->base;
-    const int64_t batch = base->desc.batch, worth = grad->nanoseconds / THREAD_NANOSECONDS;
+    const int64_t batch = base->desc.batch;
     division to = {1, 1, 1, 1};
-    if (num_threads > DW_MOST_THREADS) num_threads = DW_MOST_THREADS;
-    if (num_threads > worth) num_threads = (int)worth;
-    if (num_threads <= 1) return to;
-    int64_t each = grad->nanoseconds / PART_NANOSECONDS / num_threads;
-    each = each < 1 ? 1 : each > MOST_PARTS_EACH ? MOST_PARTS_EACH : each;
-    const double bytes = (double)(each * num_threads + 1) * ((double)grad->image_bytes + (double)grad->part_bytes);
+    num_threads = dw_pool_threads(grad->nanoseconds, THREAD_NANOSECONDS, num_threads);
+    if (num_threads == 1) return to;
+    const int parts = dw_pool_parts(grad->nanoseconds, num_threads);
+    const double bytes = (double)(parts + 1) * ((double)grad->image_bytes + (double)grad->part_bytes);
     if (bytes > (double)(PTRDIFF_MAX / 2)) return to;
     to.threads = num_threads;
-    to.parts = (int)each * num_threads;
+    to.parts = parts;
     to.images = batch < to.parts ? batch : to.parts;
     const int uneven = batch % num_threads != 0 && batch < 4 * num_threads;
     if (uneven && (base->desc.multiplier == 1 || !grad->input.tile))
@@ -186,12 +183,6 @@ typedef struct job {
     char *workspaces;   /* of each part */
     int64_t first, images, splits;
 } job;
-
-/* The first block from `block` on that has no channel in common with the one before. */
-static int64_t clean_cut(const dw_grad_base *base, int64_t block) {
-    const dw_block *const last = base->blocks + base->block_count - 1;
-    return block > 0 && block == base->block_count - 1 && last->y < last[-1].y + last[-1].y_count ? block + 1 : block;
-}
 
 /* Where in the arrays something begins: an image, a row of dy, a block. */
 typedef struct place {
@@ -270,7 +261,8 @@ static void run_part(const void *arguments, int part, int parts) {
     for (int64_t unit = share.begin; unit < share.end; unit++) {
         const int64_t slot = unit / job->splits, image = job->first + slot, split = unit % job->splits;
         const dw_share cut = dw_share_of(base->block_count, (int)split, (int)job->splits);
-        const int64_t first = clean_cut(base, cut.begin), block_end = clean_cut(base, cut.end);
+        const int64_t first = dw_clean_cut(base->blocks, base->block_count, cut.begin);
+        const int64_t block_end = dw_clean_cut(base->blocks, base->block_count, cut.end);
         char *const sums = job->sums + slot * grad->image_bytes;
         const int any = job->x || (job->dx && grad->input.tile);
         for (int64_t block = first, end; any && block < block_end; block = end) {

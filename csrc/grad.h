@@ -107,8 +107,6 @@ enum { DW_GRAD_MOST_TAPS = 4, DW_GRAD_MOST_ROWS = 3, DW_GRAD_BAND = 64 };
 
 typedef struct dw_grad_kernels {
     int lanes;
-    int chunk; /* most blocks that are gone through before the next row */
-    const char *general_name;
     dw_grad_rows_fn *rows; /* any size */
     dw_grad_copy_fn *copy;
     dw_grad_taps_fn *taps[DW_GRAD_MOST_TAPS]; /* [n - 1]: n taps of one kernel row, any size */

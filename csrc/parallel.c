@@ -3,9 +3,8 @@
 #include "pool.h"
 
 /* A thread that spins takes up a job within a microsecond, one that sleeps costs its caller some three microseconds
- * and begins after 50. So a thread gets as much as pays for being woken; and where there is much more, several parts,
- * so that the others help one that begins late. */
-enum { THREAD_NANOSECONDS = 4500, PART_NANOSECONDS = 60000, MOST_PARTS_EACH = 4 };
+ * and begins after 50. So a thread gets as much as pays for being woken. */
+enum { THREAD_NANOSECONDS = 4500 };
 
 int64_t dw_plan_nanoseconds(const dw_plan *plan) {
     /* Vectors per nanosecond: multiply-adds of tiles, on Zen 4; the general kernel takes four times as long, and where
@@ -24,10 +23,7 @@ int64_t dw_plan_nanoseconds(const dw_plan *plan) {
 }
 
 int dw_plan_threads(const dw_plan *plan, int num_threads) {
-    const int64_t worth = plan->nanoseconds / THREAD_NANOSECONDS;
-    if (num_threads > DW_MOST_THREADS) num_threads = DW_MOST_THREADS;
-    if (num_threads > worth) num_threads = (int)worth;
-    return num_threads < 1 ? 1 : num_threads;
+    return dw_pool_threads(plan->nanoseconds, THREAD_NANOSECONDS, num_threads);
 }
 
 typedef struct call {
@@ -47,7 +43,6 @@ void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_th
         dw_plan_run(plan, x, y);
         return;
     }
-    const int64_t each = plan->nanoseconds / PART_NANOSECONDS / threads;
     const call c = {plan, x, y};
-    dw_pool_run(run_part, &c, threads * (each < 1 ? 1 : each > MOST_PARTS_EACH ? MOST_PARTS_EACH : (int)each), threads);
+    dw_pool_run(run_part, &c, dw_pool_parts(plan->nanoseconds, threads), threads);
 }

@@ -22,11 +22,8 @@ static int divides_channels(const dw_plan *plan, const dw_packing *packing, int6
     return dw_imbalance(packing->count, parts) < dw_imbalance(units, parts);
 }
 
-/* The first block from `block` on that has no output in common with the one before. */
-static int64_t clean_cut(const dw_packing *packing, int64_t block) {
-    while (block > 0 && block < packing->count &&
-           packing->blocks[block].y < packing->blocks[block - 1].y + packing->blocks[block - 1].y_count)
-        block++;
+int64_t dw_clean_cut(const dw_block *blocks, int64_t count, int64_t block) {
+    while (block > 0 && block < count && blocks[block].y < blocks[block - 1].y + blocks[block - 1].y_count) block++;
     return block;
 }
 
@@ -166,7 +163,8 @@ void dw_part_of(const dw_plan *plan, const dw_packing *packing, int64_t units, i
         take_columns(plan, &all, dw_share_of(plan->out_w, part, parts), to);
     } else if (divides_channels(plan, packing, units, parts)) {
         const dw_share share = dw_share_of(packing->count, part, parts);
-        to->blocks = (dw_share){clean_cut(packing, share.begin), clean_cut(packing, share.end)};
+        to->blocks = (dw_share){dw_clean_cut(packing->blocks, packing->count, share.begin),
+                                dw_clean_cut(packing->blocks, packing->count, share.end)};
     } else {
         to->units = dw_share_of(units, part, parts);
     }

@@ -186,6 +186,19 @@ void dw_threads_stop(void) {
 
 /* ---- calls ----------------------------------------------------------------------------------------- */
 
+int dw_pool_threads(int64_t nanoseconds, int64_t least, int num_threads) {
+    const int64_t worth = nanoseconds / least;
+    if (num_threads > DW_MOST_THREADS) num_threads = DW_MOST_THREADS;
+    if (num_threads > worth) num_threads = (int)worth;
+    return num_threads < 1 ? 1 : num_threads;
+}
+
+int dw_pool_parts(int64_t nanoseconds, int threads) {
+    enum { PART_NANOSECONDS = 60000 };
+    const int64_t each = nanoseconds / PART_NANOSECONDS / threads;
+    return threads * (each < 1 ? 1 : each > DW_MOST_PARTS_EACH ? DW_MOST_PARTS_EACH : (int)each);
+}
+
 void dw_pool_run(dw_task_fn *task, const void *arguments, int parts, int threads) {
     worker *mine[DW_MOST_THREADS - 1];
     atomic_uchar taken[DW_MOST_PARTS];

@@ -2,7 +2,16 @@
 #ifndef DW_POOL_H
 #define DW_POOL_H
 
-enum { DW_MOST_THREADS = 128, DW_MOST_PARTS = 4 * DW_MOST_THREADS };
+#include <stdint.h>
+
+enum { DW_MOST_THREADS = 128, DW_MOST_PARTS_EACH = 4, DW_MOST_PARTS = DW_MOST_PARTS_EACH * DW_MOST_THREADS };
+
+/* How many of `num_threads` threads some work is worth, each of which is to have `least` nanoseconds of it: at least 1. */
+int dw_pool_threads(int64_t nanoseconds, int64_t least, int num_threads);
+
+/* How many parts to make of it: one for each thread; where there is much work, more, so that the others help one that
+ * begins late. */
+int dw_pool_parts(int64_t nanoseconds, int threads);
 
 /* One of `parts` parts of some work, which may run at the same time as the others. */
 typedef void dw_task_fn(const void *arguments, int part, int parts);

@@ -15,4 +15,14 @@ static long checks, failures;
         }                                                                          \
     } while (0)
 
+/* Says how it went; the exit status. */
+static inline int report(void) {
+    if (failures) {
+        fprintf(stderr, "%ld of %ld checks failed\n", failures, checks);
+        return 1;
+    }
+    printf("%ld checks passed\n", checks);
+    return 0;
+}
+
 #endif

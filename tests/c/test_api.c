@@ -346,10 +346,5 @@ int main(void) {
     test_isas();
     test_runs();
     test_environment();
-    if (failures) {
-        fprintf(stderr, "%ld of %ld checks failed\n", failures, checks);
-        return 1;
-    }
-    printf("%ld checks passed\n", checks);
-    return 0;
+    return report();
 }

@@ -123,37 +123,58 @@ static void in_double(const dw_desc *d, int64_t oh, int64_t ow, const void *dy, 
             }
 }
 
+/* A wish with the arrays that it reads; elements of dx, dkernel and dbias. */
+typedef struct problem {
+    int64_t oh, ow, counts[3];
+    size_t item;
+    room dy, x, kernel;
+    dw_grad *grad;
+} problem;
+
+static problem make_problem(const dw_desc *d, dw_isa isa) {
+    problem p;
+    memset(&p, 0, sizeof p);
+    if (dw_output_size(d, &p.oh, &p.ow) != DW_OK) exit(2);
+    const int64_t outputs = d->channels * d->multiplier;
+    p.counts[0] = d->batch * d->height * d->width * d->channels;
+    p.counts[1] = d->kernel_h * d->kernel_w * outputs;
+    p.counts[2] = outputs;
+    p.item = d->dtype == DW_F32 ? 4 : 8;
+    p.dy = noise(d->batch * p.oh * p.ow * outputs, d->dtype);
+    p.x = noise(p.counts[0], d->dtype);
+    p.kernel = noise(p.counts[1], d->dtype);
+    CHECK(dw_grad_create(d, isa, p.kernel.at, &p.grad) == DW_OK);
+    return p;
+}
+
+/* Whether nothing was written beside its arrays; frees it. */
+static int leave_problem(problem *p) {
+    dw_grad_destroy(p->grad);
+    return leave(p->dy) & leave(p->x) & leave(p->kernel);
+}
+
 static void check_run(const dw_desc *d, dw_isa isa) {
-    int64_t oh, ow;
-    if (dw_output_size(d, &oh, &ow) != DW_OK) exit(2);
-    const int64_t outputs = d->channels * d->multiplier, taps = d->kernel_h * d->kernel_w;
-    const int64_t counts[3] = {d->batch * d->height * d->width * d->channels, taps * outputs, outputs};
-    const size_t item = d->dtype == DW_F32 ? 4 : 8;
-    room dy = noise(d->batch * oh * ow * outputs, d->dtype), x = noise(counts[0], d->dtype);
-    room kernel = noise(counts[1], d->dtype);
-    dw_grad *grad = NULL;
-    CHECK(dw_grad_create(d, isa, kernel.at, &grad) == DW_OK);
-    room workspace = make_room((size_t)dw_grad_workspace(grad, 1));
+    problem p = make_problem(d, isa);
+    room workspace = make_room((size_t)dw_grad_workspace(p.grad, 1));
     room all[3], alone[3];
     double *sums[3], *sizes[3];
     for (int i = 0; i < 3; i++) {
-        all[i] = make_room((size_t)counts[i] * item);
-        alone[i] = make_room((size_t)counts[i] * item);
-        sums[i] = (double *)calloc((size_t)counts[i] + 1, sizeof(double));
-        sizes[i] = (double *)calloc((size_t)counts[i] + 1, sizeof(double));
+        all[i] = make_room((size_t)p.counts[i] * p.item);
+        alone[i] = make_room((size_t)p.counts[i] * p.item);
+        sums[i] = (double *)calloc((size_t)p.counts[i] + 1, sizeof(double));
+        sizes[i] = (double *)calloc((size_t)p.counts[i] + 1, sizeof(double));
     }
-    dw_grad_run(grad, dy.at, x.at, all[0].at, all[1].at, all[2].at, workspace.at);
-    dw_grad_run(grad, dy.at, NULL, alone[0].at, NULL, NULL, workspace.at);
-    dw_grad_run(grad, dy.at, x.at, NULL, alone[1].at, NULL, workspace.at);
-    dw_grad_run(grad, dy.at, x.at, NULL, NULL, alone[2].at, workspace.at);
-    dw_grad_destroy(grad);
-    in_double(d, oh, ow, dy.at, x.at, kernel.at, sums, sizes);
+    dw_grad_run(p.grad, p.dy.at, p.x.at, all[0].at, all[1].at, all[2].at, workspace.at);
+    dw_grad_run(p.grad, p.dy.at, NULL, alone[0].at, NULL, NULL, workspace.at);
+    dw_grad_run(p.grad, p.dy.at, p.x.at, NULL, alone[1].at, NULL, workspace.at);
+    dw_grad_run(p.grad, p.dy.at, p.x.at, NULL, NULL, alone[2].at, workspace.at);
+    in_double(d, p.oh, p.ow, p.dy.at, p.x.at, p.kernel.at, sums, sizes);
     const double eps = d->dtype == DW_F32 ? FLT_EPSILON : DBL_EPSILON;
     /* The most roundings that a term passes through; twice, for the sums in double. */
-    const double depth = 2 * (double)(taps + d->multiplier + d->batch + oh + ow + 64);
+    const double depth = 2 * (double)(d->kernel_h * d->kernel_w + d->multiplier + d->batch + p.oh + p.ow + 64);
     for (int i = 0; i < 3; i++) {
         int close = 1;
-        for (int64_t j = 0; j < counts[i]; j++)
+        for (int64_t j = 0; j < p.counts[i]; j++)
             close &= fabs(get(all[i].at, d->dtype, j) - sums[i][j]) <= depth * eps * sizes[i][j];
         CHECK(close);
         CHECK(memcmp(all[i].at, alone[i].at, all[i].bytes) == 0);
@@ -161,7 +182,7 @@ static void check_run(const dw_desc *d, dw_isa isa) {
         free(sums[i]);
         free(sizes[i]);
     }
-    CHECK(leave(workspace) & leave(dy) & leave(x) & leave(kernel));
+    CHECK(leave(workspace) & leave_problem(&p));
 }
 
 static void test_runs(void) {
@@ -192,20 +213,13 @@ static void test_runs(void) {
 
 /* Any number of threads: the same bits, and nothing outside of the arrays and the workspace for that number. */
 static void check_threads(const dw_desc *d, dw_isa isa) {
-    int64_t oh, ow;
-    if (dw_output_size(d, &oh, &ow) != DW_OK) exit(2);
-    const int64_t outputs = d->channels * d->multiplier, taps = d->kernel_h * d->kernel_w;
-    const int64_t counts[3] = {d->batch * d->height * d->width * d->channels, taps * outputs, outputs};
-    const size_t item = d->dtype == DW_F32 ? 4 : 8;
-    room dy = noise(d->batch * oh * ow * outputs, d->dtype), x = noise(counts[0], d->dtype);
-    room kernel = noise(counts[1], d->dtype), first[3];
-    dw_grad *grad = NULL;
-    CHECK(dw_grad_create(d, isa, kernel.at, &grad) == DW_OK);
-    CHECK(dw_grad_threads(grad, 1) == 1 && dw_grad_threads(grad, 4) == 4);
+    problem p = make_problem(d, isa);
+    room first[3];
+    CHECK(dw_grad_threads(p.grad, 1) == 1 && dw_grad_threads(p.grad, 4) == 4);
     for (int threads = 1; threads <= 4; threads++) {
-        room workspace = make_room((size_t)dw_grad_workspace(grad, threads)), found[3];
-        for (int i = 0; i < 3; i++) found[i] = make_room((size_t)counts[i] * item);
-        dw_grad_run_threads(grad, dy.at, x.at, found[0].at, found[1].at, found[2].at, workspace.at, threads);
+        room workspace = make_room((size_t)dw_grad_workspace(p.grad, threads)), found[3];
+        for (int i = 0; i < 3; i++) found[i] = make_room((size_t)p.counts[i] * p.item);
+        dw_grad_run_threads(p.grad, p.dy.at, p.x.at, found[0].at, found[1].at, found[2].at, workspace.at, threads);
         CHECK(leave(workspace));
         for (int i = 0; i < 3; i++) {
             if (threads == 1) {
@@ -217,8 +231,7 @@ static void check_threads(const dw_desc *d, dw_isa isa) {
         }
     }
     for (int i = 0; i < 3; i++) CHECK(leave(first[i]));
-    CHECK(leave(dy) & leave(x) & leave(kernel));
-    dw_grad_destroy(grad);
+    CHECK(leave_problem(&p));
 }
 
 static void test_threads(void) {
@@ -243,10 +256,5 @@ int main(void) {
     test_statuses();
     test_runs();
     test_threads();
-    if (failures) {
-        fprintf(stderr, "%ld of %ld checks failed\n", failures, checks);
-        return 1;
-    }
-    printf("%ld checks passed\n", checks);
-    return 0;
+    return report();
 }

@@ -152,10 +152,5 @@ int main(void) {
         d.width = 48, d.pad_left = d.pad_right = 0;
         try_all("planar without", &d, (dw_isa)isa, 4);
     }
-    if (failures) {
-        fprintf(stderr, "%ld of %ld checks failed\n", failures, checks);
-        return 1;
-    }
-    printf("%ld checks passed\n", checks);
-    return 0;
+    return report();
 }

@@ -188,10 +188,5 @@ int main(void) {
     test_callers();
     test_runs();
     dw_threads_stop();
-    if (failures) {
-        fprintf(stderr, "%ld of %ld checks failed\n", failures, checks);
-        return 1;
-    }
-    printf("%ld checks passed\n", checks);
-    return 0;
+    return report();
 }
