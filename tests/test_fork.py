@@ -14,7 +14,7 @@ from support import ROOT, assert_same_bits, run_python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
-#: qemu-user starts no interpreter of another processor, and forks badly while threads are at work.
+#: qemu-user starts no interpreter of another processor.
 HERE = pytest.mark.skipif("DWCONV_TEST_EMULATOR" in os.environ, reason="not in an emulator")
 
 SCRIPT = str(ROOT / "tests" / "forking.py")
@@ -24,7 +24,7 @@ SCRIPT = str(ROOT / "tests" / "forking.py")
     "arguments",
     [
         ["fork"],
-        pytest.param(["fork_during_calls"], marks=HERE),
+        ["fork_during_calls"],
         ["pool", "fork"],
         *(pytest.param(["pool", method], marks=HERE) for method in ("spawn", "forkserver")),
     ],

@@ -200,7 +200,7 @@ def test_threads_end_and_start_again() -> None:
 
 def threads_here() -> int:
     if not sys.platform.startswith("linux") or "DWCONV_TEST_EMULATOR" in os.environ:
-        pytest.skip("no list of threads here; in qemu-user one ends after it has been joined")
+        pytest.skip("no list of threads here; in qemu-user a joined one is still in it")
     return len(list(Path("/proc/self/task").iterdir()))
 
 
