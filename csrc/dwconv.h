@@ -163,9 +163,9 @@ void dw_plan_describe(const dw_plan *plan, dw_plan_info *info);
 /* ---- gradients -------------------------------------------------------------------------------------
  *
  * Of a loss L, from dy = dL/dy, y being the convolution without activation (desc->activation is DW_LINEAR, or
- * DW_ERR_ACTIVATION). dtypes: DW_F32 and DW_F64; layout: DW_NHWC, or DW_ERR_LAYOUT. `dw_grad_create` checks once; a
- * `dw_grad` is immutable; `dw_grad_run` cannot fail and may be called on one of them from any number of threads at
- * once, each with a workspace of its own.
+ * DW_ERR_ACTIVATION). dtypes: DW_F32 and DW_F64; either layout. `dw_grad_create` checks once; a `dw_grad` is
+ * immutable; `dw_grad_run` cannot fail and may be called on one of them from any number of threads at once, each with
+ * a workspace of its own.
  *
  * The order of each sum is fixed, so the results are the same to the bit on every instruction set, in every
  * run and for any number of threads (NaN payloads aside):
@@ -185,9 +185,9 @@ void dw_grad_destroy(dw_grad *grad); /* NULL is fine */
 /* Bytes of a workspace for up to num_threads threads, which may lie at any address and hold anything. */
 int64_t dw_grad_workspace(const dw_grad *grad, int num_threads);
 
-/* dy (N, OH, OW, OC), x (N, H, W, C) -> dx (N, H, W, C), dkernel (kh, kw, C, M), dbias (OC). NULL for a gradient
- * that is not wanted; x is read for dkernel and dbias only. An empty batch gives zeros. The arrays must not
- * overlap. */
+/* dy (N, OH, OW, OC), x (N, H, W, C) -> dx (N, H, W, C), dkernel (kh, kw, C, M), dbias (OC); in NCHW dy (N, OC, OH, OW)
+ * and x and dx (N, C, H, W). NULL for a gradient that is not wanted; x is read for dkernel and dbias only. An empty
+ * batch gives zeros. The arrays must not overlap. */
 void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                  void *workspace);
 

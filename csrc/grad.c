@@ -33,11 +33,16 @@ static dw_status make_blocks(dw_grad_base *base) {
     return DW_OK;
 }
 
+static dw_grad_array array_of(dw_layout layout, int64_t height, int64_t width, int64_t channels) {
+    const ptrdiff_t column = layout == DW_NHWC ? (ptrdiff_t)channels : 1, row = (ptrdiff_t)width * column;
+    const ptrdiff_t channel = layout == DW_NHWC ? 1 : (ptrdiff_t)(height * width);
+    return (dw_grad_array){height, width, channels, column, row, channel, (ptrdiff_t)(height * width * channels)};
+}
+
 static dw_status init_base(dw_grad_base *base, const dw_desc *desc, dw_isa isa) {
     const dw_status status = dw_output_size(desc, &base->out_h, &base->out_w);
     if (status != DW_OK) return status;
     if (desc->activation != DW_LINEAR) return DW_ERR_ACTIVATION;
-    if (desc->layout != DW_NHWC) return DW_ERR_LAYOUT;
     if (desc->dtype != DW_F32 && desc->dtype != DW_F64) return DW_ERR_DTYPE;
     if (isa == DW_ISA_AUTO) isa = dw_isa_best();
     if (!dw_isa_available(isa)) return DW_ERR_ISA;
@@ -46,6 +51,8 @@ static dw_status init_base(dw_grad_base *base, const dw_desc *desc, dw_isa isa) 
     base->isa = isa;
     base->out_channels = desc->channels * desc->multiplier;
     base->item = dw_item_size(desc->dtype);
+    base->x = array_of(desc->layout, desc->height, desc->width, desc->channels);
+    base->dy = array_of(desc->layout, base->out_h, base->out_w, base->out_channels);
     base->kernels = dw_grad_kernels_of(isa, desc->dtype);
     /* Channels that fill no AVX-512 vector may fill one of AVX2: the same bits, without partial vectors. */
     if (isa == DW_ISA_AVX512 && base->out_channels < base->kernels->lanes)
@@ -67,20 +74,33 @@ static int64_t nanoseconds(const dw_grad_base *base) {
     return (int64_t)(2 * time < MOST ? 2 * time : MOST);
 }
 
+/* Whether dx is made row by row, along with the other gradients. */
+static int makes_rows(const dw_grad *grad) { return grad->has_input && !grad->input.plan; }
+
+/* A part of L2, which is to hold what the processor fetches for the next band, too. */
+enum { RING_BYTES = 410000 };
+
+/* Whether rings may hold all rows of a block, at once. */
+static int fits(const dw_grad_base *base) {
+    const int64_t sizes[] = {base->desc.height * base->desc.width + base->out_h * base->out_w, base->kernels->lanes};
+    int64_t bytes;
+    return dw_bytes(base->item, sizes, 2, &bytes) && bytes <= RING_BYTES;
+}
+
 /* The rings, and how many blocks they are for. */
 static dw_status init_rings(dw_grad *grad) {
-    /* A part of L2, which is to hold what the processor fetches for the next band, too. */
-    enum { RING_BYTES = 410000 };
     const dw_grad_base *base = &grad->base;
+    const int whole = base->desc.layout == DW_NCHW && fits(base);
     const int64_t held = grad->band + grad->input.back;
-    dw_status status = dw_ring_init(&grad->dy, base, 1, held < base->out_h ? held : base->out_h);
-    if (status == DW_OK) status = dw_ring_init(&grad->x, base, 0, grad->weights.reach);
+    dw_status status = dw_ring_init(&grad->dy, base, 1, whole || held > base->out_h ? base->out_h : held);
+    if (status == DW_OK) status = dw_ring_init(&grad->x, base, 0, whole ? base->desc.height : grad->weights.reach);
     if (status != DW_OK) return status;
     const int64_t all = base->block_count, slots = grad->dy.slots + grad->x.slots;
     if (grad->x.block_bytes > PTRDIFF_MAX - grad->dy.block_bytes) return DW_ERR_OVERFLOW;
     int64_t most = RING_BYTES / (grad->dy.block_bytes + grad->x.block_bytes);
-    if (most < 1) most = 1;
-    if (grad->input.tile && base->desc.multiplier > 1) most = all; /* the sums of all m are needed at a time */
+    /* In NCHW the planes of one block lie next to each other in memory. */
+    if (most < 1 || base->desc.layout == DW_NCHW) most = 1;
+    if (makes_rows(grad) && base->desc.multiplier > 1) most = all; /* the sums of all m are needed at a time */
     const int64_t chunks = (all - 1) / most + 1;
     grad->chunk = (all - 1) / chunks + 1;
     if (!dw_bytes(grad->dy.block_bytes, &grad->chunk, 1, &grad->dy_bytes)) return DW_ERR_OVERFLOW;
@@ -161,7 +181,7 @@ static division divide(const dw_grad *grad, int num_threads) {
     to.parts = parts;
     to.images = batch < to.parts ? batch : to.parts;
     const int uneven = batch % num_threads != 0 && batch < 4 * num_threads;
-    if (uneven && (base->desc.multiplier == 1 || !grad->input.tile))
+    if (uneven && (base->desc.multiplier == 1 || !makes_rows(grad)))
         to.splits = base->block_count < to.parts ? base->block_count : to.parts;
     return to;
 }
@@ -184,18 +204,25 @@ typedef struct job {
     int64_t first, images, splits;
 } job;
 
-/* Where in the arrays something begins: an image, a row of dy, a block. */
+/* Where in the arrays something begins: an image, a row, a block. */
 typedef struct place {
     int64_t image, row, block;
 } place;
 
-/* What to ask for in order to have an array (N, rows, width, channels) from some row on, channels [first, end). What is
- * past the end of it may be asked for, too. */
-static dw_fetch fetch_of(const char *array, int64_t row, int64_t width, int64_t channels, int64_t first, int64_t end,
-                         int64_t item) {
-    const ptrdiff_t piece = (ptrdiff_t)((end - first) * item);
-    return (dw_fetch){array + (row * width * channels + first) * item, piece, piece,
-                      (ptrdiff_t)(channels * item) - piece};
+/* What to ask for in order to have `rows` rows of an array from a place on, of `blocks` blocks if there are so many. What
+ * is past the end of it may be asked for, too. */
+static dw_fetch fetch_of(const dw_grad_base *base, const char *data, int of_dy, place at, int64_t rows,
+                         int64_t blocks) {
+    const dw_grad_array *array = of_dy ? &base->dy : &base->x;
+    const int64_t left = base->block_count - at.block, item = base->item;
+    const dw_block *const first = base->blocks + at.block, *const last = first + (blocks < left ? blocks : left) - 1;
+    const int64_t channel = of_dy ? first->y : first->x;
+    const int64_t channels = (of_dy ? last->y + last->y_count : last->x + last->x_count) - channel;
+    /* Pieces: in NHWC of pixels, in NCHW of planes. */
+    const int planes = base->desc.layout == DW_NCHW;
+    const ptrdiff_t piece = (ptrdiff_t)((planes ? rows * array->row : channels) * item);
+    return (dw_fetch){data + (at.image * array->image + at.row * array->row + channel * array->channel) * item, piece,
+                      piece, (planes ? array->channel : array->column) * item - piece};
 }
 
 /* One image, the blocks from at.block to block_end, a chunk: band by band, so that x and dy are read from memory once,
@@ -204,46 +231,42 @@ static void run_chunk(const job *job, place at, int64_t block_end, place after, 
     const dw_grad *grad = job->grad;
     const dw_grad_base *base = &grad->base;
     const dw_desc *d = &base->desc;
-    const int64_t dy_row = base->out_w * base->out_channels, x_row = d->width * d->channels;
-    const int with_input = job->dx && grad->input.tile;
-    char *const dx = with_input ? job->dx + at.image * d->height * x_row * base->item : NULL;
-    char *const x_rows = workspace + aligned(grad->dy_bytes), *const row_of_dx = x_rows + aligned(grad->x_bytes);
-    int64_t *const numbers = (int64_t *)(void *)(row_of_dx + aligned(grad->input.workspace));
+    const int with_input = job->dx && makes_rows(grad);
+    char *const dx = with_input ? job->dx + at.image * base->x.image * base->item : NULL;
+    char *const x_rows = workspace + aligned(grad->dy_bytes), *const rows_of_dx = x_rows + aligned(grad->x_bytes);
+    int64_t *const numbers = (int64_t *)(void *)(rows_of_dx + aligned(grad->input.workspace));
+    const int64_t blocks = block_end - at.block, band = grad->band;
     dw_held dy, x;
-    dw_ring_begin(&dy, &grad->dy, job->dy + at.image * base->out_h * dy_row * base->item, workspace, numbers);
+    dw_ring_begin(&dy, &grad->dy, job->dy + at.image * base->dy.image * base->item, workspace, numbers);
     dy.block = at.block;
     dy.block_end = block_end;
     if (job->x) {
-        dw_ring_begin(&x, &grad->x, job->x + at.image * d->height * x_row * base->item, x_rows,
-                      numbers + grad->dy.slots);
+        dw_ring_begin(&x, &grad->x, job->x + at.image * base->x.image * base->item, x_rows, numbers + grad->dy.slots);
         x.block = at.block;
         x.block_end = block_end;
         x.maps = grad->weights.maps;
     }
     int64_t done = 0; /* rows of dx */
-    for (; at.row < base->out_h; at.row += grad->band) {
-        const int more = base->out_h - at.row > grad->band;
-        const place next = more ? (place){at.image, at.row + grad->band, at.block} : after;
-        const int64_t rest = base->block_count - next.block, count = block_end - at.block;
-        const dw_block *const begin = base->blocks + next.block, *const last =
-                                                                     begin + (count < rest ? count : rest) - 1;
+    for (; at.row < base->out_h; at.row += band) {
+        const int more = base->out_h - at.row > band;
+        const place next = more ? (place){at.image, at.row + band, at.block} : after;
         const int64_t end = more ? next.row : base->out_h;
-        dw_fetch next_dy = fetch_of(job->dy, next.image * base->out_h + next.row, base->out_w, base->out_channels,
-                                    begin->y, last->y + last->y_count, base->item);
+        dw_fetch next_dy = fetch_of(base, job->dy, 1, next, band, blocks);
         if (job->x) {
             /* The first row that this band does not hold, too. */
             int64_t row = more ? (next.row - 1) * d->stride_h - d->pad_top + (d->kernel_h - 1) * d->dilation_h + 1 : 0;
             if (row > d->height) row = d->height;
-            dw_fetch next_x = fetch_of(job->x, next.image * d->height + (row > 0 ? row : 0), d->width, d->channels,
-                                       begin->x, last->x + last->x_count, base->item);
+            if (row < 0) row = 0;
+            const int64_t rows = d->stride_h < d->height / band ? band * d->stride_h : d->height;
+            dw_fetch next_x = fetch_of(base, job->x, 0, (place){next.image, row, next.block}, rows, blocks);
             dw_grad_weights_band(&grad->weights, base, &dy, &x, at.row, sums, &next_dy, &next_x);
         }
         if (!with_input) continue;
         for (int64_t h = at.row; h < end; h++) dw_ring_row(&dy, base, h);
         const int64_t ready = dw_grad_input_ready(&grad->input, base, done, end);
-        dw_fetch next_dx = fetch_of(job->dx, next.image * d->height + (more ? ready : 0), d->width, d->channels,
-                                    begin->x, last->x + last->x_count, base->item);
-        dw_grad_input_band(&grad->input, base, &dy, dx, done, ready, &next_dx, job->x ? NULL : &next_dy, row_of_dx);
+        const place next_rows = {next.image, more ? ready : 0, next.block};
+        dw_fetch next_dx = fetch_of(base, job->dx, 0, next_rows, ready > done ? ready - done : 1, blocks);
+        dw_grad_input_band(&grad->input, base, &dy, dx, done, ready, &next_dx, job->x ? NULL : &next_dy, rows_of_dx);
         done = ready;
     }
 }
@@ -254,8 +277,6 @@ static void run_part(const void *arguments, int part, int parts) {
     const dw_grad *grad = job->grad;
     const dw_grad_base *base = &grad->base;
     const dw_share share = dw_share_of(job->images * job->splits, part, parts);
-    const int64_t dy_image = base->out_h * base->out_w * base->out_channels * base->item;
-    const int64_t dx_image = base->desc.height * base->desc.width * base->desc.channels * base->item;
     char *const workspace = job->workspaces + part * grad->part_bytes;
     const dw_float_env before = dw_float_begin(base->desc.denormals);
     for (int64_t unit = share.begin; unit < share.end; unit++) {
@@ -264,15 +285,15 @@ static void run_part(const void *arguments, int part, int parts) {
         const int64_t first = dw_clean_cut(base->blocks, base->block_count, cut.begin);
         const int64_t block_end = dw_clean_cut(base->blocks, base->block_count, cut.end);
         char *const sums = job->sums + slot * grad->image_bytes;
-        const int any = job->x || (job->dx && grad->input.tile);
+        const int any = job->x || (job->dx && makes_rows(grad));
         for (int64_t block = first, end; any && block < block_end; block = end) {
             end = block_end - block > grad->chunk ? block + grad->chunk : block_end;
             const place after = end < block_end ? (place){image, 0, end} : (place){image + 1, 0, first};
             run_chunk(job, (place){image, 0, block}, end, after, sums, workspace);
         }
-        if (job->dx && !grad->input.tile)
-            dw_grad_input_part(&grad->input, base, job->dy + image * dy_image, job->dx + image * dx_image, workspace,
-                               (int)split, (int)job->splits);
+        if (job->dx && grad->input.plan)
+            dw_grad_input_part(&grad->input, base, job->dy + image * base->dy.image * base->item,
+                               job->dx + image * base->x.image * base->item, workspace, (int)split, (int)job->splits);
     }
     dw_float_end(before);
 }

@@ -22,7 +22,7 @@ typedef struct dw_fetch {
     ptrdiff_t left, piece, gap; /* bytes left of this piece; of each; from the end of one to the next */
 } dw_fetch;
 
-/* One row of dx, and the rows of dy that it leads to. */
+/* One row of dx, and the rows of dy that it leads to, as vectors of one block of channels. */
 typedef struct dw_grad_line {
     const void *dy; /* column 0 of the first, ... */
     int64_t rows;   /* ... and how many there are */
@@ -30,32 +30,33 @@ typedef struct dw_grad_line {
     void *dx;       /* column 0 */
 } dw_grad_line;
 
-/* Rows of the input gradient, columns and channel blocks as named; M = 1. */
+/* Rows of the input gradient, columns as named, of one block of channels, or, general, more; M = 1. */
 typedef struct dw_grad_rows {
     const dw_grad_line *lines;
     int64_t count;
     ptrdiff_t dy_row;   /* elements from a row of dy to the next that a row of dx leads to, ... */
-    const void *dy_end; /* tile: ... but where that is dy_end or more, dy_ring less */
+    const void *dy_end; /* ... but where that is dy_end or more, dy_ring less */
     ptrdiff_t dy_ring;
     int64_t ki_step;      /* each next row of dy belongs to the kernel row so far before */
-    ptrdiff_t col_size;   /* elements of a column of dx, and general: of dy */
+    ptrdiff_t col_size;   /* elements from a column of dx to the next */
     int64_t width, out_w; /* columns of dx and dy */
-    int64_t kernel_h, kernel_w;
-    const dw_block *blocks;        /* y and y_count: channels of dy and dx alike */
-    int64_t block, block_end;      /* tile: the first alone, whose columns of dy are vectors */
-    const void *weights;           /* [block][taps][lanes] */
-    int64_t begin, end;            /* general: columns of dx; tile: cells, see dw_grad_tile */
-    int64_t pad;                   /* tile: on the left */
-    dw_fetch *fetch_dx, *fetch_dy; /* tile: a line for each vector of dx; for each cell, or NULL */
-    const dw_reach *columns;       /* general: [width], ... */
-    int64_t out_step, k_step;      /* ... and its steps */
+    int64_t kernel_w;
+    const void *weights;               /* [taps][lanes] */
+    int64_t begin, end;                /* general: columns of dx; tile: cells, see dw_grad_tile */
+    int64_t pad;                       /* tile: on the left */
+    dw_fetch *fetch_dx, *fetch_dy;     /* tile: a line for each vector of dx; for each cell, or NULL */
+    const dw_reach *columns;           /* general: [width], ... */
+    int64_t out_step, k_step;          /* ... and its steps; */
+    const dw_block *blocks;            /* the first has what is above, the others */
+    int64_t block_count;               /* lie in dx as y says, ... */
+    ptrdiff_t dy_block, weights_block; /* ... and so many elements further each */
 } dw_grad_rows;
 
 /* One row of x or dy of the channel blocks [block, block_end), as a vector for each output vector that it meets:
  * the channels repeated for M > 1, zeros where there are no more. */
 typedef struct dw_grad_copy {
-    const void *from;   /* column 0 of the row */
-    ptrdiff_t col_size; /* elements of a column */
+    const void *from;                 /* column 0 of the row */
+    ptrdiff_t col_size, channel_size; /* elements from a column to the next, from a channel; one of them 1 */
     int64_t width;
     int of_dy; /* else of x */
     const dw_block *blocks;
@@ -64,6 +65,16 @@ typedef struct dw_grad_copy {
     void *to;           /* [column][lanes] of the first block */
     ptrdiff_t to_block; /* elements from there to those of the next */
 } dw_grad_copy;
+
+/* What the input gradient gives: rows of sums to columns of dx. The sizes are elements from a column to the next, and from
+ * a channel. M = 1: of one block, whose sums are vectors. */
+typedef struct dw_grad_give {
+    const void *sums;
+    ptrdiff_t sums_col, sums_channel; /* M > 1; of the C*M channels */
+    int64_t width, channels, multiplier;
+    void *dx;
+    ptrdiff_t col_size, channel_size; /* one of them 1 */
+} dw_grad_give;
 
 /* Sums of a band of rows of dy with one to `kr` kernel rows, added to `sums`. Rows are what dw_grad_copy made of them,
  * of the first block. */
@@ -85,6 +96,7 @@ typedef struct dw_grad_taps {
 
 typedef void dw_grad_rows_fn(const dw_grad_rows *);
 typedef void dw_grad_copy_fn(const dw_grad_copy *);
+typedef void dw_grad_give_fn(const dw_grad_give *);
 typedef void dw_grad_taps_fn(const dw_grad_taps *);
 
 /* The input gradient at a compile-time stride. Columns of dx that lead to outputs through the same kernel
@@ -109,11 +121,10 @@ typedef struct dw_grad_kernels {
     int lanes;
     dw_grad_rows_fn *rows; /* any size */
     dw_grad_copy_fn *copy;
+    dw_grad_give_fn *give;                    /* sums of each m: m = 0 first */
     dw_grad_taps_fn *taps[DW_GRAD_MOST_TAPS]; /* [n - 1]: n taps of one kernel row, any size */
     const dw_grad_tile *tiles;                /* end with a NULL name */
     const dw_grad_window *windows;
-    /* sums [pixel][channel][m] -> dx [pixel][channel]: m = 0 first */
-    void (*add_multiplier)(const void *sums, int64_t count, int64_t multiplier, void *dx);
     /* total[i] += part[i]; count is a multiple of lanes */
     void (*add)(const void *part, int64_t count, void *total);
 } dw_grad_kernels;
@@ -157,12 +168,19 @@ const dw_grad_kernels *dw_grad_kernels_of(dw_isa isa, dw_dtype dtype);
 
 /* ---- the gradient of one wish ---------------------------------------------------------------------- */
 
+/* How x and dx, or dy, lie in memory: elements from a column to the next, and so on. */
+typedef struct dw_grad_array {
+    int64_t height, width, channels;
+    ptrdiff_t column, row, channel, image;
+} dw_grad_array;
+
 /* What both parts need: a checked wish, its sizes, the kernels to use for its channels. */
 typedef struct dw_grad_base {
     dw_desc desc;
     dw_isa isa;
     const dw_grad_kernels *kernels;
     int64_t out_h, out_w, out_channels, item;
+    dw_grad_array x, dy;
     dw_block *blocks; /* of output channels */
     int64_t block_count;
 } dw_grad_base;
@@ -170,7 +188,7 @@ typedef struct dw_grad_base {
 /* grad_ring.c: rows of x or dy, row h in slot h % slots, [block of a chunk][slot][column][lanes]. */
 typedef struct dw_ring {
     int of_dy;
-    int64_t slots, width, channels;
+    int64_t slots;
     int64_t row_bytes, block_bytes;
 } dw_ring;
 
@@ -191,32 +209,34 @@ const void *dw_ring_row(const dw_held *held, const dw_grad_base *base, int64_t h
 
 /* grad_input.c */
 typedef struct dw_grad_input {
-    dw_plan *plan; /* not NULL: makes one image */
-    const dw_grad_tile
-        *tile;    /* not NULL: makes rows of dx as soon as their rows of dy are held; else, and without a plan,
-                                   the general kernel makes them */
-    int64_t back; /* tile: rows of dy before a band that it needs along with these */
-    int64_t workspace;
+    dw_plan *plan; /* not NULL: makes one image; else rows of dx are made as soon as their rows of dy are held, ... */
+    const dw_grad_tile *tile;       /* ... by this, or, NULL, by the general kernel; ... */
+    int direct;                     /* ... which store them in dx, else in the workspace */
+    int64_t back;                   /* rows of dy before a band that are needed along with it */
+    int64_t lines;                  /* rows of dx that are made at a time */
+    int64_t workspace;              /* bytes */
     void *weights, *weights_memory; /* [block][taps][lanes] */
     dw_reach *rows, *columns;       /* of the rows and columns of x */
     int64_t row_out_step, row_k_step, column_out_step, column_k_step;
-    int64_t cells;            /* all cells are [0, cells); ... */
+    int64_t cells;            /* tile: all are [0, cells); ... */
     int64_t inner, inner_end; /* ... these lead to outputs only and lie in dx */
 } dw_grad_input;
+
+enum { DW_GRAD_MOST_LINES = 8 };
 
 /* kernel (kh, kw, C, M) is packed; `band` rows of dy will be held at a time, and those before. What a failure leaves is
  * for dw_grad_input_free. */
 dw_status dw_grad_input_init(dw_grad_input *input, const dw_grad_base *base, const void *kernel, int64_t band);
 void dw_grad_input_free(dw_grad_input *input);
-/* Tile: the first row of dx from `row` on that leads to a row of dy from `dy_rows` on; all before it may be made when
- * only dy_rows are there. */
+
+/* Without a plan: the first row of dx from `row` on that leads to a row of dy from `dy_rows` on; all before it may be
+ * made when only dy_rows are there. */
 int64_t dw_grad_input_ready(const dw_grad_input *input, const dw_grad_base *base, int64_t row, int64_t dy_rows);
-/* Tile: rows [row, end) of dx (H, W, C) of one image, the channels of the chunk that `dy` holds; with a multiplier, that
- * is all of them. `next`: the row to be stored first of those that will be made later, to ask for. */
+/* Without a plan: rows [row, end) of dx of one image, the channels of the chunk that `dy` holds; with a multiplier, that
+ * is all of them. What to ask for meanwhile: dw_grad_rows. The workspace is aligned to 64 bytes. */
 void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, const dw_held *dy, void *dx, int64_t row,
                         int64_t end, dw_fetch *fetch_dx, dw_fetch *fetch_dy, void *workspace);
-/* Otherwise: of one image, dy (OH, OW, OC) -> dx (H, W, C), part `part` of `parts`; some may be empty. The workspace is
- * aligned to 64 bytes, and each part's own. */
+/* With one: one image, part `part` of `parts`; some may be empty. The workspace is aligned, and each part's own. */
 void dw_grad_input_part(const dw_grad_input *input, const dw_grad_base *base, const void *dy, void *dx, void *workspace,
                         int part, int parts);
 

@@ -3,7 +3,8 @@
  * With a multiplier, dy is that of C*M channels that have an input channel each; what these get is added up
  * in the end. For the common kernel widths there are tiles. Else, without strides, the transposed convolution is a
  * convolution with the kernel turned by 180 degrees, for which there is dw_plan; with strides the general kernel makes
- * each row of dx. */
+ * each row of dx. Where dx has no vectors of channels to store, or is a sum of several, rows are made in the workspace
+ * first. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -98,7 +99,9 @@ static dw_status pack(dw_grad_input *input, const dw_grad_base *base, const void
 /* The tile for this kernel, if there is one, and where it need not look at the edges. */
 static void choose_tile(dw_grad_input *input, const dw_grad_base *base) {
     const dw_desc *d = &base->desc;
-    if (base->out_channels < base->kernels->lanes || d->dilation_w != 1) return;
+    if (d->dilation_w != 1) return;
+    /* Of few channels a plan makes vectors of several pixels. */
+    if (base->out_channels < base->kernels->lanes && d->stride_h == 1 && d->stride_w == 1) return;
     const dw_grad_tile *tile = base->kernels->tiles;
     while (tile->name && (tile->kernel_w != d->kernel_w || tile->stride != d->stride_w)) tile++;
     if (!tile->name) return;
@@ -124,6 +127,27 @@ static int64_t rows_back(const dw_grad_input *input, const dw_grad_base *base, i
     return back;
 }
 
+/* Elements from a column of sums in the workspace to the next. */
+static int64_t sums_column(const dw_grad_base *base) {
+    const int64_t lanes = base->kernels->lanes;
+    return base->desc.multiplier > 1 && base->out_channels > lanes ? base->out_channels : lanes;
+}
+
+/* How many rows at a time, and the workspace for them: a part of L1. */
+static dw_status choose_lines(dw_grad_input *input, const dw_grad_base *base) {
+    enum { LINES_BYTES = 16384 };
+    const dw_desc *d = &base->desc;
+    input->direct = d->layout == DW_NHWC && d->multiplier == 1 && base->out_channels >= base->kernels->lanes;
+    input->lines = d->multiplier > 1 ? 1 : DW_GRAD_MOST_LINES;
+    if (input->direct) return DW_OK;
+    const int64_t sizes[] = {d->width, sums_column(base)};
+    int64_t line;
+    if (!dw_bytes(base->item, sizes, 2, &line) || line > PTRDIFF_MAX / DW_GRAD_MOST_LINES) return DW_ERR_OVERFLOW;
+    while (input->lines > 1 && input->lines * line > LINES_BYTES) input->lines /= 2;
+    input->workspace = input->lines * line;
+    return DW_OK;
+}
+
 static dw_status make_rows(dw_grad_input *input, const dw_grad_base *base, const void *kernel, int64_t band) {
     const dw_desc *d = &base->desc;
     input->rows = make_reaches(d->height, base->out_h, d->kernel_h, d->stride_h, d->dilation_h, d->pad_top,
@@ -131,10 +155,9 @@ static dw_status make_rows(dw_grad_input *input, const dw_grad_base *base, const
     input->columns = make_reaches(d->width, base->out_w, d->kernel_w, d->stride_w, d->dilation_w, d->pad_left,
                                   &input->column_out_step, &input->column_k_step);
     if (!input->rows || !input->columns) return DW_ERR_NOMEM;
-    if (input->tile) input->back = rows_back(input, base, band);
-    const int64_t sizes[] = {d->width, base->out_channels};
-    if (d->multiplier > 1 && !dw_bytes(base->item, sizes, 2, &input->workspace)) return DW_ERR_OVERFLOW;
-    return pack(input, base, kernel);
+    input->back = rows_back(input, base, band);
+    const dw_status status = choose_lines(input, base);
+    return status == DW_OK ? pack(input, base, kernel) : status;
 }
 
 /* Cells [0, cells): at each edge one tile or more that look where they are, between them tiles that need not;
@@ -165,27 +188,6 @@ static void run_tiles(const dw_grad_input *input, dw_grad_rows *row) {
     }
 }
 
-/* What rows of dx have in common, all C*M channels apart. */
-static dw_grad_rows rows_of(const dw_grad_input *input, const dw_grad_base *base) {
-    const dw_desc *d = &base->desc;
-    return (dw_grad_rows){.count = 1,
-                          /* As large, a row of dx leads to one row of dy at most. */
-                          .ki_step = input->row_k_step < d->kernel_h ? input->row_k_step : 0,
-                          .col_size = (ptrdiff_t)base->out_channels,
-                          .width = d->width,
-                          .out_w = base->out_w,
-                          .kernel_h = d->kernel_h,
-                          .kernel_w = d->kernel_w,
-                          .blocks = base->blocks,
-                          .block_end = base->block_count,
-                          .weights = input->weights,
-                          .end = d->width,
-                          .pad = d->pad_left,
-                          .columns = input->columns,
-                          .out_step = input->column_out_step,
-                          .k_step = input->column_k_step};
-}
-
 int64_t dw_grad_input_ready(const dw_grad_input *input, const dw_grad_base *base, int64_t row, int64_t dy_rows) {
     if (dy_rows >= base->out_h) return base->desc.height;
     for (; row < base->desc.height; row++) {
@@ -195,70 +197,100 @@ int64_t dw_grad_input_ready(const dw_grad_input *input, const dw_grad_base *base
     return row;
 }
 
+/* What all rows have in common. */
+static dw_grad_rows rows_of(const dw_grad_input *input, const dw_grad_base *base, const dw_held *dy) {
+    const dw_desc *d = &base->desc;
+    const int64_t dy_row = dy->ring->row_bytes / base->item, slots = dy->ring->slots;
+    return (dw_grad_rows){/* Where a row of dx leads to one row of dy at most, the steps may be larger than the ring and
+                             the kernel. */
+                          .dy_row = input->row_out_step < slots ? (ptrdiff_t)(input->row_out_step * dy_row) : 0,
+                          .dy_ring = (ptrdiff_t)(slots * dy_row),
+                          .ki_step = input->row_k_step < d->kernel_h ? input->row_k_step : 0,
+                          .col_size = input->direct ? base->x.column : (ptrdiff_t)sums_column(base),
+                          .width = d->width,
+                          .out_w = base->out_w,
+                          .kernel_w = d->kernel_w,
+                          .end = d->width,
+                          .pad = d->pad_left,
+                          .columns = input->columns,
+                          .out_step = input->column_out_step,
+                          .k_step = input->column_k_step,
+                          .dy_block = (ptrdiff_t)(slots * dy_row),
+                          .weights_block = (ptrdiff_t)(d->kernel_h * d->kernel_w * base->kernels->lanes)};
+}
+
 void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, const dw_held *dy, void *dx, int64_t row,
                         int64_t end, dw_fetch *fetch_dx, dw_fetch *fetch_dy, void *workspace) {
-    enum { LINES = 8 };
-    const int64_t multiplier = base->desc.multiplier, width = base->desc.width, channels = base->desc.channels;
-    const int64_t most = multiplier > 1 ? 1 : LINES, row_bytes = width * channels * base->item;
-    dw_grad_line lines[LINES];
-    dw_grad_rows rows = rows_of(input, base);
+    const dw_grad_array *x = &base->x;
+    const dw_ring *ring = dy->ring;
+    const int64_t item = base->item, column = sums_column(base), multiplier = base->desc.multiplier;
+    /* The workspace has rows of one block, or all channels. */
+    const int64_t step = input->tile || (!input->direct && multiplier == 1) ? 1 : dy->block_end - dy->block;
+    dw_grad_line lines[DW_GRAD_MOST_LINES];
+    dw_grad_rows rows = rows_of(input, base, dy);
+    dw_grad_give give = {.sums = workspace,
+                         .sums_col = (ptrdiff_t)column,
+                         .sums_channel = 1,
+                         .multiplier = multiplier,
+                         .col_size = x->column,
+                         .channel_size = x->channel};
     rows.lines = lines;
-    const int64_t dy_row = dy->ring->row_bytes / base->item;
-    rows.dy_ring = (ptrdiff_t)(dy->ring->slots * dy_row);
-    /* Where a row of dx leads to one row of dy at most, the step may be larger than the ring. */
-    rows.dy_row = input->row_out_step < dy->ring->slots ? (ptrdiff_t)(input->row_out_step * dy_row) : 0;
     rows.fetch_dx = fetch_dx;
     rows.fetch_dy = fetch_dy;
     for (int64_t next; row < end; row = next) {
-        next = end - row < most ? end : row + most;
+        next = end - row < input->lines ? end : row + input->lines;
         rows.count = next - row;
-        for (int64_t i = 0; i < rows.count; i++) {
-            const dw_reach *reach = input->rows + row + i;
-            lines[i] = (dw_grad_line){.dy = dy->rows + reach->first % dy->ring->slots * dy->ring->row_bytes,
-                                      .rows = reach->count,
-                                      .ki = reach->k,
-                                      .dx = multiplier > 1 ? workspace : (char *)dx + (row + i) * row_bytes};
+        give.width = rows.count * x->width; /* one row after the other, in either layout */
+        for (int64_t b = dy->block; b < dy->block_end; b += step) {
+            const dw_block *block = base->blocks + b;
+            const char *const dy_rows = dy->rows + (b - dy->block) * ring->block_bytes;
+            for (int64_t i = 0; i < rows.count; i++) {
+                const dw_reach *reach = input->rows + row + i;
+                char *to = (char *)workspace + (multiplier > 1 ? block->y : i * x->width * column) * item;
+                if (input->direct) to = (char *)dx + ((row + i) * x->row + block->y) * item;
+                lines[i] = (dw_grad_line){.dy = dy_rows + reach->first % ring->slots * ring->row_bytes,
+                                          .rows = reach->count,
+                                          .ki = reach->k,
+                                          .dx = to};
+            }
+            rows.dy_end = dy_rows + ring->block_bytes;
+            rows.weights = (const char *)input->weights + b * rows.weights_block * item;
+            rows.blocks = block;
+            rows.block_count = step;
+            if (input->tile) run_tiles(input, &rows);
+            else base->kernels->rows(&rows);
+            if (input->direct || multiplier > 1) continue;
+            give.channels = block->y_count;
+            give.dx = (char *)dx + (row * x->row + block->y * x->channel) * item;
+            base->kernels->give(&give);
         }
-        for (rows.block = dy->block; rows.block < dy->block_end; rows.block++) {
-            rows.dy_end = dy->rows + (rows.block - dy->block + 1) * dy->ring->block_bytes;
-            run_tiles(input, &rows);
-            for (int64_t i = 0; i < rows.count; i++) lines[i].dy = (const char *)lines[i].dy + dy->ring->block_bytes;
-        }
-        if (multiplier > 1)
-            base->kernels->add_multiplier(workspace, width * channels, multiplier, (char *)dx + row * row_bytes);
+        if (multiplier == 1) continue;
+        give.channels = x->channels;
+        give.dx = (char *)dx + row * x->row * item;
+        base->kernels->give(&give);
     }
 }
 
 void dw_grad_input_part(const dw_grad_input *input, const dw_grad_base *base, const void *dy, void *dx, void *workspace,
                         int part, int parts) {
-    const dw_desc *d = &base->desc;
-    const int64_t row = d->width * d->channels, multiplier = d->multiplier;
-    if (input->plan && multiplier == 1) {
+    const dw_grad_array *x = &base->x;
+    if (base->desc.multiplier == 1) {
         dw_plan_run_part(input->plan, dy, dx, part, parts);
         return;
     }
-    if (input->plan) { /* one after the other, for want of workspace */
-        if (part > 0) return;
-        dw_plan_run(input->plan, dy, workspace);
-        base->kernels->add_multiplier(workspace, d->height * row, multiplier, dx);
-        return;
-    }
-    const dw_share share = dw_share_of(d->height, part, parts);
-    const int64_t dy_row = base->out_w * base->out_channels;
-    dw_grad_line line;
-    dw_grad_rows rows = rows_of(input, base);
-    rows.lines = &line;
-    for (int64_t h = share.begin; h < share.end; h++) {
-        const dw_reach *reach = input->rows + h;
-        char *const to = (char *)dx + h * row * base->item;
-        line = (dw_grad_line){.dy = (const char *)dy + reach->first * dy_row * base->item,
-                              .rows = reach->count,
-                              .ki = reach->k,
-                              .dx = multiplier > 1 ? workspace : to};
-        rows.dy_row = reach->count > 1 ? (ptrdiff_t)(input->row_out_step * dy_row) : 0;
-        base->kernels->rows(&rows);
-        if (multiplier > 1) base->kernels->add_multiplier(workspace, row, multiplier, to);
-    }
+    if (part > 0) return; /* one after the other, for want of workspace */
+    dw_plan_run(input->plan, dy, workspace);
+    const int planes = base->desc.layout == DW_NCHW;
+    const dw_grad_give give = {.sums = workspace,
+                               .sums_col = planes ? 1 : (ptrdiff_t)base->out_channels,
+                               .sums_channel = planes ? x->channel : 1,
+                               .width = x->height * x->width,
+                               .channels = x->channels,
+                               .multiplier = base->desc.multiplier,
+                               .dx = dx,
+                               .col_size = x->column,
+                               .channel_size = x->channel};
+    base->kernels->give(&give);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */

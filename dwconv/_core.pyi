@@ -76,6 +76,7 @@ class Gradient:
     kernel_shape: tuple[int, int, int, int]
     x_shape: tuple[int, int, int, int]
     y_shape: tuple[int, int, int, int]
+    outputs: int
     has_input: bool
     def __init__(
         self,
@@ -87,6 +88,7 @@ class Gradient:
         dilation_rate: tuple[int, int],
         padding: tuple[tuple[int, int], tuple[int, int]],
         isa: str,
+        channels_first: bool = False,
         ieee: bool = False,
     ) -> None: ...
     def threads(self, num_threads: int) -> int: ...

@@ -18,7 +18,8 @@ cdef class Gradient:
     """The gradients of one convolution with respect to x, kernel and bias. Immutable; for any thread at any time.
 
     kernel_shape: (kh, kw, C, M); dtype: NumPy's float32 or float64; kernel: of these, C-contiguous, or None if the
-    gradient with respect to x is not wanted; the other arguments and errors are those of Plan.
+    gradient with respect to x is not wanted; the other arguments and errors are those of Plan: x_shape, and so y_shape,
+    are (N, C, H, W) if channels_first.
     """
 
     cdef dw_grad *grad
@@ -26,17 +27,21 @@ cdef class Gradient:
     cdef readonly tuple x_shape
     cdef readonly tuple y_shape
     cdef readonly tuple kernel_shape
+    cdef readonly int64_t outputs
     cdef readonly bint has_input
 
     def __cinit__(self, kernel_shape, dtype, kernel, x_shape, strides, dilation_rate, padding, str isa,
-                  bint ieee=False):
+                  bint channels_first=False, bint ieee=False):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at = NULL
         cdef int isa_index = ISA_NAMES.index(isa)
         cdef dw_status status
 
-        desc.batch, desc.height, desc.width, desc.channels = x_shape
+        if channels_first:
+            desc.batch, desc.channels, desc.height, desc.width = x_shape
+        else:
+            desc.batch, desc.height, desc.width, desc.channels = x_shape
         desc.kernel_h, desc.kernel_w, channels, desc.multiplier = kernel_shape
         if channels != desc.channels:
             raise ValueError(f"expected a kernel for {desc.channels} channels; received {channels}")
@@ -45,7 +50,7 @@ cdef class Gradient:
         (desc.pad_top, desc.pad_bottom), (desc.pad_left, desc.pad_right) = padding
         desc.activation = DW_LINEAR
         desc.activation_alpha = 0
-        desc.layout = DW_NHWC
+        desc.layout = DW_NCHW if channels_first else DW_NHWC
         desc.denormals = DW_DENORMALS_IEEE if ieee else DW_DENORMALS_FLUSH
         desc.dtype = self.dtype = DTYPES[dtype.char]
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
@@ -58,8 +63,9 @@ cdef class Gradient:
         with nogil:
             status = dw_grad_create(&desc, <dw_isa>isa_index, kernel_at, &self.grad)
         check(status)
-        self.x_shape = (desc.batch, desc.height, desc.width, desc.channels)
-        self.y_shape = (desc.batch, oh, ow, desc.channels * desc.multiplier)
+        self.x_shape = tuple(x_shape)
+        self.outputs = desc.channels * desc.multiplier
+        self.y_shape = (desc.batch, self.outputs, oh, ow) if channels_first else (desc.batch, oh, ow, self.outputs)
 
     def __dealloc__(self):
         dw_grad_destroy(self.grad)
@@ -69,14 +75,13 @@ cdef class Gradient:
         return dw_grad_threads(self.grad, read_threads(num_threads))
 
     def __call__(self, dy, x=None, dx=None, dkernel=None, dbias=None, *, num_threads=None):
-        """dy (N, OH, OW, C*M), x (N, H, W, C) -> dx (N, H, W, C), dkernel (kh, kw, C, M), dbias (C*M,).
+        """dy of y_shape, x of x_shape -> dx of x_shape, dkernel (kh, kw, C, M), dbias (C*M,).
 
         None for what is not wanted; x is needed for the last two. All C-contiguous, of the same dtype, disjoint.
         num_threads: a positive int, the most that are used, or None for the default.
         """
         cdef int threads = load_default_threads() if num_threads is None else read_threads(num_threads)
-        outputs = self.y_shape[3]
-        expected = (self.y_shape, self.x_shape, self.x_shape, self.kernel_shape, (outputs,))
+        expected = (self.y_shape, self.x_shape, self.x_shape, self.kernel_shape, (self.outputs,))
         for array, shape in zip((dy, x, dx, dkernel, dbias), expected):
             if array is not None and array.shape != shape:
                 raise ValueError(f"expected shapes {expected}; received {array.shape} for {shape}")
@@ -96,7 +101,7 @@ cdef class Gradient:
         if dkernel is not None:
             dkernel_at = write_at(dkernel, self.dtype)
         if dbias is not None:
-            dbias_at = write_at(dbias.reshape(1, 1, 1, outputs), self.dtype)
+            dbias_at = write_at(dbias.reshape(1, 1, 1, self.outputs), self.dtype)
         cdef void *workspace = malloc(<size_t>dw_grad_workspace(self.grad, threads))
         if workspace == NULL:
             raise MemoryError("out of memory")

@@ -111,15 +111,15 @@ def _pull(
             layer.strides,
             layer.padding,
             layer.dilation_rate,
+            data_format=layout,
         )
-        dx, dkernel, dbias = gradients.of_layer(
+        dx, dkernel, dbias = gradients.run(
             plan,
             dz,
             x if layer.trainable else None,
-            layout,
+            layer.num_threads,
             compute,
             layer.variable_dtype,
-            layer.num_threads,
         )
         return Gradients(dx, dkernel, dbias if bias else None)
 

@@ -77,9 +77,9 @@ def depthwise_conv2d_input_grad(
         padding,
         dilation_rate,
         isa,
+        layout,
     )
-    dx = run(made, _source(dy, made.y_shape, "dy", dtype, layout), None, _threads(num_threads))[0]
-    return _in_layout(dx, dtype, layout)
+    return _only(run(made, dy, None, _threads(num_threads), dtype)[0])
 
 
 def depthwise_conv2d_kernel_grad(
@@ -129,10 +129,8 @@ def depthwise_conv2d_kernel_grad(
     dtype = _result_dtype(dy, x, "x")
     layout = shapes.normalize_data_format(data_format)
     shape, sizes = ops.nhwc_shape(x, layout), _four_sizes("kernel_shape", kernel_shape, 1)
-    made = plan(sizes, dtype, None, shape, strides, padding, dilation_rate, isa)
-    dy = _source(dy, made.y_shape, "dy", dtype, layout)
-    x = _source(x, shape, "x", dtype, layout)
-    return _rounded(run(made, dy, x, _threads(num_threads))[1], dtype)
+    made = plan(sizes, dtype, None, shape, strides, padding, dilation_rate, isa, layout)
+    return _only(run(made, dy, x, _threads(num_threads), dtype)[1])
 
 
 def depthwise_conv2d_bias_grad(
@@ -153,9 +151,8 @@ def depthwise_conv2d_bias_grad(
     layout = shapes.normalize_data_format(data_format)
     shape = _dy_shape(dy, layout)
     # As along with a kernel of one element, and of dy with itself, which nobody looks at.
-    made = plan((1, 1, shape[3], 1), dtype, None, shape, 1, "valid", 1, isa)
-    dy = _source(dy, shape, "dy", dtype, layout)
-    return _rounded(run(made, dy, dy, _threads(num_threads))[2], dtype)
+    made = plan((1, 1, shape[3], 1), dtype, None, shape, 1, "valid", 1, isa, layout)
+    return _only(run(made, dy, dy, _threads(num_threads), dtype)[2])
 
 
 # ---- steps, for the layer ------------------------------------------------------------------------
@@ -170,15 +167,17 @@ def plan(
     padding: Any,
     dilation_rate: Any,
     isa: str | None = None,
+    data_format: shapes.DataFormat = "channels_last",
 ) -> _core.Gradient:
-    """A checked plan for gradients of a result dtype; x_shape is (N, H, W, C).
+    """A checked plan for gradients of a result dtype; x_shape is (N, H, W, C) in either layout.
 
     kernel: (kh, kw, C, M), of any float dtype; None if dL/dx is not wanted.
     """
     stride_pair = shapes.pair(strides, "strides")
     dilation_pair = shapes.pair(dilation_rate, "dilation_rate")
     sides = shapes.normalize_padding(padding)
-    _, height, width, channels = x_shape
+    batch, height, width, channels = x_shape
+    first = data_format == "channels_first"
     if 0 in kernel_shape or kernel_shape[2] != channels:
         raise ValueError(
             f"kernel: expected (kh, kw, C, M) with positive sizes and C = {channels}, the channels "
@@ -196,50 +195,50 @@ def plan(
         (kernel_h, kernel_w, channels, multiplier),
         compute,
         packed,
-        x_shape,
+        (batch, channels, height, width) if first else x_shape,
         stride_pair,
         dilation_pair,
         amounts,
         isas.resolve(isa),
+        first,
         config.denormals() == "ieee",
     )
 
 
 def run(
-    plan: _core.Gradient, dy: Array, x: Array | None = None, num_threads: int | None = None
+    plan: _core.Gradient,
+    dy: Array,
+    x: Array | None = None,
+    num_threads: int | None = None,
+    dtype: dtypes.DType | None = None,
+    weight_dtype: dtypes.DType | None = None,
 ) -> tuple[Array | None, Array | None, Array | None]:
     """(dx, dkernel, dbias): dx if the plan has a kernel, the others if x is given.
 
-    dy (N, OH, OW, C*M) and x (N, H, W, C) as `_source` returns them.
+    Arrays in the plan's layout; ValueError for one of another shape. dtype: of dx, which the plan
+    computes in; None: dy's. weight_dtype: of the others; None: the same.
     """
+    dtype = dy.dtype if dtype is None else dtype
+    weight_dtype = dtype if weight_dtype is None else weight_dtype
+    dy = _source(dy, plan.y_shape, "dy", dtype)
+    if x is not None:
+        x = _source(x, plan.x_shape, "x", dtype)
     dx = _core.empty(plan.x_shape, dy.dtype) if plan.has_input else None
     dkernel = dbias = None
     if x is not None:
         dkernel = _core.empty(plan.kernel_shape, dy.dtype)
-        dbias = _core.empty((plan.y_shape[3],), dy.dtype)
+        dbias = _core.empty((plan.outputs,), dy.dtype)
     plan(dy, x, dx, dkernel, dbias, num_threads=num_threads)
-    return dx, dkernel, dbias
-
-
-def of_layer(
-    plan: _core.Gradient,
-    dy: Array,
-    x: Array | None,
-    data_format: shapes.DataFormat,
-    input_dtype: dtypes.DType,
-    weight_dtype: dtypes.DType,
-    num_threads: int | None = None,
-) -> tuple[Array | None, Array | None, Array | None]:
-    """`run` for arrays in `data_format`, dx in it, too; rounded to the dtypes."""
-    dy = _source(dy, plan.y_shape, "dy", input_dtype, data_format)
-    if x is not None:
-        x = _source(x, plan.x_shape, "x", input_dtype, data_format)
-    dx, dkernel, dbias = run(plan, dy, x, num_threads)
     return (
-        None if dx is None else _in_layout(dx, input_dtype, data_format),
-        None if dkernel is None else _rounded(dkernel, weight_dtype),
-        None if dbias is None else _rounded(dbias, weight_dtype),
+        _rounded(dx, dtype),
+        _rounded(dkernel, weight_dtype),
+        _rounded(dbias, weight_dtype),
     )
+
+
+def _only(array: Array | None) -> Array:
+    assert array is not None
+    return array
 
 
 def _threads(num_threads: Any) -> int | None:
@@ -289,34 +288,16 @@ def _four_sizes(argument: str, shape: Any, first: int) -> Sizes:
     return sizes[0], sizes[1], sizes[2], sizes[3]
 
 
-def _source(
-    array: Array,
-    shape: Sizes,
-    name: str,
-    dtype: dtypes.DType,
-    data_format: shapes.DataFormat,
-) -> Array:
-    """`array`, or a copy, as the core wants it; ValueError unless it has `shape` (N, H, W, C)."""
-    batch, height, width, channels = shape
-    first = data_format == "channels_first"
-    expected = (batch, channels, height, width) if first else shape
-    if array.shape != expected:
-        raise ValueError(f"{name}: expected shape {expected}; received {array.shape}")
-    if first:
-        array = array.transpose(0, 2, 3, 1)
+def _source(array: Array, shape: Sizes, name: str, dtype: dtypes.DType) -> Array:
+    """`array`, or a copy, as the core wants it; ValueError unless it has `shape`."""
+    if array.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}; received {array.shape}")
     with np.errstate(over="ignore"):
         return np.require(array, dtypes.compute_dtype(dtype), ("C", "A"))
 
 
-def _in_layout(array: Array | None, dtype: dtypes.DType, data_format: shapes.DataFormat) -> Array:
-    assert array is not None
-    if data_format == "channels_first":
-        array = array.transpose(0, 3, 1, 2)
-    with np.errstate(over="ignore"):
-        return array.astype(dtype, order="C", copy=False)
-
-
-def _rounded(array: Array | None, dtype: dtypes.DType) -> Array:
-    assert array is not None
+def _rounded(array: Array | None, dtype: dtypes.DType) -> Array | None:
+    if array is None:
+        return None
     with np.errstate(over="ignore"):
         return array.astype(dtype, copy=False)

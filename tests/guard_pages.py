@@ -13,6 +13,7 @@ import mmap
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from support import Case, assert_same_bits, lanes, tile_cases
 
 import dwconv
-from dwconv import gradients
+from dwconv import gradients, ops
 
 Array = NDArray[Any]
 
@@ -153,12 +154,13 @@ GRADIENT_SHAPES = [
 def check_gradients(isa: str, dtype: str) -> None:
     rooms = [Room(pages) for pages in (16, 32, 16, 32, 16, 1)]
     vector = lanes(isa, dtype)
-    for shape in GRADIENT_SHAPES:
+    for shape, layout in product(GRADIENT_SHAPES, ("channels_last", "channels_first")):
         for channels in (1, vector - 1, vector, 2 * vector + 1):
-            case = replace(shape, channels=channels, dtype=dtype, seed=channels)
+            case = replace(shape, channels=channels, dtype=dtype, seed=channels, data_format=layout)
             x, kernel, _ = case.arrays()
-            options = (case.strides, case.padding, case.dilation_rate, isa)
-            plan = gradients.plan(kernel.shape, x.dtype, kernel, x.shape, *options)
+            sizes = ops.nhwc_shape(x, case.data_format)
+            options = (case.strides, case.padding, case.dilation_rate, isa, case.data_format)
+            plan = gradients.plan(kernel.shape, x.dtype, kernel, sizes, *options)
             dy = np.random.default_rng(1).standard_normal(plan.y_shape).astype(dtype)
             expected = gradients.run(plan, dy, x)
             for at_end in (False, True):
@@ -167,7 +169,7 @@ def check_gradients(isa: str, dtype: str) -> None:
                     kernel.shape,
                     x.dtype,
                     rooms[2].place(kernel, at_end, writable=False),
-                    x.shape,
+                    sizes,
                     *options,
                 )
                 placed = [

@@ -40,6 +40,7 @@ def wishes(draw: st.DrawFn) -> dict[str, Any]:
         "kernel": (draw(st.sampled_from([size, 3])), size, multiplier),
         "strides": (draw(st.integers(1, 2)), stride),
         "dilation_rate": draw(st.sampled_from([1, 1, 2])),
+        "layout": draw(st.sampled_from(["channels_last", "channels_first"])),
         "padding": draw(st.sampled_from(["valid", "same", ((0, 2), (3, 1))])),
         "dtype": draw(st.sampled_from(FLOATS)),
         "seed": draw(st.integers(0, 2**32 - 1)),
@@ -58,12 +59,13 @@ def test_same_bits_for_any_number(wish: dict[str, Any]) -> None:
     def draw(sizes: tuple[int, ...]) -> Array:
         return random.standard_normal(sizes).astype(dtype)
 
-    kernel, x = draw(shape), draw(wish["x_shape"])
+    kernel = draw(shape)
     rest = (wish["x_shape"], wish["strides"], wish["padding"], wish["dilation_rate"])
-    dy = None
+    arrays = None
     for isa in isas.available():
-        plan = gradients.plan(shape, dtype, kernel, *rest, isa)
-        dy = draw(plan.y_shape) if dy is None else dy
+        plan = gradients.plan(shape, dtype, kernel, *rest, isa, wish["layout"])
+        arrays = arrays or (draw(plan.y_shape), draw(plan.x_shape))
+        dy, x = arrays
         assume(plan.threads(2) == 2)
         one = gradients.run(plan, dy, x, 1)
         for threads in (2, 3, 4):

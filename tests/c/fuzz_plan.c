@@ -275,7 +275,7 @@ static void try_case(const sizes *s, int64_t oh, int64_t ow) {
     }
     if (wish.activation <= DW_RELU6 && !(s->special && wish.dtype != DW_I32) && wish.batch > 0)
         expect_naive(x, kernel, bias, portable, oh, ow);
-    if (wish.activation == DW_LINEAR && wish.layout == DW_NHWC && wish.dtype != DW_I32) try_gradients(s, x, kernel);
+    if (wish.activation == DW_LINEAR && wish.dtype != DW_I32) try_gradients(s, x, kernel);
 }
 
 static long cases; /* that have run all the way */

@@ -82,7 +82,7 @@ static void test_statuses(void) {
     CHECK(dw_grad_create(&d, DW_ISA_AUTO, NULL, NULL) == DW_ERR_NULL);
     d.activation = DW_RELU;
     expect(&d, DW_ISA_AUTO, DW_ERR_ACTIVATION);
-    d = ordinary(), d.layout = DW_NCHW;
+    d = ordinary(), d.layout = (dw_layout)2;
     expect(&d, DW_ISA_AUTO, DW_ERR_LAYOUT);
     d = ordinary(), d.dtype = DW_I32;
     expect(&d, DW_ISA_AUTO, DW_ERR_DTYPE);
@@ -102,6 +102,11 @@ static void test_statuses(void) {
     dw_grad_destroy(NULL);
 }
 
+/* Where an element lies in an array of either layout. */
+static int64_t place(const dw_desc *d, int64_t n, int64_t pixel, int64_t c, int64_t pixels, int64_t channels) {
+    return d->layout == DW_NHWC ? (n * pixels + pixel) * channels + c : (n * channels + c) * pixels + pixel;
+}
+
 /* All gradients in double, and the sums of magnitudes, which bound the errors. */
 static void in_double(const dw_desc *d, int64_t oh, int64_t ow, const void *dy, const void *x, const void *kernel,
                       double *sums[3], double *sizes[3]) {
@@ -109,13 +114,13 @@ static void in_double(const dw_desc *d, int64_t oh, int64_t ow, const void *dy, 
         for (int64_t i = 0; i < oh * ow; i++)
             for (int64_t c = 0; c < d->channels * d->multiplier; c++) {
                 const int64_t outputs = d->channels * d->multiplier, in = c / d->multiplier;
-                const double g = get(dy, d->dtype, (n * oh * ow + i) * outputs + c);
+                const double g = get(dy, d->dtype, place(d, n, i, c, oh * ow, outputs));
                 sums[2][c] += g, sizes[2][c] += fabs(g);
                 for (int64_t tap = 0; tap < d->kernel_h * d->kernel_w; tap++) {
                     const int64_t h = i / ow * d->stride_h - d->pad_top + tap / d->kernel_w * d->dilation_h;
                     const int64_t w = i % ow * d->stride_w - d->pad_left + tap % d->kernel_w * d->dilation_w;
                     if (h < 0 || h >= d->height || w < 0 || w >= d->width) continue;
-                    const int64_t at = ((n * d->height + h) * d->width + w) * d->channels + in;
+                    const int64_t at = place(d, n, h * d->width + w, in, d->height * d->width, d->channels);
                     const double k = get(kernel, d->dtype, tap * outputs + c), v = get(x, d->dtype, at);
                     sums[0][at] += g * k, sizes[0][at] += fabs(g * k);
                     sums[1][tap * outputs + c] += g * v, sizes[1][tap * outputs + c] += fabs(g * v);
@@ -190,8 +195,10 @@ static void test_runs(void) {
     for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
         if (!dw_isa_available((dw_isa)isa)) continue;
         for (int c = 0; c < 5; c++)
-            for (int form = 0; form < 12; form++) {
+            for (int number = 0; number < 24; number++) {
+                const int form = number / 2;
                 dw_desc d = ordinary();
+                d.layout = number % 2 ? DW_NCHW : DW_NHWC;
                 d.dtype = form % 2 ? DW_F64 : DW_F32;
                 d.channels = channels[c];
                 d.multiplier = form % 3 == 2 ? 3 : 1;
@@ -207,6 +214,8 @@ static void test_runs(void) {
         d = ordinary(), d.stride_h = d.stride_w = INT64_MAX;
         check_run(&d, (dw_isa)isa);
         d = ordinary(), d.stride_h = INT64_MAX, d.channels = 33; /* for kernels that know stride_w only */
+        check_run(&d, (dw_isa)isa);
+        d.layout = DW_NCHW;
         check_run(&d, (dw_isa)isa);
     }
 }
@@ -237,8 +246,10 @@ static void check_threads(const dw_desc *d, dw_isa isa) {
 static void test_threads(void) {
     for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
         if (!dw_isa_available((dw_isa)isa)) continue;
-        for (int form = 0; form < 16; form++) {
+        for (int number = 0; number < 32; number++) {
+            const int form = number / 2;
             dw_desc d = ordinary();
+            d.layout = number % 2 ? DW_NCHW : DW_NHWC;
             d.dtype = form % 2 ? DW_F64 : DW_F32;
             d.batch = form / 2 % 2 ? 5 : 1; /* divided by images; by channels or rows */
             d.stride_h = d.stride_w = 1 + form / 4 % 2;
