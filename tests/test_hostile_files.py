@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import struct
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ import mutations
 import numpy as np
 import pytest
 from layers import draw, isolate
+from support import ASAN
 
 import dwconv
 from dwconv import DepthwiseConv2D, FormatError, Sequential
@@ -55,7 +55,7 @@ def limits() -> Iterator[Callable[[], None]]:
     if statm.exists():
         pages = int(statm.read_text(encoding="ascii").split()[0])
         most = pages * resource.getpagesize() + (MEGABYTES << 20)
-        if "libasan" not in os.environ.get("LD_PRELOAD", ""):  # which keeps what was freed
+        if not ASAN:
             resource.setrlimit(resource.RLIMIT_AS, (most, memory[1]))
     old = signal.signal(signal.SIGPROF, late)
     try:

@@ -20,7 +20,7 @@ import pytest
 import soak
 from layers import draw
 from serving import gunicorn
-from support import ROOT, assert_same_bits
+from support import ASAN, ROOT, assert_same_bits
 
 import dwconv
 
@@ -228,6 +228,7 @@ def test_soak(tmp_path: Path) -> None:
 
 
 @LINUX
+@pytest.mark.skipif(ASAN, reason="AddressSanitizer keeps what was freed")
 def test_calls_keep_memory_flat() -> None:
     """300 000 calls: less than a page in ten."""
     assert soak.many_calls(300_000) < 100_000
