@@ -126,11 +126,19 @@ def core_objects(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> lis
 
     Not optimised: four times as fast to compile, and the bits must not depend on it.
     """
-    folder = tmp_path_factory.mktemp("core")
-    sources = sorted(CSRC.rglob("*.c"))
+    return core(compiler, "-O0", tmp_path_factory.mktemp("core"))
+
+
+def core(compiler: str, optimization: str, folder: Path) -> list[Path]:
+    """Object files of csrc/, compiled by all processors; the instruction sets take long: first."""
+    sources = sorted(CSRC.rglob("*.c"), key=lambda path: path.parent == CSRC)
     objects = [folder / f"{source.stem}.o" for source in sources]
-    for source, object_file in zip(sources, objects, strict=True):
-        build(compiler, "-std=c11", *FLAGS, "-O0", "-c", source, "-o", object_file)
+
+    def compile_one(source: Path, made: Path) -> None:
+        build(compiler, "-std=c11", *FLAGS, optimization, "-g0", "-c", source, "-o", made)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_one, sources, objects))
     return objects
 
 
@@ -239,27 +247,11 @@ def test_one_command_builds_the_core_without_python(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """tests/c/golden.c with the whole core, built by the first compiler there is."""
-    compilers = find_compilers()
-    if not compilers:
-        pytest.skip("no C compiler")
     folder = tmp_path_factory.mktemp("golden")
-    # -g0: debug information of the unrolled kernels takes most of the compiler's time.
-    compiler = [*shlex.split(compilers[0]), "-std=c11", *FLAGS, "-g0"]
-
-    def run(*arguments: str | Path) -> None:
-        built = subprocess.run([*compiler, *arguments], capture_output=True, text=True, check=False)
-        assert built.returncode == 0, built.stderr
-
-    sources = [*sorted(CSRC.rglob("*.c"), key=lambda path: path.parent == CSRC), TESTS / "golden.c"]
-    objects = [folder / f"{number}.o" for number in range(len(sources))]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the instruction sets take long: first
-        list(
-            pool.map(
-                lambda pair: run("-c", pair[0], "-o", pair[1]), zip(sources, objects, strict=True)
-            )
-        )
-    run("-o", folder / "golden", *objects, "-lm")
-    return folder / "golden"
+    compiler, program = find_compilers()[0], folder / "golden"
+    source: Arguments = ["-std=c11", *FLAGS, TESTS / "golden.c", *core(compiler, "-O1", folder)]
+    build(compiler, *source, "-lm", "-o", program)
+    return program
 
 
 @pytest.mark.parametrize("isa", _core.compiled_isas())
