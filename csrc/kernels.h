@@ -256,7 +256,14 @@ typedef struct dw_kernels {
     X(5, 5, 1, 0, 1, 0, 0)              \
     X(7, 7, 1, 0, 1, 0, 0)
 
-/* Pairs of blocks, for pixels that are a multiple of 1024 bytes apart: the sums of both must fit. */
+/* Pairs of blocks, for pixels that are a power of two apart: the sums of both must fit. */
+#define DW_PAIRED_TILES_16_REGISTERS(X) \
+    X(3, 3, 1, 0, 2, 1, 1)              \
+    X(3, 3, 1, 0, 1, 1, 1)              \
+    X(3, 3, 2, 0, 3, 0, 1)              \
+    X(3, 3, 2, 0, 2, 0, 1)              \
+    X(3, 3, 2, 0, 1, 0, 1)
+
 #define DW_PAIRED_TILES_32_REGISTERS(X) \
     X(3, 3, 1, 0, 4, 1, 1)              \
     X(3, 3, 1, 0, 3, 1, 1)              \

@@ -152,7 +152,7 @@ def of_blocks_astride(dtype: str) -> Iterator[Problem]:
 def of_pairs_of_blocks(dtype: str) -> Iterator[Problem]:
     """Pixels a power of two apart: whole pairs, and one more block of a few channels."""
     for channels in (512, 1024) if dtype == "F32" else (256, 512):
-        for width in (4, 6, 7, 9, 10):
+        for width in (4, 6, 7, 8, 9, 10):
             yield same(Problem(dtype, channels=channels, height=2, width=width))
             yield same(
                 Problem(dtype, channels=channels, height=4, width=2 * width, stride_h=2, stride_w=2)
