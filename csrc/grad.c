@@ -11,28 +11,6 @@
 
 enum { ALIGNMENT = 64 };
 
-/* Blocks of output channels; where the last one would be partial it overlaps its neighbour, unless there is
- * but one. */
-static dw_status make_blocks(dw_grad_base *base) {
-    const int64_t channels = base->out_channels, multiplier = base->desc.multiplier;
-    const int64_t lanes = base->kernels->lanes, count = (channels - 1) / lanes + 1;
-    int64_t bytes;
-    if (!dw_bytes(sizeof(dw_block), &count, 1, &bytes)) return DW_ERR_OVERFLOW;
-    base->blocks = malloc((size_t)bytes);
-    if (!base->blocks) return DW_ERR_NOMEM;
-    base->block_count = count;
-    for (int64_t b = 0; b < count; b++) {
-        int64_t begin = b * lanes;
-        if (channels >= lanes && begin > channels - lanes) begin = channels - lanes;
-        const int64_t used = channels - begin < lanes ? channels - begin : lanes;
-        base->blocks[b].y = (ptrdiff_t)begin;
-        base->blocks[b].y_count = (int32_t)used;
-        base->blocks[b].x = (ptrdiff_t)(begin / multiplier);
-        base->blocks[b].x_count = (int32_t)((begin + used - 1) / multiplier - begin / multiplier + 1);
-    }
-    return DW_OK;
-}
-
 static dw_grad_array array_of(dw_layout layout, int64_t height, int64_t width, int64_t channels) {
     const ptrdiff_t column = layout == DW_NHWC ? (ptrdiff_t)channels : 1, row = (ptrdiff_t)width * column;
     const ptrdiff_t channel = layout == DW_NHWC ? 1 : (ptrdiff_t)(height * width);
@@ -57,7 +35,9 @@ static dw_status init_base(dw_grad_base *base, const dw_desc *desc, dw_isa isa) 
     /* Channels that fill no AVX-512 vector may fill one of AVX2: the same bits, without partial vectors. */
     if (isa == DW_ISA_AVX512 && base->out_channels < base->kernels->lanes)
         base->kernels = dw_grad_kernels_of(DW_ISA_AVX2, desc->dtype);
-    return make_blocks(base);
+    const int64_t lanes = base->kernels->lanes;
+    base->block_count = (base->out_channels - 1) / lanes + 1;
+    return dw_make_blocks(base->block_count, lanes, desc->multiplier, base->out_channels, 0, lanes, 1, &base->blocks);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */

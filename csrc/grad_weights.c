@@ -15,14 +15,8 @@ static dw_status make_maps(dw_grad_weights *grad, const dw_grad_base *base) {
     if (multiplier == 1) return DW_OK;
     grad->maps = calloc((size_t)base->block_count, (size_t)(lanes * base->item));
     if (!grad->maps) return DW_ERR_NOMEM;
-    for (int64_t b = 0; b < base->block_count; b++) {
-        const dw_block *block = base->blocks + b;
-        for (int64_t lane = 0; lane < block->y_count; lane++) {
-            const int64_t source = (block->y + lane) / multiplier - block->x;
-            if (base->item == 4) ((int32_t *)grad->maps)[b * lanes + lane] = (int32_t)source;
-            else ((int64_t *)grad->maps)[b * lanes + lane] = source;
-        }
-    }
+    for (int64_t b = 0; b < base->block_count; b++)
+        dw_map_lanes(base->blocks + b, multiplier, base->item, (char *)grad->maps + b * lanes * base->item);
     return DW_OK;
 }
 

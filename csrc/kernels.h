@@ -11,15 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "blocks.h"
 #include "dwconv.h"
-
-/* Where one block of `lanes` output channels lies. Blocks may overlap: the last begins `lanes` channels
- * before the end, so that full vectors do for any number of channels >= lanes. */
-typedef struct dw_block {
-    ptrdiff_t x, y;  /* first input channel, first output channel */
-    int32_t x_count; /* input channels it reads, <= lanes */
-    int32_t y_count; /* output channels it writes: lanes, or all of them if there are fewer */
-} dw_block;
 
 /* One kernel call: `cols` output columns, beginning at column `col`, of the channel blocks
  * [block, block_end), for `out_rows` output rows (a tile: as many as it is high; the general kernel: one).

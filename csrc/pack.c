@@ -1,4 +1,4 @@
-/* pack.c - blocks of output channels and the weights in the order in which a kernel reads them:
+/* pack.c - the weights of blocks of output channels in the order in which a kernel reads them:
  * [block][(M > 1: map), bias, taps][lanes], 64-byte aligned so that no vector of weights straddles a
  * cache line. Lanes beyond the last channel are zero and never stored. */
 #include <stdlib.h>
@@ -16,34 +16,11 @@ static void *alloc_aligned(int64_t bytes, void **memory) {
     return (void *)(((uintptr_t)*memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
 }
 
-/* The lane of input that output lane `lane` of the block reads, as an integer as wide as an element. */
-static void store_lane(char *map, int64_t item, int lane, int64_t source) {
-    if (item == 4) ((int32_t *)map)[lane] = (int32_t)source;
-    else ((int64_t *)map)[lane] = source;
-}
-
-/* `count` blocks over `channels` output channels, `lanes` each, the first beginning at channel `first`, the second at
- * `second`. Where the last one would be partial it overlaps its neighbour, unless there is but one or `overlap` is
- * off. A negative `first` is of the pixel before. */
 static dw_status make_blocks(const dw_plan *plan, int64_t count, int64_t channels, int64_t first, int64_t second,
                              int overlap, dw_packing *packing) {
-    const int64_t lanes = plan->kernels->lanes, multiplier = plan->desc.multiplier;
-    int64_t bytes;
-    if (!dw_bytes(sizeof(dw_block), &count, 1, &bytes)) return DW_ERR_OVERFLOW;
     packing->count = count;
-    packing->blocks = malloc((size_t)bytes);
-    if (!packing->blocks) return DW_ERR_NOMEM;
-    for (int64_t b = 0; b < count; b++) {
-        dw_block *block = packing->blocks + b;
-        int64_t begin = b == 0 ? first : second + (b - 1) * lanes;
-        if (overlap && channels >= lanes && begin > channels - lanes) begin = channels - lanes;
-        const int64_t used = channels - begin < lanes ? channels - begin : lanes;
-        block->y = (ptrdiff_t)begin;
-        block->y_count = (int32_t)used;
-        block->x = (ptrdiff_t)(begin / multiplier);
-        block->x_count = (int32_t)((begin + used - 1) / multiplier - block->x + 1);
-    }
-    return DW_OK;
+    return dw_make_blocks(count, plan->kernels->lanes, plan->desc.multiplier, channels, first, second, overlap,
+                          &packing->blocks);
 }
 
 /* Bytes of the weights of `blocks` blocks; 0 if they do not fit. */
@@ -107,8 +84,7 @@ static dw_status pack_weights(const dw_plan *plan, const void *kernel, const voi
     for (int64_t b = 0; b < packing->count; b++) {
         const dw_block *block = packing->blocks + b;
         if (mapped) {
-            for (int lane = 0; lane < block->y_count; lane++)
-                store_lane(to, item, lane, (block->y + lane) / multiplier - block->x);
+            dw_map_lanes(block, multiplier, item, to);
             to += lanes * item;
         }
         for (int64_t tap = -1; tap < taps; tap++, to += lanes * item) { /* -1: the bias */

@@ -22,11 +22,6 @@ static int divides_channels(const dw_plan *plan, const dw_packing *packing, int6
     return dw_imbalance(packing->count, parts) < dw_imbalance(units, parts);
 }
 
-int64_t dw_clean_cut(const dw_block *blocks, int64_t count, int64_t block) {
-    while (block > 0 && block < count && blocks[block].y < blocks[block - 1].y + blocks[block - 1].y_count) block++;
-    return block;
-}
-
 /* ---- columns --------------------------------------------------------------------------------------- */
 
 /* The kernel of the kind of the plan's tile that is so wide; NULL if there is none. */

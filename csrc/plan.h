@@ -123,8 +123,6 @@ typedef struct dw_share {
 
 /* The share of part `part` of `parts` in `count` units. */
 dw_share dw_share_of(int64_t count, int part, int parts);
-/* The first of `count` blocks, from `block` on, that has no output in common with the one before. */
-int64_t dw_clean_cut(const dw_block *blocks, int64_t count, int64_t block);
 /* How many times as long as the mean the longest of the parts is. */
 double dw_imbalance(int64_t count, int parts);
 
