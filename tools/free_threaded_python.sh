@@ -35,7 +35,8 @@ apt() {
     cd "$work/build"
     ../source/configure --quiet --disable-gil --prefix="$target" --disable-test-modules
     make -s -j"$(nproc)"
-    make -s install
+    make -s install DESTDIR="$work/stage" # and then there all at once: what is there is whole
+    mv "$work/stage$target" "$target"
 } >"$target.log" 2>&1 || {
     tail -n 30 "$target.log" >&2
     exit 1
