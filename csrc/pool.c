@@ -55,9 +55,11 @@ static struct {
 /* ---- states ---------------------------------------------------------------------------------------- */
 
 /* Sets the state and wakes `other` if it sleeps. The accesses that both sides make, of state and sleeping, are
- * sequentially consistent: either the one sees that the other sleeps, or that one sees the new state and does not. */
+ * sequentially consistent: either the one sees that the other sleeps, or that one sees the new state and does not.
+ * Exchanges, which are what x86 makes of such stores anyway: qemu-user 7.2 lets a load (LDAR) pass a store before it (STLR)
+ * on x86, as no AArch64 processor may, and both sides were found asleep. */
 static void set_state(worker *w, int state, int other) {
-    atomic_store(&w->mail.state, state);
+    atomic_exchange(&w->mail.state, state);
     if (!atomic_load(&w->mail.sleeping[other])) return;
     os_lock(&w->mutex);
     atomic_store(&w->mail.sleeping[other], 0);
@@ -83,7 +85,7 @@ static int spin_while(worker *w, int that) {
 /* Sleeps if the state is that, until the other side has set another one, or for no reason. */
 static void sleep_while(worker *w, int that, int self) {
     os_lock(&w->mutex);
-    atomic_store(&w->mail.sleeping[self], 1);
+    atomic_exchange(&w->mail.sleeping[self], 1);
     if (atomic_load(&w->mail.state) == that) os_wait(&w->changed[self], &w->mutex);
     atomic_store(&w->mail.sleeping[self], 0);
     os_unlock(&w->mutex);

@@ -7,12 +7,15 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+#: Whatever takes longer hangs: the slowest, a compiler of kernels on a busy machine, takes minutes.
+MOST_SECONDS = 1800
+
 
 def run(
     words: Sequence[object], cwd: Path | None = None, **environment: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command, with further environment variables: its exit status, and in stdout all that
-    it printed.
+    it printed. subprocess.TimeoutExpired for one that hangs.
     """
     return subprocess.run(
         [str(word) for word in words],
@@ -23,4 +26,5 @@ def run(
         stdin=subprocess.DEVNULL,
         text=True,
         check=False,
+        timeout=MOST_SECONDS,
     )
