@@ -9,7 +9,8 @@
  *   OH/OW output height/width, OC = C*M output channels (channel c, multiplier m -> c*M + m).
  *
  * Arrays: x (N, H, W, C), kernel (kh, kw, C, M), bias (OC), y (N, OH, OW, OC), or x (N, C, H, W) and
- * y (N, OC, OH, OW) in the other layout; row-major, no gaps, any alignment that suits the element type. No byte outside of them is read or written.
+ * y (N, OC, OH, OW) in the other layout; row-major, no gaps, any alignment that suits the element type. No byte
+ * outside of them is read or written.
  *
  * Results: each output element starts from its bias and adds its valid taps row by row, left to right,
  * one fused multiply-add each; taps in the padding are skipped, not multiplied by zero. That order is the
@@ -75,11 +76,11 @@ typedef enum dw_layout {
     DW_NCHW = 1  /* channels_first: x (N, C, H, W), y (N, OC, OH, OW) */
 } dw_layout;
 
-/* What becomes of denormal numbers, those nearer to 0 than 2**-126 (DW_F64: 2**-1022). Flushed to zeros of the same sign,
- * as inputs and as results, they cost nothing; else a CPU may take a hundred times as long for them. Runs set this, and
- * rounding to nearest, for themselves, and leave the floating-point control and status of their caller as they were.
- * With DW_DENORMALS_FLUSH x86-64 and AArch64 may differ in results of just that size: x86-64 flushes what is denormal after
- * rounding, AArch64 before. A CPU that is neither, and one of x86-64 without multiply-add
+/* What becomes of denormal numbers, those nearer to 0 than 2**-126 (DW_F64: 2**-1022). Flushed to zeros of the same
+ * sign, as inputs and as results, they cost nothing; else a CPU may take a hundred times as long for them. Runs set
+ * this, and rounding to nearest, for themselves, and leave the floating-point control and status of their caller as
+ * they were. With DW_DENORMALS_FLUSH x86-64 and AArch64 may differ in results of just that size: x86-64 flushes what
+ * is denormal after rounding, AArch64 before. A CPU that is neither, and one of x86-64 without multiply-add
  * instructions, computes as with DW_DENORMALS_IEEE. */
 typedef enum dw_denormals { DW_DENORMALS_FLUSH = 0, DW_DENORMALS_IEEE = 1 } dw_denormals;
 

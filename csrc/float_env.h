@@ -1,5 +1,6 @@
-/* float_env.h - the floating-point environment that kernels run in: round to nearest, no traps, denormal numbers flushed to
- * zero or not; and its caller's, restored to the bit, flags included. Elsewhere than on x86-64 and AArch64: nothing. */
+/* float_env.h - the floating-point environment that kernels run in: round to nearest, no traps, denormal numbers
+ * flushed to zero or not; and its caller's, restored to the bit, flags included. Elsewhere than on x86-64 and
+ * AArch64: nothing. */
 #ifndef DW_FLOAT_ENV_H
 #define DW_FLOAT_ENV_H
 

@@ -138,9 +138,9 @@ void dw_grad_destroy(dw_grad *grad) {
 
 /* ---- how a run is divided -------------------------------------------------------------------------- */
 
-/* A run goes through the images in rounds, so many at a time, each with sums of its own, which are added to the total
- * in order after the round. Within a round the work is units that write no byte of each other: of an image all channels,
- * or, where threads would get unlike numbers of few images, some. Parts are runs of units. */
+/* A run goes through the images in rounds, so many at a time, each with sums of its own, which are added to the
+ * total in order after the round. Within a round the work is units that write no byte of each other: of an image all
+ * channels, or, where threads would get unlike numbers of few images, some. Parts are runs of units. */
 typedef struct division {
     int threads, parts;
     int64_t images; /* of a round */
@@ -189,8 +189,8 @@ typedef struct place {
     int64_t image, row, block;
 } place;
 
-/* What to ask for in order to have `rows` rows of an array from a place on, of `blocks` blocks if there are so many. What
- * is past the end of it may be asked for, too. */
+/* What to ask for in order to have `rows` rows of an array from a place on, of `blocks` blocks if there are so many.
+ * What is past the end of it may be asked for, too. */
 static dw_fetch fetch_of(const dw_grad_base *base, const char *data, int of_dy, place at, int64_t rows,
                          int64_t blocks) {
     const dw_grad_array *array = of_dy ? &base->dy : &base->x;

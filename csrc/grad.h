@@ -13,10 +13,10 @@ typedef struct dw_reach {
     int64_t first, k, count;
 } dw_reach;
 
-/* What is to be asked for while something else is computed, in the order in which it lies in memory: pieces of so many
- * bytes, so far apart. A processor has some 20 lines under way that a program asks for, and from memory each takes a
- * tenth of a microsecond and more; but it fetches on by itself what is asked for line by line. On Zen 4, from memory, in
- * lines of pixels 512 bytes apart: loads 8 GB/s, stores 7; asked for like this 20 and 14. */
+/* What is to be asked for while something else is computed, in the order in which it lies in memory: pieces of so
+ * many bytes, so far apart. A processor has some 20 lines under way that a program asks for, and from memory each
+ * takes a tenth of a microsecond and more; but it fetches on by itself what is asked for line by line. On Zen 4,
+ * from memory, in lines of pixels 512 bytes apart: loads 8 GB/s, stores 7; asked for like this 20 and 14. */
 typedef struct dw_fetch {
     const char *at;
     ptrdiff_t left, piece, gap; /* bytes left of this piece; of each; from the end of one to the next */
@@ -66,8 +66,8 @@ typedef struct dw_grad_copy {
     ptrdiff_t to_block; /* elements from there to those of the next */
 } dw_grad_copy;
 
-/* What the input gradient gives: rows of sums to columns of dx. The sizes are elements from a column to the next, and from
- * a channel. M = 1: of one block, whose sums are vectors. */
+/* What the input gradient gives: rows of sums to columns of dx. The sizes are elements from a column to the next,
+ * and from a channel. M = 1: of one block, whose sums are vectors. */
 typedef struct dw_grad_give {
     const void *sums;
     ptrdiff_t sums_col, sums_channel; /* M > 1; of the C*M channels */
@@ -232,8 +232,8 @@ void dw_grad_input_free(dw_grad_input *input);
 /* Without a plan: the first row of dx from `row` on that leads to a row of dy from `dy_rows` on; all before it may be
  * made when only dy_rows are there. */
 int64_t dw_grad_input_ready(const dw_grad_input *input, const dw_grad_base *base, int64_t row, int64_t dy_rows);
-/* Without a plan: rows [row, end) of dx of one image, the channels of the chunk that `dy` holds; with a multiplier, that
- * is all of them. What to ask for meanwhile: dw_grad_rows. The workspace is aligned to 64 bytes. */
+/* Without a plan: rows [row, end) of dx of one image, the channels of the chunk that `dy` holds; with a multiplier,
+ * that is all of them. What to ask for meanwhile: dw_grad_rows. The workspace is aligned to 64 bytes. */
 void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, const dw_held *dy, void *dx, int64_t row,
                         int64_t end, dw_fetch *fetch_dx, dw_fetch *fetch_dy, void *workspace);
 /* With one: one image, part `part` of `parts`; some may be empty. The workspace is aligned, and each part's own. */

@@ -1,10 +1,10 @@
 /* grad_ring.c - rows of x and dy for the kernels of the gradients: copied once, as whole vectors.
  *
- * One block of channels after the other, for as many as fit a part of L2: then the kernels read vectors that are aligned
- * and lie next to each other, where those of one block in x or dy may be kilobytes apart, fall into few sets of L1, and
- * straddle cache lines. And the arrays are read in the order in which they lie in memory, which is what processors
- * fetch on by themselves: on Zen 4, from memory, 32 GB/s instead of 8. In NCHW the channels of a block lie in planes, and
- * what is copied is transposed. */
+ * One block of channels after the other, for as many as fit a part of L2: then the kernels read vectors that are
+ * aligned and lie next to each other, where those of one block in x or dy may be kilobytes apart, fall into few sets
+ * of L1, and straddle cache lines. And the arrays are read in the order in which they lie in memory, which is what
+ * processors fetch on by themselves: on Zen 4, from memory, 32 GB/s instead of 8. In NCHW the channels of a block
+ * lie in planes, and what is copied is transposed. */
 #include "desc.h"
 #include "grad.h"
 

@@ -65,9 +65,9 @@ static int first_width(const dw_plan *plan, int64_t cols) {
     return cols <= DW_MOST_DIVIDED ? plan->divisions[cols].width : plan->tile->tile_w;
 }
 
-/* How wide the kernel at an edge had best be where `cols` columns are to be made by it and those away from the edges: it
- * alone, or, if `straddling`, beside at least one of these, which ends, or begins, in the middle of a pixel. 0: no
- * division is known. */
+/* How wide the kernel at an edge had best be where `cols` columns are to be made by it and those away from the
+ * edges: it alone, or, if `straddling`, beside at least one of these, which ends, or begins, in the middle of a
+ * pixel. 0: no division is known. */
 static int edge_width(const dw_plan *plan, int64_t cols, int straddling) {
     const dw_desc *d = &plan->desc;
     double least = INFINITY;

@@ -32,8 +32,8 @@ static int64_t larger_of(int64_t a, int64_t b) { return a > b ? a : b; }
 static double larger(double a, double b) { return a > b ? a : b; }
 
 /* What `rows` output rows under one tile, or one column of a rolling kernel, cost, in multiply-adds of vectors: of
- * these, the loads, and the latency of a chain of multiply-adds the largest, since a CPU does as many of each at a time;
- * and what starts or ends a row. Fitted to measurements on Zen 4. */
+ * these, the loads, and the latency of a chain of multiply-adds the largest, since a CPU does as many of each at a
+ * time; and what starts or ends a row. Fitted to measurements on Zen 4. */
 double dw_column_cost(const dw_plan *plan, const dw_tile *tile, double rows) {
     enum { START = 8, PER_ROW = 3, LATENCY = 4, SPILLS = 8 };
     const int w = tile->tile_w, taps = tile->kernel_h * tile->kernel_w;
@@ -138,11 +138,12 @@ static const dw_tile *choose_merged(dw_plan *plan, double cost) {
     return tile;
 }
 
-/* The tile for pairs of blocks, where it is faster than `tile`: if pixels are so far apart that their lines fall into few
- * sets of L1. On Zen 4, at stride 2 a multiple of 1024 bytes (14x14x512 13 -> 9 us), at stride 1 of 4096, in rows of more
- * than 7 (33x33x512, dilation 2: 154 -> 138). Blocks of AVX2 are half a line, which is gone when the next one needs the
- * other half, with tiles of four columns later than with those of seven: 28x28x512 at stride 2 102 -> 59 us, 14x14x512 22
- * -> 16, 14x14x1024 at stride 1 148 -> 92, 33x33x512 351 -> 223; but 56x56x256 at stride 2 94 -> 106. */
+/* The tile for pairs of blocks, where it is faster than `tile`: if pixels are so far apart that their lines fall
+ * into few sets of L1. On Zen 4, at stride 2 a multiple of 1024 bytes (14x14x512 13 -> 9 us), at stride 1 of 4096,
+ * in rows of more than 7 (33x33x512, dilation 2: 154 -> 138). Blocks of AVX2 are half a line, which is gone when the
+ * next one needs the other half, with tiles of four columns later than with those of seven: 28x28x512 at stride 2
+ * 102 -> 59 us, 14x14x512 22 -> 16, 14x14x1024 at stride 1 148 -> 92, 33x33x512 351 -> 223; but 56x56x256 at stride
+ * 2 94 -> 106. */
 static const dw_tile *paired_tile(const dw_plan *plan, const dw_tile *tile) {
     enum { LINE = 64 };
     const dw_desc *d = &plan->desc;
@@ -317,8 +318,8 @@ static int find_astride(dw_plan *plan) {
     return plan->astride[1] != NULL;
 }
 
-/* Tiles that a row must have, or blocks astride cost more than they save. At stride 2 they are more work than others; and
- * pairs of blocks, which they break up, are better off without. */
+/* Tiles that a row must have, or blocks astride cost more than they save. At stride 2 they are more work than
+ * others; and pairs of blocks, which they break up, are better off without. */
 static int64_t least_tiles(const dw_plan *plan) {
     if (plan->tile->stride == 1) return 3;
     if (plan->tile->flavour) return 6;

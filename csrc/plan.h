@@ -56,8 +56,8 @@ typedef struct dw_planar {
     void *weights;  /* [output channel][bias, taps] */
 } dw_planar;
 
-/* How a run of columns is best divided among kernels of the kind of the plan's tile: the width of the first of them, and
- * what they cost, in dw_column_cost's unit. */
+/* How a run of columns is best divided among kernels of the kind of the plan's tile: the width of the first of them,
+ * and what they cost, in dw_column_cost's unit. */
 enum { DW_MOST_DIVIDED = 32 };
 typedef struct dw_division {
     double cost;
@@ -126,10 +126,10 @@ dw_share dw_share_of(int64_t count, int part, int parts);
 /* How many times as long as the mean the longest of the parts is. */
 double dw_imbalance(int64_t count, int parts);
 
-/* Down so few rows, a processor does not fetch the lines of y below before they are stored to. It does below more: then
- * it takes them from the processor that stores to them. Two threads with seven rows of 14x14x512 each take 17 to 60 us
- * on Zen 4, with seven columns each 10; those with 56 rows of 112x112x32 each take 37 to 50, 37 if the last four rows of
- * the upper part are rolled down by themselves. */
+/* Down so few rows, a processor does not fetch the lines of y below before they are stored to. It does below more:
+ * then it takes them from the processor that stores to them. Two threads with seven rows of 14x14x512 each take 17
+ * to 60 us on Zen 4, with seven columns each 10; those with 56 rows of 112x112x32 each take 37 to 50, 37 if the last
+ * four rows of the upper part are rolled down by themselves. */
 enum { DW_FEW_ROWS = 4 };
 
 /* What one of several parts makes: of all units, blocks and columns a share of one and the whole of the others. */

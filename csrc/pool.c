@@ -1,6 +1,7 @@
-/* pool.c - a caller hands each idle thread of the pool a part of its work through a line of memory that is that thread's,
- * does its own, and takes back what has not begun when nothing else is left to do. So a thread that wakes up late delays
- * nobody, a caller that finds the others busy works alone, and callers at the same time share the threads that there are.
+/* pool.c - a caller hands each idle thread of the pool a part of its work through a line of memory that is that
+ * thread's, does its own, and takes back what has not begun when nothing else is left to do. So a thread that wakes
+ * up late delays nobody, a caller that finds the others busy works alone, and callers at the same time share the
+ * threads that there are.
  *
  * A thread spins for some tens of microseconds after each job, then sleeps in a condition variable: between the calls
  * of a burst the next job costs no system call, after it the threads cost nothing. */
@@ -14,8 +15,8 @@
 
 enum { SPIN_NANOSECONDS = 40000, PAUSES = 32, LINE = 64 };
 
-/* Who may write what comes next. A worker: GO -> RUNNING -> IDLE. The caller that owns it: IDLE -> GO, and GO -> IDLE to
- * take a job back. IDLE -> STOP is dw_threads_stop's. */
+/* Who may write what comes next. A worker: GO -> RUNNING -> IDLE. The caller that owns it: IDLE -> GO, and GO ->
+ * IDLE to take a job back. IDLE -> STOP is dw_threads_stop's. */
 enum { IDLE, GO, RUNNING, STOP };
 
 /* Who waits for a state of a worker: it itself, or the caller that owns it. */
@@ -56,8 +57,8 @@ static struct {
 
 /* Sets the state and wakes `other` if it sleeps. The accesses that both sides make, of state and sleeping, are
  * sequentially consistent: either the one sees that the other sleeps, or that one sees the new state and does not.
- * Exchanges, which are what x86 makes of such stores anyway: qemu-user 7.2 lets a load (LDAR) pass a store before it (STLR)
- * on x86, as no AArch64 processor may, and both sides were found asleep. */
+ * Exchanges, which are what x86 makes of such stores anyway: qemu-user 7.2 lets a load (LDAR) pass a store before it
+ * (STLR) on x86, as no AArch64 processor may, and both sides were found asleep. */
 static void set_state(worker *w, int state, int other) {
     atomic_exchange(&w->mail.state, state);
     if (!atomic_load(&w->mail.sleeping[other])) return;

@@ -6,7 +6,7 @@
 
 enum { DW_MOST_THREADS = 128, DW_MOST_PARTS_EACH = 4, DW_MOST_PARTS = DW_MOST_PARTS_EACH * DW_MOST_THREADS };
 
-/* How many of `num_threads` threads some work is worth, each of which is to have `least` nanoseconds of it: at least 1. */
+/* How many of `num_threads` threads some work is worth, at least 1: each is to have `least` nanoseconds of it. */
 int dw_pool_threads(int64_t nanoseconds, int64_t least, int num_threads);
 
 /* How many parts to make of it: one for each thread; where there is much work, more, so that the others help one that

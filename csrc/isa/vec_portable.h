@@ -17,8 +17,8 @@ typedef float real;
 #define DW_PORTABLE_FMA(a, b, c) fmaf(a, b, c)
 #else
 typedef double real;
-/* Where c is 0 the product, rounded once, too, is the same by IEEE 754; musl's fma() adds +0 to it afterwards, and so loses
- * the sign of one that underflows: in 416,677 of 10 million products near 2**-1074. */
+/* Where c is 0 the product, rounded once, too, is the same by IEEE 754; musl's fma() adds +0 to it afterwards, and
+ * so loses the sign of one that underflows: in 416,677 of 10 million products near 2**-1074. */
 DW_INLINE double dw_portable_fma(double a, double b, double c) {
     return c == 0 && a != 0 && b != 0 ? a * b : fma(a, b, c);
 }

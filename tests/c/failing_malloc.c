@@ -55,8 +55,8 @@ static int fails(const void *caller) {
     return 1;
 }
 
-/* The place of `memory` in the table, or an empty one for it. Nothing moves, so an empty one may come before it: all are
- * looked at, up to one that never held anything. */
+/* The place of `memory` in the table, or an empty one for it. Nothing moves, so an empty one may come before it: all
+ * are looked at, up to one that never held anything. */
 static void **place(void *memory, int insert) {
     const uintptr_t first = (uintptr_t)memory / 16 * UINT64_C(0x9e3779b97f4a7c15) >> 50;
     for (uintptr_t i = 0; i < MOST; i++) {

@@ -1,12 +1,12 @@
-/* fuzz_plan.c - a fuzz target: bytes become a wish (dw_desc) with arrays of exactly its sizes. Whatever the wish, nothing
- * crashes; every instruction set gives what the portable one gives, to the bit, in parts and by threads, too, gradients
- * included, and that is what a naive loop gives; no byte outside of the arrays is touched.
+/* fuzz_plan.c - a fuzz target: bytes become a wish (dw_desc) with arrays of exactly its sizes. Whatever the wish,
+ * nothing crashes; every instruction set gives what the portable one gives, to the bit, in parts and by threads,
+ * too, gradients included, and that is what a naive loop gives; no byte outside of the arrays is touched.
  *
  * With libFuzzer:
  *   clang -g -O1 -Icsrc -ffp-contract=off -fsanitize=fuzzer,address,undefined \
- *       tests/c/fuzz_plan.c $(find csrc -name '*.c') -lm -pthread -o fuzz_plan && ./fuzz_plan -max_total_time=60
+ *       tests/c/fuzz_plan.c csrc/*.c csrc/isa/*.c -lm -pthread -o fuzz_plan && ./fuzz_plan -max_total_time=60
  * Without it, random bytes for so many seconds, or files that a fuzzer has left, with any compiler and sanitizer:
- *   cc -DFUZZ_MAIN -g -O1 -Icsrc -ffp-contract=off tests/c/fuzz_plan.c $(find csrc -name '*.c') -lm -pthread -o fuzz_plan
+ *   cc -DFUZZ_MAIN -g -O1 -Icsrc -ffp-contract=off tests/c/fuzz_plan.c csrc/*.c csrc/isa/*.c -lm -pthread -o fuzz_plan
  *   ./fuzz_plan SECONDS [SEED]        ./fuzz_plan FILE...
  * `make fuzz` does one of these. A failure prints the wish and aborts. */
 #define _DEFAULT_SOURCE
@@ -47,7 +47,7 @@ static unsigned next(bytes *in) {
     return *in->at++;
 }
 
-/* Mostly one of the `common` ones, which have kernels of their own; sometimes up to `most`; rarely what no one means. */
+/* Mostly one of the `common` ones, which have kernels of their own; sometimes up to `most`; rarely nonsense. */
 static int64_t size(bytes *in, const char *common, unsigned most) {
     static const int64_t extreme[] = {0,
                                       -1,

@@ -6,9 +6,9 @@
  *
  * golden.txt holds the problems, each with the hash of its result; make_golden.py made it, in Python and without
  * this library. Runs each of them through dwconv.h and prints a line for it: the problem, the kernel that did it,
- * the hash; then once more with channels first and with arrays that begin 16 bytes before a boundary of vectors, which
- * has to give the same bits. Every tile of the instruction set has to be among those kernels. Exit status: 0 all as expected, 1 not,
- * 2 wrong usage, 77 this CPU or build lacks the instruction set. */
+ * the hash; then once more with channels first and with arrays that begin 16 bytes before a boundary of vectors,
+ * which has to give the same bits. Every tile of the instruction set has to be among those kernels. Exit status: 0
+ * all as expected, 1 not, 2 wrong usage, 77 this CPU or build lacks the instruction set. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -261,7 +261,7 @@ static int same_with_channels_first(const problem *p, dw_desc desc, dw_isa isa, 
     return same;
 }
 
-/* Whether arrays that begin a little before a boundary of vectors give the same bits: blocks may lie otherwise there. */
+/* Whether arrays that begin a little before a boundary of vectors give the same bits: blocks may lie otherwise. */
 static int same_before_boundary(const dw_plan *plan, dw_isa isa, const void *x, size_t x_bytes, const void *y,
                                 size_t y_bytes) {
     enum { BOUNDARY = 64, BEFORE = 16 };

@@ -1,8 +1,8 @@
-/* test_threads.c - the pool of threads and runs by several, on any system that has threads: each part runs once, threads
- * really run beside each other, start again after dw_threads_stop, are shared by callers at the same time; the bits of
- * dw_plan_run, denormal numbers included, whatever the caller's floating-point environment.
+/* test_threads.c - the pool of threads and runs by several, on any system that has threads: each part runs once,
+ * threads really run beside each other, start again after dw_threads_stop, are shared by callers at the same time;
+ * the bits of dw_plan_run, denormal numbers included, whatever the caller's floating-point environment.
  *
- *   cc -std=c11 -Icsrc tests/c/test_threads.c $(find csrc -name '*.c') -lm -pthread -o test_threads && ./test_threads */
+ *   cc -std=c11 -Icsrc tests/c/test_threads.c csrc/*.c csrc/isa/*.c -lm -pthread -o test_threads && ./test_threads */
 #include "os_threads.h" /* first: it asks for more than standard C */
 
 #include <stdatomic.h>
@@ -48,7 +48,7 @@ static void count_part(const void *arguments, int part, int parts) {
     for (int seen = atomic_load(&c->most); parts > seen && !atomic_compare_exchange_weak(&c->most, &seen, parts);) {}
 }
 
-/* How many of the parts did not run once; of as many parts as the pool has made of them, fewer where threads are busy. */
+/* How many of the parts did not run once; of as many as the pool has made, fewer where threads are busy. */
 static int wrong_parts(int parts, int threads) {
     static _Thread_local count counted;
     count *const c = &counted;

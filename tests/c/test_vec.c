@@ -3,9 +3,9 @@
  *   cc -std=c11 -O2 -ffp-contract=off -Icsrc -DTEST_ISA=avx2 tests/c/test_vec.c -lm -o test_vec
  *   ./test_vec [force] [seed]
  *
- * TEST_ISA: portable (default), avx2, avx512, avx512vl (vectors of AVX2, masks of AVX-512) or neon. Needs nothing else of the project, so that it also runs,
- * linked with -static, in an emulator. `force` skips the question whether the CPU has it, for emulators that hide
- * what they can do. Exit status: 0 passed, 1 failed, 77 the CPU lacks it. */
+ * TEST_ISA: portable (default), avx2, avx512, avx512vl (vectors of AVX2, masks of AVX-512) or neon. Needs nothing
+ * else of the project, so that it also runs, linked with -static, in an emulator. `force` skips the question whether
+ * the CPU has it, for emulators that hide what they can do. Exit status: 0 passed, 1 failed, 77 the CPU lacks it. */
 #if !defined(_GNU_SOURCE)
 #define _GNU_SOURCE /* MAP_ANONYMOUS */
 #endif
