@@ -4,9 +4,9 @@
  *
  * With libFuzzer:
  *   clang -g -O1 -Icsrc -ffp-contract=off -fsanitize=fuzzer,address,undefined \
- *       tests/c/fuzz_plan.c csrc/*.c csrc/isa/*.c -lm -pthread -o fuzz_plan && ./fuzz_plan -max_total_time=60
+ *       tests/c/fuzz_plan.c $(find csrc -name '*.c') -lm -pthread -o fuzz_plan && ./fuzz_plan -max_total_time=60
  * Without it, random bytes for so many seconds, or files that a fuzzer has left, with any compiler and sanitizer:
- *   cc -DFUZZ_MAIN -g -O1 -Icsrc -ffp-contract=off tests/c/fuzz_plan.c csrc/*.c csrc/isa/*.c -lm -pthread -o fuzz_plan
+ *   cc -DFUZZ_MAIN -O1 -Icsrc -ffp-contract=off tests/c/fuzz_plan.c $(find csrc -name '*.c') -lm -pthread -o fuzz_plan
  *   ./fuzz_plan SECONDS [SEED]        ./fuzz_plan FILE...
  * `make fuzz` does one of these. A failure prints the wish and aborts. */
 #define _DEFAULT_SOURCE

@@ -2,7 +2,7 @@
  * threads really run beside each other, start again after dw_threads_stop, are shared by callers at the same time;
  * the bits of dw_plan_run, denormal numbers included, whatever the caller's floating-point environment.
  *
- *   cc -std=c11 -Icsrc tests/c/test_threads.c csrc/*.c csrc/isa/*.c -lm -pthread -o test_threads && ./test_threads */
+ *   cc -std=c11 -Icsrc tests/c/test_threads.c $(find csrc -name '*.c') -lm -pthread -o threads && ./threads */
 #include "os_threads.h" /* first: it asks for more than standard C */
 
 #include <stdatomic.h>
