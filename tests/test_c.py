@@ -130,7 +130,10 @@ def core_objects(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> lis
 
 
 def core(compiler: str, optimization: str, folder: Path) -> list[Path]:
-    """Object files of csrc/, compiled by all processors; the instruction sets take long: first."""
+    """Object files of csrc/, compiled by all processors; the instruction sets take long: first.
+
+    -g0: debug information of the unrolled kernels takes most of a compiler's time.
+    """
     sources = sorted(CSRC.rglob("*.c"), key=lambda path: path.parent == CSRC)
     objects = [folder / f"{source.stem}.o" for source in sources]
 

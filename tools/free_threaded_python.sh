@@ -36,7 +36,7 @@ apt() {
     ../source/configure --quiet --disable-gil --prefix="$target" --disable-test-modules
     make -s -j"$(nproc)"
     make -s install DESTDIR="$work/stage" # and then there all at once: what is there is whole
-    mv "$work/stage$target" "$target"
+    mv -T "$work/stage$target" "$target" # not into a folder that is there already
 } >"$target.log" 2>&1 || {
     tail -n 30 "$target.log" >&2
     exit 1
