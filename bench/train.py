@@ -23,8 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dwconv
-from dwconv import gradients, isa, ops
+from dwconv import isa, ops
 from dwconv.cli.info import cpu_name
+from dwconv.ops import gradients
 
 Array = NDArray[Any]
 

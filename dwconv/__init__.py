@@ -5,23 +5,23 @@ from typing import TYPE_CHECKING, Any
 try:
     from . import _core as _core
 except ImportError as error:
-    from .missing import explain
+    from .binding.missing import explain
 
     raise ImportError(explain(error), name=error.name, path=error.path) from error
 
 from . import activations, config, constraints, initializers, isa, reference, regularizers
 from ._version import __version__
+from .binding.embedding import get_include
 from .config import trim_memory
-from .embedding import get_include
-from .inputs import Input
-from .layer import DepthwiseConv2D
-from .model import Sequential, layer_depthwise_conv_2d
-from .ops import depthwise_conv2d
+from .layers.depthwise_conv2d import DepthwiseConv2D
+from .layers.inputs import Input
+from .layers.sequential import Sequential, layer_depthwise_conv_2d
+from .ops.convolution import depthwise_conv2d
 
 if TYPE_CHECKING:
     from . import optimizers
     from .formats import FormatError
-    from .gradients import (
+    from .ops.gradients import (
         depthwise_conv2d_bias_grad,
         depthwise_conv2d_input_grad,
         depthwise_conv2d_kernel_grad,
@@ -57,9 +57,9 @@ __all__ = [
 #: What waits until it is used, files and training, is half of importing the package: where it is.
 _LATE = {
     "FormatError": "formats",
-    "depthwise_conv2d_bias_grad": "gradients",
-    "depthwise_conv2d_input_grad": "gradients",
-    "depthwise_conv2d_kernel_grad": "gradients",
+    "depthwise_conv2d_bias_grad": "ops.gradients",
+    "depthwise_conv2d_input_grad": "ops.gradients",
+    "depthwise_conv2d_kernel_grad": "ops.gradients",
     "load": "saving",
     "load_layers": "saving",
     "optimizers": "",

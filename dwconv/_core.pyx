@@ -4,8 +4,8 @@
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uintptr_t  # the types of dwconv.h are in _core.pxd
 
-include "_memory.pxi"
-include "_vectorcall.pxi"
+include "binding/memory.pxi"
+include "binding/vectorcall.pxi"
 
 
 cdef extern from "dwconv.h" nogil:
@@ -379,7 +379,7 @@ cdef inline int threads_of(Plan plan):
     return plan.own_threads if plan.own_threads else load_default_threads()
 
 
-cdef extern from "_turns.h" nogil:
+cdef extern from "binding/gil_spin.h" nogil:
     void turns_leave()
     void turns_wait()
     void turns_enter()
@@ -512,5 +512,5 @@ enable_vectorcall(Plan)
 enable_vectorcall(PlannedLayer)
 
 
-include "_gradients.pxi"
-include "_api.pxi"
+include "binding/gradients.pxi"
+include "binding/api.pxi"

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import dtypes
-from .backward import Gradients, ModelGradients
+from .layers.backward import Gradients, ModelGradients
 from .registry import Config, Configured, read_bool, read_number
 
 Array = NDArray[Any]

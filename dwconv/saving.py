@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from . import files, inputs
 from .formats import (
     Arrays,
     Contents,
@@ -17,14 +16,16 @@ from .formats import (
     FormatError,
     PathLike,
     Weights,
+    entries,
     keras_json,
-    places,
     short,
+    store,
 )
-from .formats.bounded import parse_json
-from .formats.places import Place
-from .layer import DepthwiseConv2D
-from .model import Sequential
+from .formats.entries import Place
+from .formats.untrusted import parse_json
+from .layers import inputs
+from .layers.depthwise_conv2d import DepthwiseConv2D
+from .layers.sequential import Sequential
 from .shapes import normalize_data_format
 
 # What can come of values that no config has; ArithmeticError: an integer beyond all floats.
@@ -78,7 +79,7 @@ def load(path: PathLike, *, mmap: bool = False) -> Any:
         >>> load("dw.safetensors").kernel_size
         (3, 3)
     """
-    with files.reading(path, mmap) as contents:
+    with store.reading(path, mmap) as contents:
         if contents.document is None and not _is_keras(path):
             raise FormatError(f"{contents.kind}; `load_weights` reads the weights of others")
         document, generation = _architecture(path, contents, None)
@@ -90,7 +91,7 @@ def load(path: PathLike, *, mmap: bool = False) -> Any:
                 f"{short(foreign[0].class_name)[1:-1]}. `load_layers` reads the others"
             )
         layers = {place.names: layer for place, layer in found.items() if layer is not None}
-        if places.items_of(document) is None or keras_json.is_layer_alone(document):
+        if entries.items_of(document) is None or keras_json.is_layer_alone(document):
             (layer,) = layers.values()
             return layer
         try:
@@ -117,7 +118,7 @@ def load_layers(path: PathLike, config: Any = None) -> Layers:
 
     Raises as `load` does; FormatError also for weights that do not fit the architecture.
     """
-    with files.reading(path) as contents:
+    with store.reading(path) as contents:
         document, generation = _architecture(path, contents, config)
         found = _layers(contents.weights, document, generation, own=contents.own)
     layers = Layers(contents.kind)
@@ -143,25 +144,25 @@ def _architecture(path: PathLike, contents: Contents, config: Any) -> tuple[Docu
             raise ValueError(f"config: expected None, {os.fspath(path)!r} having its own")
         return contents.document, contents.generation
     if isinstance(config, Mapping):
-        document, generation = places.top(dict(config)), None
+        document, generation = entries.top(dict(config)), None
     elif isinstance(config, str) and config.lstrip().startswith(("{", "[")):
-        document, generation = places.top(parse_json(config, "config")), None
+        document, generation = entries.top(parse_json(config, "config")), None
     else:
         if config is None:
-            config = files.architecture_beside(path)
+            config = store.architecture_beside(path)
         if config is None:
             raise FormatError(
                 f"{contents.kind}: expected the architecture, as `config` of load_layers or beside "
-                f"it, in {files.architecture_names(path)[0]}"
+                f"it, in {store.architecture_names(path)[0]}"
             )
-        with files.reading(config) as beside:
+        with store.reading(config) as beside:
             if beside.document is None:
                 raise FormatError(f"expected an architecture; received {beside.kind}")
             document, generation = beside.document, beside.generation
     version = document.get("keras_version")
     if generation is None and isinstance(version, str):
         generation = int(version[0]) if version[:1] in ("1", "2", "3") else None
-    if places.items_of(document) is None:  # a layer alone is the only one of its model
+    if entries.items_of(document) is None:  # a layer alone is the only one of its model
         document = {"class_name": "Sequential", "config": {"name": "alone", "layers": [document]}}
     return document, contents.generation or generation
 
@@ -175,11 +176,11 @@ def _layers(
     """For each layer but inputs: ours with its weights, None for one of another class."""
     found: dict[Place, DepthwiseConv2D | None] = {}
     expected: list[str] = []
-    for place in list(places.walk(document)):  # all of it is checked before any is made
+    for place in list(entries.walk(document)):  # all of it is checked before any is made
         if not place.is_depthwise:
-            if own and places.items_of(document) is None:
+            if own and entries.items_of(document) is None:
                 raise FormatError(
-                    f"class_name: expected {places.DEPTHWISE}; received {place.class_name!r}"
+                    f"class_name: expected {entries.DEPTHWISE}; received {place.class_name!r}"
                 )
             if place.class_name != "InputLayer":
                 found[place] = None
@@ -282,9 +283,9 @@ def _model(item: Document, names: Names, layers: Mapping[Names, DepthwiseConv2D]
     given = isinstance(config, Mapping)
     inner: list[Any] = []
     start = None
-    for each in places.items_of(item) or ():
-        here = (*names, places.name_of(each))
-        if places.items_of(each) is not None:
+    for each in entries.items_of(item) or ():
+        here = (*names, entries.name_of(each))
+        if entries.items_of(each) is not None:
             inner.append(_model(each, here, layers))
         elif here in layers:
             inner.append(layers[here])
@@ -293,7 +294,7 @@ def _model(item: Document, names: Names, layers: Mapping[Names, DepthwiseConv2D]
         else:
             start = _input(each["config"])
     return Sequential._of(
-        places.name_of(item).replace("/", "_") if given else None,
+        entries.name_of(item).replace("/", "_") if given else None,
         inner,
         start,
         config.get("build_input_shape") if given else None,

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from support import Case, assert_same_bits, lanes, tile_cases
 
 import dwconv
-from dwconv import gradients, ops
+from dwconv import ops
+from dwconv.ops import gradients
 
 Array = NDArray[Any]
 

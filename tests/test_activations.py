@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from dwconv import activations
 from dwconv.activations import Activation
-from dwconv.erf import erf
+from dwconv.activations.erf import erf
 
 INF, NAN = math.inf, math.nan
 mp.mp.dps = 60

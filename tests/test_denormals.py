@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from support import Case, assert_same_bits, run_python
 
 import dwconv
-from dwconv import config, gradients, isa, ops
+from dwconv import config, isa, ops
+from dwconv.ops import gradients
 
 Array = NDArray[Any]
 

@@ -19,7 +19,8 @@ from layers import draw, isolate
 from test_saving import assert_same_layer, edit, filled, names
 
 import dwconv
-from dwconv import DepthwiseConv2D, FormatError, Sequential, files
+from dwconv import DepthwiseConv2D, FormatError, Sequential
+from dwconv.formats import store
 
 WITH_ALL = (".safetensors", ".npz", ".keras")
 WITH_WEIGHTS = (*WITH_ALL, ".weights.h5")
@@ -427,7 +428,7 @@ def test_damaged_headers_of_mapped_files(path: Path, tensor: dict[str, Any], mes
 # ---- writing whole or not at all -----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [*files.WRITERS])
+@pytest.mark.parametrize("suffix", [*store.WRITERS])
 def test_a_failure_leaves_the_old_file(
     path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from support import FLOATS, assert_same_bits
 
 import dwconv
-from dwconv import config, gradients
+from dwconv import config
 from dwconv import isa as isas
+from dwconv.ops import gradients
 
 Array = NDArray[Any]
 

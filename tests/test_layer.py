@@ -19,8 +19,9 @@ from layers import check_output, draw, isolate
 from support import assert_same_bits
 
 import dwconv
-from dwconv import DepthwiseConv2D, weights
-from dwconv.layer import _argument_names
+from dwconv import DepthwiseConv2D
+from dwconv.layers import weights
+from dwconv.layers.depthwise_conv2d import _argument_names
 
 
 @pytest.fixture(autouse=True)
@@ -572,7 +573,7 @@ def test_weights_given_at_construction_are_applied_however_it_is_built(how: str)
     elif how == "build":
         layer.build((None, 5, 5, 2))
     else:
-        from dwconv.inputs import Input
+        from dwconv.layers.inputs import Input
 
         layer(Input((5, 5, 2)))
     for actual, original in zip(layer.get_weights(), originals, strict=True):

@@ -16,7 +16,7 @@ from support import assert_same_bits
 
 import dwconv
 from dwconv import DepthwiseConv2D, Input, Sequential, layer_depthwise_conv_2d
-from dwconv.inputs import SymbolicTensor
+from dwconv.layers.inputs import SymbolicTensor
 
 
 @pytest.fixture(autouse=True)

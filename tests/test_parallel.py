@@ -159,7 +159,7 @@ def test_more_shapes_than_a_layer_keeps_plans_for() -> None:
     seed = 5
     layer = DepthwiseConv2D(3, padding="same", activation="relu")
     inputs = [draw(1, h, w, 6, seed=h * w) for h in range(3, 9) for w in (4, 9)]
-    assert len(inputs) > 8  # dwconv.weights.PLANS
+    assert len(inputs) > 8  # dwconv.layers.weights.PLANS
     expected = [layer(x).copy() for x in inputs]
     given = layer.get_weights()
 

@@ -21,8 +21,9 @@ from layers import draw, isolate
 from support import PYTHON, assert_same_bits, run_python
 
 import dwconv
-from dwconv import DepthwiseConv2D, FormatError, files
+from dwconv import DepthwiseConv2D, FormatError
 from dwconv.formats import safetensors as native
+from dwconv.formats import store
 
 
 @pytest.fixture(autouse=True)
@@ -441,7 +442,7 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(
 KILLED = """
 import os, sys
 import dwconv
-from dwconv import files
+from dwconv.formats import store
 layer = dwconv.DepthwiseConv2D(3, activation="relu", name="new")
 layer.build((None, 8, 8, 4))
 
@@ -453,9 +454,9 @@ where, path = sys.argv[1:]
 if where == "before the flush":
     os.fsync = die
 elif where == "before the rename":
-    type(files.Path()).replace = die
+    type(store.Path()).replace = die
 else:
-    files._sync_directory = die
+    store._sync_directory = die
 layer.save(path)
 """
 
@@ -581,7 +582,7 @@ def test_content_is_on_disk_before_the_name_points_to_it(
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "replace", renamed)
-    files.replace(path, b"content")
+    store.replace(path, b"content")
     assert events[:2] == ["content", "rename"]
     assert events[2:] == (["directory"] if os.name == "posix" else [])
     assert path.read_bytes() == b"content"

@@ -16,7 +16,7 @@ from support import assert_same_bits
 
 import dwconv
 from dwconv import activations, optimizers
-from dwconv.backward import Gradients, ModelGradients
+from dwconv.layers.backward import Gradients, ModelGradients
 
 Array = NDArray[Any]
 

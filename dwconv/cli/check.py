@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import isa, reference
-from ..ops import depthwise_conv2d
+from ..ops.convolution import depthwise_conv2d
 from .progress import progress
 
 DTYPES = ("float32", "float64")

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .. import DepthwiseConv2D, files, load_layers, table
+from .. import DepthwiseConv2D, load_layers
+from ..formats import store
+from ..layers import summary
 from ..saving import Layers
 from . import reading
 
@@ -20,7 +22,7 @@ def run(path: Path, config: Path | None) -> int:
     print(f"kind     {kind}")
     if layers is None:
         print("config   none: --config, or a .json file beside it, says what the layers are")
-    print("\n".join(table.render(_HEADERS if layers is not None else _FEWER, rows)))
+    print("\n".join(summary.render(_HEADERS if layers is not None else _FEWER, rows)))
     if layers is not None and layers.skipped:
         skipped = ", ".join(f"{name} ({kind})" for name, kind in layers.skipped.items())
         print(f"skipped  {len(layers.skipped)}: {skipped}")
@@ -49,13 +51,13 @@ def _yes(flag: bool) -> str:
 
 def _is_weights_alone(path: Path) -> bool:
     """Whether nobody says what the layers are."""
-    with files.reading(path) as contents:
-        return contents.document is None and not files.architecture_beside(path)
+    with store.reading(path) as contents:
+        return contents.document is None and not store.architecture_beside(path)
 
 
 def _unnamed(path: Path) -> tuple[str, list[tuple[str, ...]]]:
     rows: list[tuple[str, ...]] = []
-    with files.reading(path) as contents:
+    with store.reading(path) as contents:
         for name, arrays in contents.weights.unnamed().items():
             kernel: Any = arrays["kernel"]
             total = sum(array.size for array in arrays.values())

@@ -12,8 +12,8 @@ and one of a format that is read
     load(file) -> Contents              FormatError, which does not name the file: the caller
                                         knows it
 
-None knows layers. `dwconv.files` has the list. Nothing in a file is ever executed or imported, and
-sizes are checked against the file before anything is allocated.
+None knows layers. `dwconv.formats.store` has the list. Nothing in a file is ever executed or
+imported, and sizes are checked against the file before anything is allocated.
 """
 
 from __future__ import annotations

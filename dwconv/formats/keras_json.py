@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from .._version import __version__
-from . import Arrays, Contents, Document, FormatError, NoWeights, Weights, places, short
-from .bounded import MAX_JSON, parse_json, too_much
+from . import Arrays, Contents, Document, FormatError, NoWeights, Weights, entries, short
 from .keras_weights import generation
+from .untrusted import MAX_JSON, parse_json, too_much
 
 OWN_KEY = "dwconv"
 
@@ -43,14 +43,14 @@ def load(file: BinaryIO) -> Contents:
 
 def contents(kind: str, value: Any, generation: int | None, weights: Weights) -> Contents:
     """What a file with the architecture `value`, parsed JSON, holds."""
-    document = places.top(value)
+    document = entries.top(value)
     own = document.get(OWN_KEY)
     if not isinstance(own, dict):
         return Contents(kind, generation, document, weights)
     kind = f"{kind}, by dwconv"
     layer = own.get("layer")
     if layer is not None:
-        only = [item for item in places.items_of(document) or [] if _class(item) != "InputLayer"]
+        only = [item for item in entries.items_of(document) or [] if _class(item) != "InputLayer"]
         if len(only) != 1 or not isinstance(layer, dict):
             raise FormatError(f"{OWN_KEY}: expected a model of one layer; received {short(only)}")
         # As it was: alone, with its own input shapes instead of the model's.
@@ -75,7 +75,7 @@ def _class(item: Any) -> Any:
 def to_keras(document: Document) -> Document:
     """What every Keras 3 reads: a layer in a Sequential, dtypes by name."""
     own: Document = {"version": __version__}
-    if places.items_of(document) is None:
+    if entries.items_of(document) is None:
         own["layer"] = {key: document.get(key) for key in _ALONE}
         document = _in_model(document)
     whole: Document = {

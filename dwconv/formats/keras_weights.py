@@ -29,8 +29,8 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from ..dtypes import is_bfloat16
-from . import Arrays, Contents, FormatError, NoWeights, Weights, Where, hdf5, places, short
-from .bounded import parse_json
+from . import Arrays, Contents, FormatError, NoWeights, Weights, Where, entries, hdf5, short
+from .untrusted import parse_json
 
 _KERNELS = ("depthwise_kernel", "kernel")
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
@@ -51,7 +51,7 @@ def load(file: BinaryIO) -> Contents:
         return Contents(f"HDF5{by}, {kind} alone", generation(version), None, weights)
     if not isinstance(config, str):
         raise FormatError(f"model_config: expected JSON in a string; received {short(config)}")
-    document = places.top(parse_json(config, "model_config"))
+    document = entries.top(parse_json(config, "model_config"))
     group = root.get("model_weights")
     # The whole models of Keras 1's first years have no group of their own for the weights.
     weights = of_group(root if group is None else group)

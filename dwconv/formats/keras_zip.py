@@ -16,13 +16,13 @@ from . import (
     Contents,
     Document,
     FormatError,
+    entries,
     hdf5,
     keras_json,
     keras_weights,
-    places,
     short,
 )
-from .bounded import Archive, parse_json, parse_object
+from .untrusted import Archive, parse_json, parse_object
 
 #: The layout that is written; Keras 3.0 began it and every one since reads it.
 KERAS_VERSION = "3.0.0"
@@ -50,9 +50,9 @@ def dump(document: Document, arrays: Arrays) -> bytes:
 
 def dump_weights(document: Document, arrays: Arrays) -> bytes:
     """`.weights.h5` of the same model: the weights alone. ImportError without h5py."""
-    alone = places.items_of(document) is None
+    alone = entries.items_of(document) is None
     found = {}
-    for place in places.walk(keras_json.to_keras(document)):
+    for place in entries.walk(keras_json.to_keras(document)):
         owner = "" if alone else "".join(f"{name}/" for name in place.names)
         own = {name: arrays[owner + name] for name in ("kernel", "bias") if owner + name in arrays}
         if own:

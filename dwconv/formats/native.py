@@ -9,7 +9,7 @@ from typing import Any
 
 from .._version import __version__
 from . import Arrays, Contents, Document, FormatError, NoWeights, Where, short
-from .bounded import parse_object, too_much
+from .untrusted import parse_object, too_much
 
 FORMAT = "dwconv"
 VERSION = 1

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import Arrays, Contents, Document, FormatError, bfloat16, native, short
-from .bounded import Archive, parse_object
+from .untrusted import Archive, parse_object
 
 METADATA = "__metadata__"
 

@@ -17,8 +17,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from . import Arrays, Contents, Document, FormatError, bfloat16, native, short
-from .bounded import parse_object
 from .native import MAX_HEADER
+from .untrusted import parse_object
 
 _LENGTH_BYTES = 8
 _BFLOAT16 = "BF16"

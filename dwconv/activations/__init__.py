@@ -29,9 +29,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core, formulas
-from . import isa as isas
-from .registry import (
+from .. import _core
+from .. import isa as isas
+from ..registry import (
     OWN_PACKAGE,
     Config,
     Registry,
@@ -44,6 +44,7 @@ from .registry import (
     read_number,
     unwrap,
 )
+from . import formulas
 
 Array = NDArray[Any]
 ActivationLike = Callable[[Any], Any]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _core, activations, config, dtypes, shapes
-from . import isa as isas
+from .. import _core, activations, config, dtypes, shapes
+from .. import isa as isas
 
 if TYPE_CHECKING:
     from .description import Description
@@ -280,7 +280,7 @@ class Operation:
 
     def describe(self, plan: Plan) -> Description:
         """What the plan has decided and what comes besides."""
-        from .description import Description  # 20 fields: a tenth of importing dwconv
+        from .description import Description
 
         after = self.finish
         return Description(

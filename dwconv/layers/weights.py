@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core
-from .dtypes import DType, check_numeric, is_integer
+from .. import _core
+from ..dtypes import DType, check_numeric, is_integer
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]

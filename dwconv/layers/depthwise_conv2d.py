@@ -12,27 +12,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import (
+from .. import (
     activations,
     config,
-    configs,
     constraints,
     dtypes,
     initializers,
-    inputs,
     naming,
     ops,
-    policy,
     regularizers,
     shapes,
 )
+from ..registry import read_bool
+from . import configs, dtype_policy, inputs
 from .configured import ConfiguredLayer
-from .registry import read_bool
 from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
 
 if TYPE_CHECKING:
+    from ..formats import PathLike
     from . import backward
-    from .formats import PathLike
 
 
 class DepthwiseConv2D(ConfiguredLayer):
@@ -150,7 +148,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         if data_format is None:
             data_format = config.image_data_format()
         self.data_format = shapes.normalize_data_format(data_format)
-        self.dtype_policy = policy.read(dtype)
+        self.dtype_policy = dtype_policy.read(dtype)
         self.activation = activation
         self.use_bias = read_bool("use_bias", use_bias)
         read = configs.read_object
@@ -260,7 +258,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         `gradient`.
         """
         x = np.asarray(x)
-        from . import backward  # for training only
+        from . import backward
 
         return backward.layer_vjp(self, self._weights or self._built_for(x.shape), x)
 
@@ -456,9 +454,9 @@ class DepthwiseConv2D(ConfiguredLayer):
         subclass, which no file could bring back, and for weights given at construction to a layer
         that is not built yet; ImportError where h5py is needed and missing; OSError.
         """
-        from . import files  # not needed before, and slow to import
+        from ..formats import store
 
-        files.write(path, *self._saved())
+        store.write(path, *self._saved())
 
     def _saved(self) -> tuple[dict[str, Any], dict[str, Array]]:
         """The item of a model's config that is this layer, with what files need besides, and its
@@ -490,9 +488,9 @@ class DepthwiseConv2D(ConfiguredLayer):
         Raises what `save` raises, and ValueError for a layer that is not built.
         """
         arrays = self._built_weights().arrays()
-        from . import files
+        from ..formats import store
 
-        files.write_weights(
+        store.write_weights(
             path, self._document(), dict(zip(("kernel", "bias"), arrays, strict=False))
         )
 
@@ -506,15 +504,15 @@ class DepthwiseConv2D(ConfiguredLayer):
         names the file, for one that is damaged, has no such layer or weights of other shapes or
         dtypes; ValueError for an unknown suffix; OSError. Then nothing has changed.
         """
-        from . import files
+        from ..formats import store
 
-        found = files.depthwise_weights(path, self.name)
-        with files.naming(path):
+        found = store.depthwise_weights(path, self.name)
+        with store.naming(path):
             self._take(found)
 
     def _take(self, found: Mapping[str, Array]) -> None:
         """Puts weights from a file in the place of the layer's, or builds it with them."""
-        from .formats import FormatError
+        from ..formats import FormatError
 
         names = ["kernel", "bias"][: 1 + self.use_bias]
         if sorted(found) != sorted(names):

@@ -18,7 +18,7 @@ from test_saving import filled
 
 import dwconv
 from dwconv import FormatError
-from dwconv.formats import bounded, places, short
+from dwconv.formats import entries, short, untrusted
 
 
 @pytest.fixture(autouse=True)
@@ -26,13 +26,15 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     isolate(monkeypatch, tmp_path)
 
 
-def archive(*members: tuple[str, bytes], compression: int = zipfile.ZIP_STORED) -> bounded.Archive:
+def archive(
+    *members: tuple[str, bytes], compression: int = zipfile.ZIP_STORED
+) -> untrusted.Archive:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", compression) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of a name that comes twice
         for name, content in members:
             file.writestr(name, content)
-    return bounded.Archive(buffer)
+    return untrusted.Archive(buffer)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_bombs() -> None:
         for mark, offset in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
             struct.pack_into("<I", lying, lying.find(mark) + offset, 1000)
         with pytest.raises(FormatError, match="a: damaged: Bad CRC"):
-            bounded.Archive(io.BytesIO(bytes(lying))).read("a")
+            untrusted.Archive(io.BytesIO(bytes(lying))).read("a")
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
@@ -95,7 +97,7 @@ def test_a_table_of_contents_of_millions() -> None:
         for i in range(20_000):
             file.writestr(f"{i:040}", b"")
     with pytest.raises(FormatError, match="a table of contents of more than"):
-        bounded.Archive(many)
+        untrusted.Archive(many)
 
 
 def test_encrypted_members() -> None:
@@ -104,14 +106,14 @@ def test_encrypted_members() -> None:
     content[content.find(b"PK\1\2") + 8] |= 1
     content[content.find(b"PK\3\4") + 6] |= 1
     with pytest.raises(FormatError, match=r"a: damaged: .*encrypted"):
-        bounded.Archive(io.BytesIO(bytes(content))).read("a")
+        untrusted.Archive(io.BytesIO(bytes(content))).read("a")
 
 
 # ---- JSON ----------------------------------------------------------------------------------------
 
 
 def parse(raw: bytes | str) -> Any:
-    return bounded.parse_json(raw, "it")
+    return untrusted.parse_json(raw, "it")
 
 
 def test_json() -> None:
@@ -137,17 +139,17 @@ def test_what_is_nested_as_deep_as_can_be_has_a_short_form() -> None:
     for depth in range(900, 1000):  # to where the parser gives up
         text = '{"class_name": "Sequential", "config": [' + "[" * depth + "]" * depth + "]}"
         with pytest.raises(FormatError, match="expected"):
-            list(places.walk(places.top(parse(text))))
+            list(entries.walk(entries.top(parse(text))))
 
 
 def test_too_much_json_is_not_parsed() -> None:
     with pytest.raises(FormatError, match="it: expected at most"):
-        parse('"' + "x" * bounded.MAX_JSON + '"')
+        parse('"' + "x" * untrusted.MAX_JSON + '"')
     with pytest.raises(FormatError, match="it: expected at most"):
-        parse("[" + "{}," * bounded.MAX_ITEMS + "0]")
+        parse("[" + "{}," * untrusted.MAX_ITEMS + "0]")
     # The most that is parsed: objects of one key are what takes the most memory per item.
     text = json.dumps(
-        [{f"{i}": 0} for i in range(bounded.MAX_ITEMS // 2 - 1)], separators=(",", ":")
+        [{f"{i}": 0} for i in range(untrusted.MAX_ITEMS // 2 - 1)], separators=(",", ":")
     )
     tracemalloc.start()
     try:

@@ -1,4 +1,4 @@
-/* _pool.h - memory of output arrays, kept for the next ones when an array dies.
+/* block_cache.h - memory of output arrays, kept for the next ones when an array dies.
  *
  * A fresh page costs the kernel of the operating system more than ours takes to fill it, so blocks are recycled:
  * by size class, the last one first, whose lines are in cache. What lies idle is bounded: beyond the limit the
@@ -6,8 +6,8 @@
  *
  * All functions want the GIL, which is the lock. Without one (free-threaded Python) a mutex is. Nothing is called,
  * allocated or freed while it is held. */
-#ifndef DWCONV_POOL_H
-#define DWCONV_POOL_H
+#ifndef DWCONV_BLOCK_CACHE_H
+#define DWCONV_BLOCK_CACHE_H
 
 #include <Python.h>
 #include <stddef.h>

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from numpy.typing import ArrayLike
 
-from . import _core
-from .dtypes import DType
-from .policy import DTypePolicy
-from .registry import read_bool
+from .. import _core
+from ..dtypes import DType
+from ..registry import read_bool
+from .dtype_policy import DTypePolicy
 from .weights import NAMES, Array, Weights, read_copy, read_list
 
 if TYPE_CHECKING:

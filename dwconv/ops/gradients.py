@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import _core, config, dtypes, ops, shapes
-from . import isa as isas
-from .ops import Array
+from .. import _core, config, dtypes, shapes
+from .. import isa as isas
+from .convolution import Array, nhwc_shape
 
 Sizes = tuple[int, int, int, int]
 
@@ -128,7 +128,7 @@ def depthwise_conv2d_kernel_grad(
     dy, x = np.asarray(dy), np.asarray(x)
     dtype = _result_dtype(dy, x, "x")
     layout = shapes.normalize_data_format(data_format)
-    shape, sizes = ops.nhwc_shape(x, layout), _four_sizes("kernel_shape", kernel_shape, 1)
+    shape, sizes = nhwc_shape(x, layout), _four_sizes("kernel_shape", kernel_shape, 1)
     made = plan(sizes, dtype, None, shape, strides, padding, dilation_rate, isa, layout)
     return _only(run(made, dy, x, _threads(num_threads), dtype)[1])
 
@@ -259,7 +259,7 @@ def _result_dtype(dy: Array, other: Array, name: str) -> dtypes.DType:
 def _dy_shape(dy: Array, data_format: shapes.DataFormat) -> Sizes:
     """(N, OH, OW, C*M) of dy in either layout."""
     try:
-        return ops.nhwc_shape(dy, data_format)
+        return nhwc_shape(dy, data_format)
     except ValueError as error:
         raise ValueError(str(error).replace("x:", "dy:", 1)) from None
 

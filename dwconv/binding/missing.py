@@ -7,7 +7,7 @@ import sysconfig
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-FOLDER = Path(__file__).parent
+FOLDER = Path(__file__).parents[1]
 
 
 def explain(error: ImportError, folder: Path = FOLDER) -> str:

@@ -12,9 +12,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import naming, policy
-from .dtypes import DType
-from .shapes import DataFormat, Size, integer
+from .. import naming
+from ..dtypes import DType
+from ..shapes import DataFormat, Size, integer
+from . import dtype_policy
 
 WholeShape: TypeAlias = tuple[Size, ...]
 
@@ -66,7 +67,7 @@ def Input(  # noqa: N802 (Keras' name)
     else:
         sizes = (read_size("batch_size", batch_size), *read_shape("shape", shape))
     return SymbolicTensor(
-        sizes, policy.read_input(dtype), naming.given_or_unique(name, "InputLayer")
+        sizes, dtype_policy.read_input(dtype), naming.given_or_unique(name, "InputLayer")
     )
 
 

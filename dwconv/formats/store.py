@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-from .formats import (
+from . import (
     Arrays,
     Contents,
     Document,
@@ -18,13 +18,13 @@ from .formats import (
     PathLike,
     Reader,
     Writer,
-    keras,
+    entries,
     keras_json,
     keras_zip,
     npz,
-    places,
     safetensors,
     short,
+    sniff,
 )
 
 F = TypeVar("F")
@@ -49,7 +49,7 @@ WRITERS: dict[str, Writer] = {
 READERS: dict[str, Reader] = {
     ".safetensors": safetensors,
     ".npz": npz,
-    **dict.fromkeys((".keras", ".h5", ".hdf5", ".hdf", ".json"), keras),
+    **dict.fromkeys((".keras", ".h5", ".hdf5", ".hdf", ".json"), sniff),
 }
 
 #: Characters of a message, the file's name aside.
@@ -110,7 +110,7 @@ def depthwise_weights(path: PathLike, name: str) -> Arrays:
             found = contents.weights.unnamed()
             return found[_only(list(found), name)]
         layers = {
-            place.path: place for place in places.walk(contents.document) if place.is_depthwise
+            place.path: place for place in entries.walk(contents.document) if place.is_depthwise
         }
         key = _only(list(layers), name)
         arrays = contents.weights.of(layers[key])

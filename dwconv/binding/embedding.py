@@ -12,6 +12,6 @@ def get_include() -> str:
     """
     from pathlib import Path
 
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "include"
     return str(installed if installed.is_dir() else package.parent / "csrc")  # an editable install

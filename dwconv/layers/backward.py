@@ -12,7 +12,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from . import activations, dtypes, gradients, ops
+from .. import activations, dtypes, ops
+from ..ops import gradients
 from .weights import Array, Weights
 
 

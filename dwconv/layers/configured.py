@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
-from . import activations, configs, constraints, initializers, regularizers
-from .base import WeightedLayer
-from .shapes import DataFormat
+from .. import activations, constraints, initializers, regularizers
+from ..shapes import DataFormat
+from . import configs
+from .weighted import WeightedLayer
 
 C = TypeVar("C", bound="ConfiguredLayer")
 

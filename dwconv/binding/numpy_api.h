@@ -1,7 +1,7 @@
-/* _arrays.h - what _core.pyx needs of NumPy's C API, and of CPython's: a few lines each that Cython cannot say, or
+/* numpy_api.h - what _core.pyx needs of NumPy's C API, and of CPython's: a few lines each that Cython cannot say, or
  * not without the cost of its general mechanisms (a typed memoryview of an array takes 200 ns). */
-#ifndef DWCONV_ARRAYS_H
-#define DWCONV_ARRAYS_H
+#ifndef DWCONV_NUMPY_API_H
+#define DWCONV_NUMPY_API_H
 
 #define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
 #define NPY_TARGET_VERSION NPY_1_23_API_VERSION

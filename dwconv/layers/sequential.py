@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import configs, inputs, naming, policy, table
+from .. import naming
+from ..registry import read_bool
+from . import configs, dtype_policy, inputs, summary
+from .depthwise_conv2d import DepthwiseConv2D
 from .inputs import SymbolicTensor, WholeShape
-from .layer import DepthwiseConv2D
-from .registry import read_bool
 from .weights import Array
 
 if TYPE_CHECKING:
+    from ..formats import PathLike
     from . import backward
-    from .formats import PathLike
 
 S = TypeVar("S", bound="Sequential")
 
@@ -308,7 +309,7 @@ class Sequential:
         config: dict[str, Any] = {
             "name": self.name,
             "trainable": True,
-            "dtype": policy.read(None).get_config(),
+            "dtype": dtype_policy.read(None).get_config(),
             "layers": layers,
         }
         if self._build_shape is not None:
@@ -388,9 +389,9 @@ class Sequential:
         item: dict[str, Any] = {"class_name": "Sequential", "config": self.get_config()}
         if self._build_shape is not None and self.built:
             item["build_config"] = {"input_shape": self._build_shape}
-        from . import files  # not needed before, and slow to import
+        from ..formats import store
 
-        files.write(path, item, dict(self._saved_arrays("")))
+        store.write(path, item, dict(self._saved_arrays("")))
 
     def _saved_arrays(self, prefix: str) -> Iterator[tuple[str, Array]]:
         for layer in self._layers:
@@ -418,14 +419,14 @@ class Sequential:
             label = f"{_name(layer)} ({type(layer).__name__})"
             rows.append((label, "?" if shape is None else str(shape), count))
         lines = [f'Model: "{self.name}"']
-        lines += table.render(("Layer (type)", "Output Shape", "Param #"), rows)
+        lines += summary.render(("Layer (type)", "Output Shape", "Param #"), rows)
         for label, arrays in (
             ("Total", self.weights),
             ("Trainable", self.trainable_weights),
             ("Non-trainable", self.non_trainable_weights),
         ):
             total = sum(array.size for array in arrays)
-            size = table.bytes_text(sum(array.nbytes for array in arrays))
+            size = summary.bytes_text(sum(array.nbytes for array in arrays))
             lines.append(f" {label} params: {total:,} ({size})")
         return "\n".join(lines)
 

@@ -1,10 +1,10 @@
-# The memory of outputs: arrays over blocks of _pool.h.
+# The memory of outputs: arrays over blocks of block_cache.h.
 
 import os as _os
 
 cimport cython
 
-cdef extern from "_pool.h":
+cdef extern from "binding/block_cache.h":
     enum:
         POOL_LINE
     int pool_class(size_t bytes)
@@ -18,7 +18,7 @@ cdef extern from "_pool.h":
     void pool_unlock()
     void pool_after_fork_in_child()
 
-cdef extern from "_arrays.h":
+cdef extern from "binding/numpy_api.h":
     ctypedef Py_ssize_t npy_intp
     int _import_array() except -1
     bint arrays_is_plain(object x, object dtype, const npy_intp *sizes)
