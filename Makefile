@@ -30,7 +30,7 @@ help:
 	@echo 'make bench   beside other runtimes; writes bench/results   ARGS="mobilenet_v1 --shapes PATTERN"'
 	@echo 'make bench-quick  the same within two minutes, writes nothing'
 	@echo 'make shape   multiply-adds and spills of every kernel, as gcc and clang compile it'
-	@echo 'make asan    the tests with AddressSanitizer and UBSan     ARGS="tests/test_ops.py"'
+	@echo 'make asan    the tests with AddressSanitizer and UBSan     ARGS="tests/core/test_ops.py"'
 	@echo 'make tsan    the tests of threads with ThreadSanitizer'
 	@echo 'make fuzz    a minute of fuzzing the core                  SECONDS=3600'
 	@echo 'make soak    a minute of the example service at full load  ARGS="--seconds 600"'
@@ -52,13 +52,13 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest $(ARGS)
 
 test-c: $(VENV)/installed
-	$(BIN)/python -m pytest tests/test_c.py $(ARGS)
+	$(BIN)/python -m pytest tests/core/test_c.py $(ARGS)
 
 test-isa: $(VENV)/wheel-tools
 	$(BIN)/python tools/isa_matrix.py $(ARGS)
 
 test-free-threaded: .venv-free-threaded/installed
-	.venv-free-threaded/bin/python -m pytest $(FREE_THREADED_TESTS) --deselect tests/test_ops.py::test_public_names $(ARGS)
+	.venv-free-threaded/bin/python -m pytest $(FREE_THREADED_TESTS) --deselect tests/core/test_ops.py::test_public_names $(ARGS)
 
 test-keras:
 	@$(MAKE) --no-print-directory VENV=.venv-keras .venv-keras/keras
@@ -110,7 +110,7 @@ fuzz:
 	tools/fuzz.sh $(or $(SECONDS),60)
 
 soak: $(VENV)/installed
-	$(BIN)/python tests/soak.py $(ARGS)
+	$(BIN)/python tests/threads/soak.py $(ARGS)
 
 lint-c: $(VENV)/linters
 	$(BIN)/clang-format --dry-run --Werror $(C_FILES)
@@ -169,8 +169,8 @@ $(VENV)/wheel-tools: $(VENV)/installed pyproject.toml
 	@touch $@
 
 # Not files: safetensors has no wheel for 3.13t.
-FREE_THREADED_TESTS := $(addprefix tests/test_,$(addsuffix .py,free_threaded isa ops bits planar plan memory layer \
-	layer_plan model gradients))
+FREE_THREADED_TESTS := $(addprefix tests/,$(addsuffix .py,threads/test_free_threaded threads/test_memory \
+	$(addprefix core/test_,isa ops bits planar plan gradients) $(addprefix layers/test_,layer layer_plan model)))
 
 .venv-free-threaded/installed: $(BUILT_FROM)
 	@set -e; \

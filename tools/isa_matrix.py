@@ -183,7 +183,7 @@ CHOICE = "import dwconv; print(dwconv.isa.default())"
 
 
 def files(names: list[str]) -> list[str]:
-    return [str(ROOT / "tests" / f"{name}.py") for name in names]
+    return [str(path) for name in names for path in (ROOT / "tests").glob(f"*/{name}.py")]
 
 
 def pytest(title: str, words: list[str], extra: list[str], **environment: str) -> list[str]:

@@ -16,11 +16,11 @@ case $kind in
 asan)
     sanitizers=address,undefined libraries='libasan.so libubsan.so'
     # They run compilers, which are not what is tested.
-    tests='tests --ignore=tests/test_c.py --ignore=tests/test_code_shape.py'
+    tests='tests --ignore=tests/core/test_c.py --ignore=tests/tools/test_code_shape.py'
     ;;
 tsan)
     sanitizers=thread libraries=libtsan.so
-    tests='tests/test_parallel.py tests/test_threads.py tests/test_gradient_threads.py tests/test_memory.py tests/test_service.py'
+    tests='tests/threads/test_parallel.py tests/threads/test_threads.py tests/threads/test_gradient_threads.py tests/threads/test_memory.py tests/threads/test_service.py'
     ;;
 *) echo "expected asan or tsan; received $kind" >&2 && exit 2 ;;
 esac

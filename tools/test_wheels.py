@@ -31,11 +31,11 @@ WHEELHOUSE = ROOT / "wheelhouse"
 
 #: What is tested where time is short: the operation, bits, memory, the layer, files.
 SHORT = [
-    "tests/test_isa.py",
-    "tests/test_bits.py",
-    "tests/test_guard_pages.py",
-    "tests/test_layer.py",
-    "tests/test_saving.py",
+    "tests/core/test_isa.py",
+    "tests/core/test_bits.py",
+    "tests/core/test_guard_pages.py",
+    "tests/layers/test_layer.py",
+    "tests/files/test_saving.py",
 ]
 
 WHERE = """

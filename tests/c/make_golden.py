@@ -3,9 +3,10 @@
     python tests/c/make_golden.py          write it, some minutes
     python tests/c/make_golden.py --check  compare it with what would be written
 
-The results are those of tests/exact.py, which emulates the documented order of accumulation in
-rational arithmetic; nothing of the C core runs. The lists of kernels in csrc/kernels.h decide only
-which sizes there are problems of. The inputs are defined twice, here and in golden.c.
+The results are those of tests/support/exact.py, which emulates the documented order of
+accumulation in rational arithmetic; nothing of the C core runs. The lists of kernels in
+csrc/kernels.h decide only which sizes there are problems of. The inputs are defined twice, here and
+in golden.c.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from numpy.typing import NDArray
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-import exact  # noqa: E402  # of tests/
 import support  # noqa: E402
+from support import exact  # noqa: E402  # of tests/
 
 Array = NDArray[Any]
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from layers import draw, isolate
 from numpy.typing import NDArray
 from support import assert_close, tolerance
+from support.layers import draw, isolate
 
 import dwconv
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradient_reference import bounds, output_shape
 from support import Case, assert_close
+from support.gradient_reference import bounds, output_shape
 
 import dwconv
 

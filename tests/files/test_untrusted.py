@@ -1,0 +1,207 @@
+"""JSON and zip archives that are too much, or not what they seem."""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import tracemalloc
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import mutations
+from support.layers import isolate
+from test_saving import filled
+
+import dwconv
+from dwconv import FormatError
+from dwconv.formats import entries, short, untrusted
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    isolate(monkeypatch, tmp_path)
+
+
+def archive(
+    *members: tuple[str, bytes], compression: int = zipfile.ZIP_STORED
+) -> untrusted.Archive:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression) as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of a name that comes twice
+        for name, content in members:
+            file.writestr(name, content)
+    return untrusted.Archive(buffer)
+
+
+@pytest.mark.parametrize(
+    "name", ["/etc/passwd", "../x", "a/../../x", "C:/x", "\\\\host\\x", "..\\x", "a\\..\\x"]
+)
+def test_names_that_lead_elsewhere(name: str) -> None:
+    with pytest.raises(FormatError, match="expected names within the archive"):
+        archive((name, b""))
+
+
+def test_a_name_that_comes_twice() -> None:
+    with pytest.raises(FormatError, match="expected each member once; received 'a' 2 times"):
+        archive(("a", b"1"), ("a", b"2"))
+
+
+def test_a_member_is_read_whole_or_not() -> None:
+    found = archive(("a", b"1234"), ("b", b""))
+    assert found.read("a") == b"1234"
+    assert found.read("b") == b""
+    with pytest.raises(FormatError, match="expected a member 'c'"):
+        found.read("c")
+    with pytest.raises(FormatError, match=r"a: expected at most 3 bytes .* received 4"):
+        found.read("a", 3)
+
+
+def test_compressed_members_are_fine_as_long_as_they_are_small() -> None:
+    found = archive(("a", b"1234" * 1000), compression=zipfile.ZIP_DEFLATED)
+    assert found.read("a") == b"1234" * 1000
+    found = archive(("a", b"1234" * 1000), compression=zipfile.ZIP_LZMA)
+    with pytest.raises(FormatError, match="expected a stored or deflated member"):
+        found.read("a")
+
+
+def test_bombs() -> None:
+    """A thousand times its size, said or kept secret; 42.zip has such layers, but nobody here
+    unpacks an archive in an archive.
+    """
+    content = b"\0" * (64 << 20)
+    found = archive(("a", content), compression=zipfile.ZIP_DEFLATED)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FormatError, match=f"a: expected at most .* received {len(content)}"):
+            found.read("a")
+        buffer = io.BytesIO()
+        with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as file:
+            file.writestr("a", content)
+        lying = bytearray(buffer.getvalue())
+        for mark, offset in ((b"PK\3\4", 22), (b"PK\1\2", 24)):
+            struct.pack_into("<I", lying, lying.find(mark) + offset, 1000)
+        with pytest.raises(FormatError, match="a: damaged: Bad CRC"):
+            untrusted.Archive(io.BytesIO(bytes(lying))).read("a")
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_table_of_contents_of_millions() -> None:
+    many = io.BytesIO()
+    with zipfile.ZipFile(many, "w") as file:
+        for i in range(20_000):
+            file.writestr(f"{i:040}", b"")
+    with pytest.raises(FormatError, match="a table of contents of more than"):
+        untrusted.Archive(many)
+
+
+def test_encrypted_members() -> None:
+    buffer = io.BytesIO(mutations.archive({"a": b"1234"}))
+    content = bytearray(buffer.getvalue())
+    content[content.find(b"PK\1\2") + 8] |= 1
+    content[content.find(b"PK\3\4") + 6] |= 1
+    with pytest.raises(FormatError, match=r"a: damaged: .*encrypted"):
+        untrusted.Archive(io.BytesIO(bytes(content))).read("a")
+
+
+# ---- JSON ----------------------------------------------------------------------------------------
+
+
+def parse(raw: bytes | str) -> Any:
+    return untrusted.parse_json(raw, "it")
+
+
+def test_json() -> None:
+    assert parse('{"a": [1, 2.5, null, "ä"]}') == {"a": [1, 2.5, None, "ä"]}
+    assert parse('{"a": "ä"}'.encode()) == {"a": "ä"}
+    with pytest.raises(FormatError, match="it: expected each key once; received 'a' twice"):
+        parse('{"b": {"a": 1, "a": 2}}')
+
+
+@pytest.mark.parametrize(
+    "raw", ["", "{", "[" * 100_000, '{"a":' * 100_000, b"\xff\xfe", "9" * 99_999]
+)
+def test_what_is_no_json(raw: bytes | str) -> None:
+    with pytest.raises(FormatError, match="it: expected"):
+        parse(raw)
+
+
+def test_what_is_nested_as_deep_as_can_be_has_a_short_form() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert short(deep) == "a list nested too deep"
+    for depth in range(900, 1000):  # to where the parser gives up
+        text = '{"class_name": "Sequential", "config": [' + "[" * depth + "]" * depth + "]}"
+        with pytest.raises(FormatError, match="expected"):
+            list(entries.walk(entries.top(parse(text))))
+
+
+def test_too_much_json_is_not_parsed() -> None:
+    with pytest.raises(FormatError, match="it: expected at most"):
+        parse('"' + "x" * untrusted.MAX_JSON + '"')
+    with pytest.raises(FormatError, match="it: expected at most"):
+        parse("[" + "{}," * untrusted.MAX_ITEMS + "0]")
+    # The most that is parsed: objects of one key are what takes the most memory per item.
+    text = json.dumps(
+        [{f"{i}": 0} for i in range(untrusted.MAX_ITEMS // 2 - 1)], separators=(",", ":")
+    )
+    tracemalloc.start()
+    try:
+        parse(text)
+        assert tracemalloc.get_traced_memory()[1] < 100e6
+    finally:
+        tracemalloc.stop()
+
+
+# ---- the same in files ---------------------------------------------------------------------------
+
+
+def test_archives_that_are_too_much_as_files(tmp_path: Path) -> None:
+    path = tmp_path / "dw.keras"
+    filled().save(path)
+    parts = mutations.members(path.read_bytes())
+    for name, content, message in (
+        ("config.json", b"[" * 1_000_000, "config.json: expected"),
+        ("config.json", b'{"a":' * 50_000, "config.json: expected JSON"),
+        ("config.json", b"7", "expected the config of a model"),
+        ("metadata.json", b"[]", "metadata.json: expected a JSON object"),
+        ("model.weights.h5", b"", r"model\.weights\.h5: expected an HDF5 file"),
+        ("model.weights.h5", parts["model.weights.h5"][:-1], r"model\.weights\.h5: truncated"),
+    ):
+        path.write_bytes(mutations.archive({**parts, name: content}))
+        with pytest.raises(FormatError, match=message):
+            dwconv.load(path)
+    del parts["config.json"]
+    path.write_bytes(mutations.archive(parts))
+    with pytest.raises(FormatError, match=r"expected a member 'config\.json'"):
+        dwconv.load(path)
+
+
+def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module of the user's that a config names is not imported, a lambda not unpickled."""
+    (tmp_path / "trap.py").write_text("raise SystemExit('imported')", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / "dw.json"
+    filled().save(path)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    config = document["config"]["layers"][1]["config"]
+    code = ["4wEAAAAAAAAAAAAAAAIAAAADAAAAAAAAAA==", None, None]
+    for key, value in (
+        ("activation", {"module": "trap", "class_name": "f", "config": {}, "registered_name": "f"}),
+        ("activation", {"class_name": "__lambda__", "config": {"value": code}}),
+        ("activation", {"module": "builtins", "class_name": "function", "config": "eval"}),
+        ("depthwise_initializer", {"module": "trap", "class_name": "Zeros", "config": {}}),
+        ("bias_constraint", {"module": "os", "class_name": "system", "config": {"command": "x"}}),
+        ("dtype", {"module": "trap", "class_name": "P", "config": {"name": "float32"}}),
+    ):
+        changed = json.loads(json.dumps(document))
+        changed["config"]["layers"][1]["config"] = {**config, key: value}
+        path.write_text(json.dumps(changed), encoding="utf-8")
+        with pytest.raises(FormatError, match="layer 'dw': "):
+            dwconv.load(path)

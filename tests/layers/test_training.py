@@ -1,0 +1,433 @@
+"""The layer trains: pullbacks against central differences, optimizers against their formulas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support import assert_same_bits
+from support.layers import draw, isolate
+
+import dwconv
+from dwconv import activations, optimizers
+from dwconv.layers.backward import Gradients, ModelGradients
+
+Array = NDArray[Any]
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    isolate(monkeypatch, tmp_path)
+
+
+def layer_of(*arguments: Any, channels: int = 2, **keywords: Any) -> dwconv.DepthwiseConv2D:
+    """A built float64 layer with weights that are all different from zero."""
+    layer = dwconv.DepthwiseConv2D(*arguments, **{"dtype": "float64", **keywords})
+    first = layer.data_format == "channels_first"
+    layer.build((None, channels, 9, 9) if first else (None, 9, 9, channels))
+    layer.set_weights([draw(*w.shape, seed=5, dtype="float64") for w in layer.get_weights()])
+    return layer
+
+
+def slopes(function: Callable[[], float], array: Array) -> Array:
+    """Central differences of function(), which reads `array`, with respect to its elements."""
+    step = 1e-6
+    found = np.empty_like(array)
+    for index in np.ndindex(array.shape):
+        kept = array[index]
+        array[index] = kept + step
+        above = function()
+        array[index] = kept - step
+        found[index] = (above - function()) / (2 * step)
+        array[index] = kept
+    return found
+
+
+def assert_slopes(gradient: Array, expected: Array, context: object) -> None:
+    """Equal up to the third derivative times step^2 and the roundings over the step."""
+    limit = 1e-7 * max(1.0, float(np.abs(expected).max()))
+    assert gradient.shape == expected.shape
+    assert np.abs(gradient - expected).max() <= limit, (context, gradient, expected)
+
+
+def check_layer(layer: Any, x: Array) -> None:
+    """vjp of L = sum(upstream * y) + penalties, by differences in x, kernel and bias."""
+    y, pullback = layer.vjp(x)
+    assert_same_bits(y, layer(x), layer)
+    upstream = draw(*y.shape, seed=8, dtype="float64")
+    grads = pullback(upstream) + layer.loss_gradients()
+
+    def loss() -> float:
+        return float(np.sum(upstream * layer(x))) + sum(layer.losses)
+
+    assert_slopes(grads.input, slopes(loss, x) - 0.0, ("input", layer))
+    weights = layer.get_weights()
+
+    def loss_of_weights() -> float:
+        layer.set_weights(weights)
+        return loss()
+
+    for name, array in zip(("kernel", "bias"), weights, strict=False):
+        assert_slopes(getattr(grads, name), slopes(loss_of_weights, array), (name, layer))
+
+
+@pytest.mark.parametrize("name", activations.names())
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_every_activation(name: str, data_format: str) -> None:
+    activation: Any = name
+    if name == "threshold":
+        activation = activations.get(name).with_parameters(threshold=0.2, default_value=0.1)
+    layer = layer_of(2, padding="same", activation=activation, data_format=data_format)
+    shape = (2, 2, 3, 4) if data_format == "channels_first" else (2, 3, 4, 2)
+    check_layer(layer, draw(*shape, seed=3, dtype="float64"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"strides": (1, 2), "padding": "same", "depth_multiplier": 3},
+        {"dilation_rate": (2, 1), "use_bias": False},
+        {"activity_regularizer": "l2", "activation": "tanh"},
+        {"activity_regularizer": "l1_l2"},
+        {"depthwise_regularizer": "l1_l2", "bias_regularizer": "l2", "strides": 3},
+        {"data_format": "channels_first", "activity_regularizer": "l1", "depth_multiplier": 2},
+    ],
+    ids=repr,
+)
+def test_options(options: dict[str, Any]) -> None:
+    layer = layer_of((2, 3), **options)
+    first = layer.data_format == "channels_first"
+    check_layer(layer, draw(*((2, 2, 5, 6) if first else (2, 5, 6, 2)), seed=3, dtype="float64"))
+
+
+def test_what_is_left_out() -> None:
+    layer = layer_of(3, depthwise_regularizer="l2")
+    x = draw(1, 5, 5, 2, dtype="float64")
+    y, pullback = layer.vjp(x)
+    assert pullback(y, input=False).input is None
+    assert layer.loss_gradients().bias is None
+    layer.trainable = False
+    grads = pullback(y)
+    assert grads.kernel is None
+    assert grads.bias is None
+    assert layer.loss_gradients().kernel is None
+    layer.trainable = True
+    both = pullback(y)
+    assert_same_bits(grads.input, both.input, "trainable or not")
+    assert layer_of(3, use_bias=False).vjp(x)[1](y).bias is None
+
+
+def test_the_pullback_keeps_its_weights_and_forgives_y() -> None:
+    layer = layer_of(3, activation="sigmoid", activity_regularizer="l2")
+    x = draw(2, 5, 5, 2, dtype="float64")
+    y, pullback = layer.vjp(x)
+    dy = draw(*y.shape, seed=1, dtype="float64")
+    expected = pullback(dy)
+    y[...] = np.nan
+    layer.set_weights([2 * w for w in layer.get_weights()])
+    again = pullback(dy)
+    for name in ("input", "kernel", "bias"):
+        assert_same_bits(getattr(again, name), getattr(expected, name), name)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "input_dtype", "weight_dtype"),
+    [
+        ("float16", "float16", "float16"),
+        ("mixed_float16", "float16", "float32"),
+        ("float32", "float32", "float32"),
+    ],
+)
+def test_dtypes(dtype: str, input_dtype: str, weight_dtype: str) -> None:
+    layer = layer_of(3, dtype=dtype, activation="relu", activity_regularizer="l2")
+    y, pullback = layer.vjp(draw(2, 5, 5, 2, dtype="float64"))
+    grads = pullback(np.ones(y.shape, int))
+    assert grads.input.dtype == input_dtype
+    assert grads.kernel.dtype == grads.bias.dtype == weight_dtype
+    wide = layer_of(3, activation="relu", activity_regularizer="l2")
+    y, pullback = wide.vjp(draw(2, 5, 5, 2, dtype="float64"))
+    expected = pullback(np.ones(y.shape))
+    eps = float(np.finfo(input_dtype).eps)
+    for name in ("input", "kernel", "bias"):
+        exact = getattr(expected, name)
+        # Weights, inputs and results rounded, some ten terms of about 1 each: far below 50.
+        assert np.abs(getattr(grads, name) - exact).max() <= 50 * eps, (name, dtype)
+
+
+def test_empty_batch() -> None:
+    layer = layer_of(3, activation="relu", activity_regularizer="l2", depth_multiplier=2)
+    y, pullback = layer.vjp(np.empty((0, 5, 5, 2)))
+    grads = pullback(y)
+    assert grads.input.shape == (0, 5, 5, 2)
+    np.testing.assert_array_equal(grads.kernel, np.zeros((3, 3, 2, 2)))
+    np.testing.assert_array_equal(grads.bias, np.zeros(4))
+
+
+def test_errors() -> None:
+    layer = layer_of(3)
+    x = draw(1, 5, 5, 2, dtype="float64")
+    _, pullback = layer.vjp(x)
+    with pytest.raises(ValueError, match=r"dy: expected shape \(1, 3, 3, 2\).*received \(1, 3, 3"):
+        pullback(np.ones((1, 3, 3, 1)))
+    with pytest.raises(TypeError, match="dy: expected an array of floats"):
+        pullback(np.ones((1, 3, 3, 2), complex))
+    with pytest.raises(ValueError, match=r"rank 4.*received"):
+        layer.vjp(x[0])
+    functions: dict[str, Any] = {"activation": lambda y: y, "activity_regularizer": np.sum}
+    for argument, function in functions.items():
+        odd = layer_of(3, **{argument: function})
+        y, pullback = odd.vjp(x)
+        with pytest.raises(NotImplementedError, match=f"{argument}: expected .* gradient"):
+            pullback(y)
+    odd = layer_of(3, depthwise_regularizer=lambda w: 0.0)
+    with pytest.raises(NotImplementedError, match="depthwise_regularizer: expected"):
+        odd.loss_gradients()
+
+
+# ---- models --------------------------------------------------------------------------------------
+
+
+def model_of() -> dwconv.Sequential:
+    inner = dwconv.Sequential([layer_of(2, activation="tanh", strides=2, padding="same")])
+    return dwconv.Sequential([layer_of(3, padding="same", activation="elu"), inner])
+
+
+def test_model() -> None:
+    model = model_of()
+    x = draw(2, 5, 6, 2, dtype="float64")
+    y, pullback = model.vjp(x)
+    upstream = draw(*y.shape, seed=4, dtype="float64")
+    grads = pullback(upstream)
+
+    def loss() -> float:
+        return float(np.sum(upstream * model(x)))
+
+    assert_slopes(grads.input, slopes(loss, x), "input")
+    weights = model.get_weights()
+
+    def loss_of_weights() -> float:
+        model.set_weights(weights)
+        return loss()
+
+    first, inner = grads.layers
+    assert isinstance(inner, ModelGradients)
+    found = [first.kernel, first.bias, inner.layers[0].kernel, inner.layers[0].bias]
+    for gradient, array in zip(found, weights, strict=True):
+        assert_slopes(gradient, slopes(loss_of_weights, array), array.shape)
+
+
+def test_model_leaves_out() -> None:
+    model = model_of()
+    y, pullback = model.vjp(draw(2, 5, 6, 2, dtype="float64"))
+    assert pullback(y, input=False).input is None
+    whole = pullback(y)
+    assert_same_bits(pullback(y, input=False).layers[0].kernel, whole.layers[0].kernel, "kernel")
+    model.layers[0].trainable = False
+    assert pullback(y).layers[0].kernel is None
+    assert pullback(y, input=False).layers[0] is None
+    regularized = dwconv.Sequential([layer_of(3, depthwise_regularizer="l2"), layer_of(2)])
+    penalties = regularized.loss_gradients()
+    assert penalties.layers[1].kernel is None
+    y, pullback = regularized.vjp(draw(1, 5, 5, 2, dtype="float64"))
+    grads = pullback(y)
+    total = (grads + penalties).layers[0].kernel
+    assert_same_bits(total, grads.layers[0].kernel + penalties.layers[0].kernel, "sum")
+
+    class Foreign:
+        name = "foreign"
+
+        def __call__(self, x: Array) -> Array:
+            return x
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return shape
+
+    with pytest.raises(NotImplementedError, match="expected layers with vjp; received"):
+        dwconv.Sequential([layer_of(3), Foreign()]).vjp(np.ones((1, 5, 5, 2)))
+
+
+# ---- optimizers ----------------------------------------------------------------------------------
+
+
+def test_formulas() -> None:
+    """One weight for five steps, by the formulas of keras.optimizers in scalars."""
+    gradients = [0.5, -0.25, 2.0, 0.0, 1e-3]
+
+    def run(optimizer: optimizers.Optimizer) -> list[float]:
+        layer = dwconv.DepthwiseConv2D(1, use_bias=False, dtype="float64", weights=[[[[[1.0]]]]])
+        layer.build((None, 1, 1, 1))
+        found = []
+        for g in gradients:
+            optimizer.apply(layer, Gradients(kernel=np.full((1, 1, 1, 1), g)))
+            found.append(float(layer.get_weights()[0][0, 0, 0, 0]))
+        return found
+
+    def sgd(rate: float, momentum: float, nesterov: bool) -> list[float]:
+        w, v, found = 1.0, 0.0, []
+        for g in gradients:
+            v = momentum * v - rate * g
+            w = w + momentum * v - rate * g if nesterov else w + v
+            found.append(w)
+        return found
+
+    def adam(rate: float, amsgrad: bool) -> list[float]:
+        w, m, v, largest, found = 1.0, 0.0, 0.0, 0.0, []
+        for t, g in enumerate(gradients, start=1):
+            m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+            largest = max(largest, v) if amsgrad else v
+            corrected = rate * math.sqrt(1 - 0.999**t) / (1 - 0.9**t)
+            w -= corrected * m / (math.sqrt(largest) + 1e-7)
+            found.append(w)
+        return found
+
+    cases: list[tuple[optimizers.Optimizer, list[float]]] = [
+        (optimizers.SGD(), sgd(0.01, 0.0, False)),
+        (optimizers.SGD(0.1, momentum=0.9), sgd(0.1, 0.9, False)),
+        (optimizers.SGD(0.1, momentum=0.5, nesterov=True), sgd(0.1, 0.5, True)),
+        (optimizers.Adam(), adam(0.001, False)),
+        (optimizers.Adam(0.1, amsgrad=True), adam(0.1, True)),
+    ]
+    for optimizer, expected in cases:
+        # Some ten roundings of numbers of about 1 in each of five steps.
+        np.testing.assert_allclose(run(optimizer), expected, rtol=0, atol=1e-14)
+        assert optimizer.iterations == len(gradients)
+        assert type(optimizer).from_config(optimizer.get_config()) == optimizer
+
+
+def step(layer: Any, optimizer: optimizers.Optimizer, seed: int) -> None:
+    y, pullback = layer.vjp(draw(2, 6, 6, 2, seed=seed))
+    optimizer.apply(layer, pullback(y, input=False))
+
+
+@pytest.mark.parametrize("kind", ["layer", "model"])
+def test_an_interrupted_run_goes_on(kind: str, tmp_path: Path) -> None:
+    def new() -> Any:
+        layers = [
+            dwconv.DepthwiseConv2D(3, depthwise_initializer="ones", name=f"dw{i}") for i in range(2)
+        ]
+        made = layers[0] if kind == "layer" else dwconv.Sequential(layers)
+        made.build((None, 6, 6, 2))
+        return made
+
+    through, optimizer = new(), optimizers.Adam(0.1, amsgrad=True)
+    for seed in range(4):
+        step(through, optimizer, seed)
+    stopped, first = new(), optimizers.Adam(0.1, amsgrad=True)
+    for seed in range(2):
+        step(stopped, first, seed)
+    np.savez(tmp_path / "state.npz", **first.get_state())
+    second = optimizers.Adam.from_config(first.get_config())
+    with np.load(tmp_path / "state.npz") as state:
+        second.set_state(state)
+    for seed in range(2, 4):
+        step(stopped, second, seed)
+    assert second.iterations == 4
+    for a, b in zip(stopped.get_weights(), through.get_weights(), strict=True):
+        assert_same_bits(a, b, kind)
+
+
+def test_constraints_and_frozen_layers() -> None:
+    layer = layer_of(2, depthwise_constraint="non_neg", bias_constraint="non_neg")
+    before = layer.get_weights()
+    grads = Gradients(kernel=np.zeros((2, 2, 2, 1)), bias=np.ones(2))
+    layer.trainable = False
+    optimizers.SGD(1.0).apply(layer, grads)
+    np.testing.assert_array_equal(layer.get_weights()[0], before[0])
+    layer.trainable = True
+    optimizers.SGD(1.0).apply(layer, grads)
+    kernel, bias = layer.get_weights()
+    np.testing.assert_array_equal(kernel, np.maximum(before[0], 0))
+    np.testing.assert_array_equal(bias, np.maximum(before[1] - 1, 0))
+
+
+def test_optimizer_errors() -> None:
+    layer = layer_of(2)
+    before = layer.get_weights()
+    optimizer = optimizers.Adam()
+    bad = Gradients(kernel=np.ones((2, 2, 2, 1)), bias=np.ones(3))
+    with pytest.raises(ValueError, match=r"bias: expected a gradient of shape \(2,\)"):
+        optimizer.apply(layer, bad)
+    with pytest.raises(TypeError, match="grads: expected the gradients of"):
+        optimizer.apply(dwconv.Sequential([layer]), bad)
+    with pytest.raises(TypeError, match="grads: expected the gradients of"):
+        optimizer.apply(layer, ModelGradients(None, ()))
+    assert optimizer.iterations == 0
+    assert list(optimizer.get_state()) == ["iterations"]
+    for a, b in zip(layer.get_weights(), before, strict=True):
+        assert_same_bits(a, b, "nothing has changed")
+    for state in (
+        {},
+        {"iterations": -1},
+        {"iterations": 1, "kernel/speed": np.ones(1)},
+        {"iterations": 1, "kernel/momentum": np.ones(1, int)},
+    ):
+        with pytest.raises(ValueError, match="expected"):
+            optimizer.set_state(state)
+    optimizer.set_state({"iterations": 1, "kernel/momentum": np.ones(1)})
+    with pytest.raises(ValueError, match=r"kernel/momentum: expected a state of shape"):
+        optimizer.apply(layer, Gradients(kernel=np.ones((2, 2, 2, 1))))
+    for make in (
+        lambda: optimizers.SGD(0),
+        lambda: optimizers.SGD("fast"),
+        lambda: optimizers.SGD(momentum=1.5),
+        lambda: optimizers.SGD(nesterov=1),  # type: ignore[arg-type]
+        lambda: optimizers.Adam(beta_1=1),
+        lambda: optimizers.Adam(epsilon=-1),
+    ):
+        with pytest.raises(ValueError, match=r"expected .*received"):
+            make()
+
+
+# ---- training ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [optimizers.Adam(0.05), optimizers.SGD(0.2, momentum=0.9, nesterov=True)],
+    ids=repr,
+)
+def test_it_learns_a_known_kernel(optimizer: optimizers.Optimizer) -> None:
+    """White noise has no direction in which descent is slow: 300 steps do."""
+    x = draw(4, 12, 12, 3)
+    known, bias = draw(3, 3, 3, 2, seed=2), draw(6, seed=3)
+    target = dwconv.depthwise_conv2d(x, known, bias, strides=2, padding="same")
+    layer = dwconv.DepthwiseConv2D(3, 2, "same", 2, dtype="float32", data_format="channels_last")
+    losses = []
+    for _ in range(300):
+        y, pullback = layer.vjp(x)
+        difference = y - target
+        losses.append(float(np.mean(np.square(difference))))
+        optimizer.apply(layer, pullback(difference * 12 / difference.size, input=False))
+    for found, wanted in zip(layer.get_weights(), (known, bias), strict=True):
+        assert np.abs(found - wanted).max() < 1e-3, losses[-1]
+    assert losses[-1] < 1e-6 * losses[0]
+
+
+def test_threads_do_not_change_the_sums() -> None:
+    """Many threads on one plan, and each image or channel alone: the same bits."""
+    layer = dwconv.DepthwiseConv2D(3, padding="same", depthwise_initializer="ones")
+    x = draw(3, 20, 33, 40)
+    y, pullback = layer.vjp(x)
+    dy = draw(*y.shape, seed=1)
+    expected = pullback(dy)
+    with ThreadPoolExecutor(4) as pool:
+        for grads in pool.map(lambda _: pullback(dy), range(8)):
+            for name in ("input", "kernel", "bias"):
+                assert_same_bits(getattr(grads, name), getattr(expected, name), name)
+    kernel = layer.get_weights()[0]
+    alone = [np.s_[n : n + 1] for n in range(3)]
+    images = [
+        dwconv.depthwise_conv2d_kernel_grad(dy[n], x[n], kernel.shape, padding="same")
+        for n in alone
+    ]
+    assert_same_bits((images[0] + images[1]) + images[2], expected.kernel, "images in order")
+    for c in (0, 17, 39):
+        one = np.s_[:, :, :, c : c + 1]
+        found = dwconv.depthwise_conv2d_kernel_grad(dy[one], x[one], (3, 3, 1, 1), padding="same")
+        assert_same_bits(found[:, :, 0], expected.kernel[:, :, c], f"channel {c} alone")

@@ -1,0 +1,189 @@
+"""What the tests share: a case with its arrays, tolerances, comparisons that say what failed.
+
+Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
+height/width.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+import dwconv
+
+ROOT = Path(__file__).resolve().parents[2]
+
+#: Lanes of a vector (float32, float64); test_isa.py holds them against csrc/isa/vec_*.h.
+LANES = {"portable": (4, 4), "neon": (4, 2), "avx2": (8, 4), "avx512": (16, 8)}
+
+FLOATS = ("float32", "float64")
+
+
+def lanes(isa: str, dtype: DTypeLike) -> int:
+    """How many elements of `dtype` a vector of `isa` holds."""
+    return LANES[isa][0 if np.dtype(dtype).itemsize == 4 else 1]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One convolution; its repr is what reproduces it."""
+
+    size: tuple[int, int] = (5, 6)  # H, W
+    channels: int = 3
+    kernel_size: tuple[int, int] = (3, 3)
+    multiplier: int = 1
+    strides: tuple[int, int] = (1, 1)
+    padding: Any = "valid"
+    dilation_rate: tuple[int, int] = (1, 1)
+    batch: int = 1
+    data_format: str = "channels_last"
+    activation: str | None = None
+    bias: bool = True
+    dtype: str = "float32"
+    seed: int = 0
+
+    def arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
+        """x, kernel, bias: standard normal, from the seed."""
+        rng = np.random.default_rng(self.seed)
+
+        def draw(*shape: int) -> NDArray[Any]:
+            return rng.standard_normal(shape).astype(self.dtype)
+
+        sizes = (self.channels, *self.size)
+        if self.data_format == "channels_last":
+            sizes = (*self.size, self.channels)
+        x = draw(self.batch, *sizes)
+        kernel = draw(*self.kernel_size, self.channels, self.multiplier)
+        return x, kernel, draw(self.channels * self.multiplier) if self.bias else None
+
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of depthwise_conv2d, of the reference, too."""
+        return {
+            "strides": self.strides,
+            "padding": self.padding,
+            "dilation_rate": self.dilation_rate,
+            "data_format": self.data_format,
+            "activation": self.activation,
+        }
+
+
+def tiles(isa: str | None = None, kind: str = "") -> list[tuple[int, ...]]:
+    """(kh, kw, stride, tile_h, tile_w) of the kernels with compile-time sizes, of `isa` or of all:
+    those for M = 1, for M > 1 ('SPREAD_') or for columns of several pixels ('MERGED_'). tile_h is 0
+    where a kernel rolls down any number of rows.
+
+    Read from the lists in csrc/, so that a new kernel is a tested kernel.
+    """
+    word = f"DW_{kind}TILES"
+    lists = (ROOT / "csrc" / "kernels.h").read_text(encoding="utf-8")
+    names = re.findall(rf"#define ({word}_\w+)", lists)
+    if isa is not None:
+        source = (ROOT / "csrc" / "isa" / f"{isa}.c").read_text(encoding="utf-8")
+        names = re.findall(rf"#define {word} ({word}_\w+)", source)
+    found: dict[tuple[int, ...], None] = {}
+    for name in names:
+        body = re.split(r"\n\n", lists.split(f"#define {name}(X)")[1])[0]
+        for numbers in re.findall(r"X\(([\d, ]+)\)", body):
+            found[tuple(int(number) for number in numbers.split(","))[:5]] = None
+    return list(found)
+
+
+#: Output rows for a kernel that rolls: its steps at the top, in the middle and at the bottom.
+ROLLED_ROWS = 5
+
+
+def tile_cases() -> list[Case]:
+    """For every tile of every instruction set: one; several and a remainder; SAME and VALID."""
+    cases: dict[Case, None] = {}
+    for kind in ("", "SPREAD_"):
+        multiplier = 3 if kind else 1  # 3: channels lie across the ends of vectors
+        for kernel_h, kernel_w, stride, tile_h, tile_w in tiles(kind=kind):
+            kernel_size, strides = (kernel_h, kernel_w), (stride, stride)
+            rows = tile_h or ROLLED_ROWS
+            for out_h, out_w in ((rows, tile_w), (rows + 1, 2 * tile_w + 1), (1, 4 * tile_w)):
+                # At stride 2 an even size, for which the tiles' edges are made.
+                same = (out_h * stride, out_w * stride)
+                case = Case(same, 3, kernel_size, multiplier, strides=strides, padding="same")
+                cases[case] = None
+            valid = ((rows - 1) * stride + kernel_h, (tile_w - 1) * stride + kernel_w)
+            cases[Case(valid, 3, kernel_size, multiplier, strides=strides)] = None
+    return list(cases)
+
+
+def tolerance(
+    x: NDArray[Any], kernel: NDArray[Any], bias: NDArray[Any] | None, **options: Any
+) -> NDArray[np.float64]:
+    """Largest error that the roundings of the convolution can make, element by element.
+
+    Each of the `taps` fused multiply-adds rounds a partial sum of magnitude at most
+    S = |b| + sum |x||w| by at most eps / 2 of it: taps * eps / 2 * S in the first order, well below
+    (taps + 2) * eps * S.
+    """
+    size: NDArray[np.float64] = dwconv.reference.depthwise_conv2d(
+        np.abs(x),
+        np.abs(kernel),
+        None if bias is None else np.abs(bias),
+        **{**options, "activation": None},
+    )
+    taps = kernel.shape[0] * kernel.shape[1]
+    bound: NDArray[np.float64] = (taps + 2) * float(np.finfo(kernel.dtype).eps) * size
+    return bound
+
+
+def assert_close(
+    actual: NDArray[Any], expected: NDArray[Any], bound: NDArray[Any], context: object
+) -> None:
+    """|actual - expected| <= bound everywhere; the failure says where not, and `context`."""
+    assert actual.shape == expected.shape, f"{actual.shape} != {expected.shape}: {context}"
+    wrong = ~(np.abs(actual.astype(np.float64) - expected) <= bound)
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise AssertionError(
+            f"{int(wrong.sum())} of {wrong.size} elements are off, the first at {at}: "
+            f"{actual[at]!r}, expected {expected[at]!r} +- {bound[at]:.3g}; {context}"
+        )
+
+
+def assert_same_bits(actual: NDArray[Any], expected: NDArray[Any], context: object) -> None:
+    """The same dtype, shape and bits; NaNs may differ in their payload."""
+    assert actual.dtype == expected.dtype, f"{actual.dtype} != {expected.dtype}: {context}"
+    assert actual.shape == expected.shape, f"{actual.shape} != {expected.shape}: {context}"
+    bits = np.dtype(f"u{actual.dtype.itemsize}")
+    wrong = np.ascontiguousarray(actual).view(bits) != np.ascontiguousarray(expected).view(bits)
+    wrong &= ~(np.isnan(actual) & np.isnan(expected))
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise AssertionError(
+            f"{int(wrong.sum())} of {wrong.size} elements differ, the first at {at}: "
+            f"{actual[at]!r}, expected {expected[at]!r}; {context}"
+        )
+
+
+#: AddressSanitizer's memory: it keeps what was freed, and asks the system for more meanwhile.
+ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
+
+#: The words that run this Python: in an emulator, which sees no new process, they begin with it.
+PYTHON = [*shlex.split(os.environ.get("DWCONV_TEST_EMULATOR", "")), sys.executable]
+
+
+def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """A Python of its own: dwconv importable, no DWCONV_ISA but what `environment` says."""
+    variables = {key: value for key, value in os.environ.items() if key != "DWCONV_ISA"}
+    path = os.pathsep.join([str(Path(dwconv.__file__).parents[1]), str(ROOT / "tests")])
+    return subprocess.run(
+        [*PYTHON, *arguments],
+        env={**variables, "PYTHONPATH": path, **environment},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
