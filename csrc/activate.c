@@ -1,7 +1,7 @@
 /* activate.c - an activation by itself. */
 #include "desc.h"
 #include "float_env.h"
-#include "kernels.h"
+#include "nhwc_kernels.h"
 
 dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw_denormals denormals, dw_isa isa,
                       int64_t count, void *y) {

@@ -5,7 +5,7 @@
 #ifndef DW_GRAD_H
 #define DW_GRAD_H
 
-#include "kernels.h"
+#include "nhwc_kernels.h"
 
 /* The taps that lead from one position of x, along one dimension, to outputs: output `first` by kernel
  * element `k`, the next output `out_step` further by the one `k_step` before, `count` in all. */

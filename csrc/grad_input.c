@@ -11,6 +11,7 @@
 #include "desc.h"
 #include "grad.h"
 #include "plan.h"
+#include "sizes.h"
 
 enum { ALIGNMENT = 64 };
 
@@ -53,8 +54,6 @@ static dw_status make_plan(dw_grad_input *input, const dw_grad_base *base, const
 }
 
 /* ---- by rows --------------------------------------------------------------------------------------- */
-
-static int64_t gcd(int64_t a, int64_t b) { return b ? gcd(b, a % b) : a; }
 
 /* Which outputs each position of one dimension of x leads to: k with
  * 0 <= (position + pad - k * dilation) / stride < out, the division being exact. */

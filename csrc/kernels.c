@@ -1,5 +1,5 @@
 /* kernels.c - finds the kernels of an instruction set and a dtype. */
-#include "kernels.h"
+#include "nhwc_kernels.h"
 
 #define DECLARE(isa) extern const dw_kernels dw_kernels_f32_##isa, dw_kernels_f64_##isa, dw_kernels_i32_##isa;
 #define ALL_DTYPES(isa) {&dw_kernels_f32_##isa, &dw_kernels_f64_##isa, &dw_kernels_i32_##isa} /* as dw_dtype */

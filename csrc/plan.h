@@ -1,9 +1,10 @@
-/* plan.h - what a plan holds. Internal: plan.c makes it, pack.c fills in the weights, run.c reads it. */
+/* plan.h - what a plan holds. Internal: plan.c makes it, nhwc_pack.c fills in the weights, nhwc_run.c reads it. */
 #ifndef DW_PLAN_H
 #define DW_PLAN_H
 
-#include "kernels.h"
-#include "planar.h"
+#include "nhwc_kernels.h"
+#include "sizes.h"
+#include "nchw_kernels.h"
 
 /* The columns of one dilation phase, or all of them: a dense problem of its own for the tile kernels. */
 typedef struct dw_phase {
@@ -44,7 +45,7 @@ enum { DW_X_ALIGNMENT = 16, DW_MAX_PACKINGS = 4 };
 /* So many blocks at stride 2, and one more costs less than to cross boundaries; at stride 1 twice as many. */
 enum { DW_BLOCKS_FOR_HEAD = 6 };
 
-/* Of a plan for channels_first: planar.c. */
+/* Of a plan for channels_first: nchw.c. */
 typedef struct dw_planar {
     const dw_planar_table *table;
     const dw_planar_kernel *kernel; /* NULL: the general kernel of the table */
@@ -96,7 +97,8 @@ struct dw_plan {
     int64_t phase_count, phase_step;  /* phase_step: columns from one of a phase to the next */
     dw_segments segments, straddling; /* straddling: for packings other than the first, if `straddle` */
 
-    dw_division divisions[DW_MOST_DIVIDED + 1]; /* by the number of columns; width 0: parts.c does not divide columns */
+    dw_division
+        divisions[DW_MOST_DIVIDED + 1]; /* by the number of columns; width 0: nhwc_shards.c does not divide columns */
 
     dw_planar *planar; /* NULL: channels_last. Else only the sizes and bounds above count */
 };
@@ -116,16 +118,6 @@ double dw_column_cost(const dw_plan *plan, const dw_tile *tile, double rows);
 /* Fills plan->divisions. */
 void dw_plan_divide_columns(dw_plan *plan);
 
-/* [begin, end) of some units of work. */
-typedef struct dw_share {
-    int64_t begin, end;
-} dw_share;
-
-/* The share of part `part` of `parts` in `count` units. */
-dw_share dw_share_of(int64_t count, int part, int parts);
-/* How many times as long as the mean the longest of the parts is. */
-double dw_imbalance(int64_t count, int parts);
-
 /* Down so few rows, a processor does not fetch the lines of y below before they are stored to. It does below more:
  * then it takes them from the processor that stores to them. Two threads with seven rows of 14x14x512 each take 17
  * to 60 us on Zen 4, with seven columns each 10; those with 56 rows of 112x112x32 each take 37 to 50, 37 if the last
@@ -135,16 +127,32 @@ enum { DW_FEW_ROWS = 4 };
 /* What one of several parts makes: of all units, blocks and columns a share of one and the whole of the others. */
 enum { DW_PART_SEGMENTS = 12 };
 typedef struct dw_part {
-    dw_share units; /* of rows: those of all images, which run.c counts */
+    dw_share units; /* of rows: those of all images, which nhwc_run.c counts */
     dw_share blocks;
     dw_segments segments;
     dw_segment own[DW_PART_SEGMENTS];
 } dw_part;
 void dw_part_of(const dw_plan *plan, const dw_packing *packing, int64_t units, int part, int parts, dw_part *to);
 
-/* What plan->nanoseconds and plan->image_units are to be. */
+/* What plan->nanoseconds is to be. */
 int64_t dw_plan_nanoseconds(const dw_plan *plan);
-int64_t dw_plan_image_units(const dw_plan *plan);
+
+/* nhwc_tiles.c */
+void dw_choose_kernel(dw_plan *plan);
+int64_t dw_rows_of_groups(const dw_plan *plan);
+const dw_tile *dw_narrower_tile(const dw_plan *plan, const dw_tile *tile, int64_t cols);
+const dw_tile *dw_tile_of_width(const dw_plan *plan, int width);
+void dw_inner_columns(const dw_desc *d, int64_t out_w, int64_t *first, int64_t *end);
+int dw_find_astride(dw_plan *plan);
+int64_t dw_least_tiles(const dw_plan *plan);
+
+/* nhwc_columns.c */
+dw_status dw_make_columns(dw_plan *plan);
+int dw_divisible(const dw_plan *plan, int64_t cols);
+int dw_first_width(const dw_plan *plan, int64_t cols);
+
+/* nhwc_run.c: a part of channels_last. */
+void dw_nhwc_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts);
 
 /* channels_first: fills plan->planar; runs a part, frees. */
 dw_status dw_planar_create(dw_plan *plan, const void *kernel, const void *bias);

@@ -31,7 +31,7 @@ ONE_PIXEL = ROOT / "bench" / "one_pixel.c"
 #: CPU of llvm-mca -> its pipes for vector multiply-adds, of 128 bits each.
 CPUS = {"neoverse-n1": 2, "neoverse-v2": 4, "apple-m1": 4}
 
-#: What is compared: a kernel of csrc/kernels.h, and a function of bench/one_pixel.c.
+#: What is compared: a kernel of csrc/nhwc_kernels.h, and a function of bench/one_pixel.c.
 PAIRS = [
     ("3x3, stride 1", r"k3x3s1_t[1-9]x\d", "one_pixel_9"),
     ("3x3, stride 2", r"k3x3s2_t[1-9]x\d", "one_pixel_9"),

@@ -1,7 +1,7 @@
 /* avx2.c - the kernels for AVX2 and FMA. */
 #if defined(__x86_64__) || defined(_M_X64)
-#include "../kernels.h"
-#include "../planar.h"
+#include "../nhwc_kernels.h"
+#include "../nchw_kernels.h"
 #include "../grad.h"
 
 #if defined(__clang__)

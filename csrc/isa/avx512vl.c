@@ -1,8 +1,8 @@
 /* avx512vl.c - channels_first on AVX-512 for narrow planes: vectors of 256 bits, with the mask registers and the 32
  * registers of AVX-512 VL. A row of 7 columns fills 7 of 8 lanes rather than 7 of 16. */
 #if defined(__x86_64__) || defined(_M_X64)
-#include "../kernels.h"
-#include "../planar.h"
+#include "../nhwc_kernels.h"
+#include "../nchw_kernels.h"
 
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
@@ -19,11 +19,11 @@
 #define DW_KIND f
 #define DW_BITS 32
 #include DW_HEADER
-#include "../planar.inc"
+#include "../nchw_kernels.inc"
 #undef DW_BITS
 #define DW_BITS 64
 #include DW_HEADER
-#include "../planar.inc"
+#include "../nchw_kernels.inc"
 #undef DW_BITS
 #undef DW_KIND
 
@@ -33,7 +33,7 @@
 #define DW_INTEGER 1
 #define DW_BITS 32
 #include DW_HEADER
-#include "../planar.inc"
+#include "../nchw_kernels.inc"
 
 #if defined(__clang__)
 #pragma clang attribute pop

@@ -1,4 +1,4 @@
-/* names.h - lets a vector header and kernels.inc be plain C that is included once per dtype.
+/* names.h - lets a vector header and nhwc_kernels.inc be plain C that is included once per dtype.
  *
  * With DW_KIND f, DW_BITS 32 and DW_ISA avx2 the compiler reads `vec_load` as vec_load_f32_avx2, and so on.
  * DW_KIND is f, or i for integers, where DW_INTEGER is defined as 1, too: #if cannot compare names. */

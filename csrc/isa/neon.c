@@ -1,7 +1,7 @@
 /* neon.c - the kernels for AArch64 NEON. */
 #if defined(__aarch64__) || defined(_M_ARM64)
-#include "../kernels.h"
-#include "../planar.h"
+#include "../nhwc_kernels.h"
+#include "../nchw_kernels.h"
 #include "../grad.h"
 
 #define DW_ISA neon

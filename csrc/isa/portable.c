@@ -1,6 +1,6 @@
 /* portable.c - the kernels in plain C, for any CPU. */
-#include "../kernels.h"
-#include "../planar.h"
+#include "../nhwc_kernels.h"
+#include "../nchw_kernels.h"
 #include "../grad.h"
 
 #define DW_ISA portable

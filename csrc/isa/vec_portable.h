@@ -1,6 +1,6 @@
 /* vec_portable.h - the vector vocabulary in plain C: what every other vec_*.h must do, to the bit.
  *
- * Included once per dtype, see names.h. The words below are all that kernels.inc may use; none reads or
+ * Included once per dtype, see names.h. The words below are all that nhwc_kernels.inc may use; none reads or
  * writes a byte beyond the lanes it names. */
 #include <math.h>
 #include <stdint.h>

@@ -27,7 +27,7 @@ DTYPES = ("float32", "float64", "int32")
 
 def sizes() -> list[tuple[int, int, int]]:
     """(kh, kw, stride) of the kernels with compile-time sizes, from the list in csrc/."""
-    text = (ROOT / "csrc" / "planar.h").read_text(encoding="utf-8")
+    text = (ROOT / "csrc" / "nchw_kernels.h").read_text(encoding="utf-8")
     body = text.split("#define DW_PLANAR_SIZES(X)")[1].split("\n\n")[0].split("#define")[0]
     found = re.findall(r"X\((\d+), (\d+), (\d+)\)", body)
     return [(int(kh), int(kw), int(stride)) for kh, kw, stride in found]

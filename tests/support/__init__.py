@@ -84,7 +84,7 @@ def tiles(isa: str | None = None, kind: str = "") -> list[tuple[int, ...]]:
     Read from the lists in csrc/, so that a new kernel is a tested kernel.
     """
     word = f"DW_{kind}TILES"
-    lists = (ROOT / "csrc" / "kernels.h").read_text(encoding="utf-8")
+    lists = (ROOT / "csrc" / "nhwc_kernels.h").read_text(encoding="utf-8")
     names = re.findall(rf"#define ({word}_\w+)", lists)
     if isa is not None:
         source = (ROOT / "csrc" / "isa" / f"{isa}.c").read_text(encoding="utf-8")

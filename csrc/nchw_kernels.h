@@ -1,4 +1,4 @@
-/* planar.h - the waist of channels_first: between planar.c, which knows no vector, and planar.inc, which knows no
+/* nchw_kernels.h - the waist of channels_first: between nchw.c, which knows no vector, and nchw_kernels.inc, which knows no
  * plan. A plane is the (H, W) of one channel of one image; the lanes of a vector are columns of a row. */
 #ifndef DW_PLANAR_H
 #define DW_PLANAR_H

@@ -1,4 +1,4 @@
-/* pack.c - the weights of blocks of output channels in the order in which a kernel reads them:
+/* nhwc_pack.c - the weights of blocks of output channels in the order in which a kernel reads them:
  * [block][(M > 1: map), bias, taps][lanes], 64-byte aligned so that no vector of weights straddles a
  * cache line. Lanes beyond the last channel are zero and never stored. */
 #include <stdlib.h>

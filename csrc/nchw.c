@@ -1,4 +1,4 @@
-/* planar.c - plans and runs channels_first: divides a row into vectors, says which of their taps are in the padding,
+/* nchw.c - plans and runs channels_first: divides a row into vectors, says which of their taps are in the padding,
  * packs the weights. */
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 #include "desc.h"
 #include "float_env.h"
 #include "plan.h"
-#include "planar.h"
+#include "nchw_kernels.h"
 
 #define DECLARE(isa)                                        \
     extern const dw_planar_table dw_planar_table_f32_##isa; \

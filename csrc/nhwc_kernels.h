@@ -1,4 +1,4 @@
-/* kernels.h - the waist between the plan, which knows no vector, and the kernels, which know no plan:
+/* nhwc_kernels.h - the waist between the plan, which knows no vector, and the kernels, which know no plan:
  * the arguments of one kernel call, the lists of compile-time sizes, and the table of one instruction set.
  *
  * Vertical stride, dilation and padding never reach a kernel: they are in its row pointers. Dilation does

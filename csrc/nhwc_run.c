@@ -1,7 +1,7 @@
-/* run.c - runs a plan: row group -> channel chunk -> column segment -> (kernel: column -> block -> row).
+/* nhwc_run.c - runs a plan: row group -> channel chunk -> column segment -> (kernel: column -> block -> row).
  * Within a group the inputs of a chunk are used up column by column, so what columns share is still in L1. A part of a
  * run has rows of its own, or columns, or channels. */
-#include "float_env.h"
+#include "nhwc_rows.h"
 #include "plan.h"
 
 /* Blocks [block, block + most) of those before `end`. */
@@ -148,32 +148,8 @@ int dw_plan_place(const dw_plan *plan, const void *x) {
     return (int)(plan->packing_count > 1 && place % DW_X_ALIGNMENT == 0 ? place : place / LINE * LINE);
 }
 
-/* Vertical phases: their rows are so far apart. */
-static int64_t phase_step(const dw_plan *plan) { return plan->tile ? plan->desc.dilation_h : 1; }
-
-static int64_t phases_of(const dw_plan *plan) {
-    const int64_t step = phase_step(plan);
-    return step < plan->out_h ? step : plan->out_h;
-}
-
-/* Rows of one, and into how many units they can be divided that share no output: rows that roll, or tiles, the last of
- * which overlaps its neighbour where rows are left over, and then is of the same unit. */
-static int64_t phase_rows(const dw_plan *plan, int64_t phase) {
-    return (plan->out_h - phase - 1) / phase_step(plan) + 1;
-}
-
-static int64_t units_of(const dw_plan *plan, int64_t rows) {
-    return plan->tile && plan->tile->tile_h > 0 ? rows / plan->tile->tile_h : rows;
-}
-
-int64_t dw_plan_image_units(const dw_plan *plan) {
-    int64_t units = 0;
-    for (int64_t phase = 0; phase < phases_of(plan); phase++) units += units_of(plan, phase_rows(plan, phase));
-    return units;
-}
-
 /* A part of channels_last. */
-static void run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
+void dw_nhwc_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
     const dw_desc *d = &plan->desc;
     const int64_t x_image = d->height * d->width * d->channels * plan->item;
     const int64_t y_image = plan->out_h * plan->out_w * plan->out_channels * plan->item;
@@ -205,12 +181,3 @@ static void run_part(const dw_plan *plan, const void *x, void *y, int part, int 
         }
     }
 }
-
-void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
-    const dw_float_env before = dw_float_begin(plan->desc.denormals);
-    if (plan->planar) dw_planar_run(plan, x, y, part, parts);
-    else run_part(plan, x, y, part, parts);
-    dw_float_end(before);
-}
-
-void dw_plan_run(const dw_plan *plan, const void *x, void *y) { dw_plan_run_part(plan, x, y, 0, 1); }

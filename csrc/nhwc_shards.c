@@ -1,16 +1,7 @@
-/* parts.c - divides a run into parts that write no byte of each other: by rows of all images, columns or channels. */
+/* nhwc_shards.c - divides a run into parts that write no byte of each other: by rows of all images, columns or channels. */
 #include <math.h>
 
 #include "plan.h"
-
-dw_share dw_share_of(int64_t count, int part, int parts) {
-    const int64_t each = count / parts, rest = count % parts; /* no product that could overflow */
-    return (dw_share){each * part + rest * part / parts, each * (part + 1) + rest * (part + 1) / parts};
-}
-
-double dw_imbalance(int64_t count, int parts) {
-    return count > 0 ? (double)((count - 1) / parts + 1) * (double)parts / (double)count : 1;
-}
 
 /* ---- channels -------------------------------------------------------------------------------------- */
 
@@ -24,47 +15,6 @@ static int divides_channels(const dw_plan *plan, const dw_packing *packing, int6
 
 /* ---- columns --------------------------------------------------------------------------------------- */
 
-/* The kernel of the kind of the plan's tile that is so wide; NULL if there is none. */
-static const dw_tile *tile_of_width(const dw_plan *plan, int width) {
-    const dw_tile *tile = plan->tile;
-    for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
-        if (dw_alike(other, tile) && other->flavour == tile->flavour && other->tile_w == width) return other;
-    return NULL;
-}
-
-/* Whether kernels side by side make so many columns. */
-static int divisible(const dw_plan *plan, int64_t cols) {
-    return cols > DW_MOST_DIVIDED ? plan->divisions[1].width > 0 : cols == 0 || plan->divisions[cols].width > 0;
-}
-
-void dw_plan_divide_columns(dw_plan *plan) {
-    if (!plan->tile || plan->tile->tile_h > 0 || plan->merged > 1) return;
-    const double rows = (double)((plan->out_h - 1) / plan->desc.dilation_h + 1);
-    double costs[DW_MAX_TILE_W + 1] = {0}, least = INFINITY; /* of a column */
-    for (int width = 1; width <= DW_MAX_TILE_W; width++) {
-        const dw_tile *tile = tile_of_width(plan, width);
-        const double cost = tile ? dw_column_cost(plan, tile, rows) : INFINITY;
-        /* One that costs more than a narrower one has not enough registers: 14x14x512 in halves of 7 columns takes 12.9
-         * us with one kernel for these on Zen 4, 11.6 with two. */
-        if (cost / width >= least) continue;
-        least = cost / width;
-        costs[width] = cost;
-    }
-    for (int cols = 1; cols <= DW_MOST_DIVIDED; cols++) {
-        dw_division *best = plan->divisions + cols;
-        for (int width = 1; width <= DW_MAX_TILE_W && width <= cols; width++) {
-            if (costs[width] == 0 || !divisible(plan, cols - width)) continue;
-            const double cost = costs[width] + plan->divisions[cols - width].cost;
-            if (best->width == 0 || cost <= best->cost) *best = (dw_division){cost, width};
-        }
-    }
-}
-
-/* The width of the first of the kernels that make `cols` columns best. */
-static int first_width(const dw_plan *plan, int64_t cols) {
-    return cols <= DW_MOST_DIVIDED ? plan->divisions[cols].width : plan->tile->tile_w;
-}
-
 /* How wide the kernel at an edge had best be where `cols` columns are to be made by it and those away from the
  * edges: it alone, or, if `straddling`, beside at least one of these, which ends, or begins, in the middle of a
  * pixel. 0: no division is known. */
@@ -76,7 +26,7 @@ static int edge_width(const dw_plan *plan, int64_t cols, int straddling) {
     /* More columns than these have no tap in the padding, as must the one where a pixel is divided. */
     const int64_t reach = (d->kernel_w - 1) / d->stride_w + (straddling && d->stride_w > 1);
     for (int width = reach > 0 ? (int)reach : 1; width <= DW_MAX_TILE_W && width <= cols - straddling; width++) {
-        if (plan->divisions[width].width != width || !divisible(plan, cols - width)) continue;
+        if (plan->divisions[width].width != width || !dw_divisible(plan, cols - width)) continue;
         if ((width - 1) * d->stride_w + d->kernel_w > d->width) continue;
         const double cost = plan->divisions[width].cost + plan->divisions[cols - width].cost;
         if (cost >= least) continue;
@@ -95,10 +45,10 @@ static int divides_columns(const dw_plan *plan, const dw_segments *segments, int
     const int64_t each = plan->out_w / parts, rows = (plan->out_h - 1) / parts + 1;
     if (!plan->tile || plan->tile->tile_h > 0 || plan->merged > 1 || plan->phase_count > 1) return 0;
     if (plan->desc.batch % parts == 0 || rows >= ENOUGH_ROWS || each < LEAST_COLUMNS) return 0;
-    if (divisible(plan, 1) && each > segments->inner && plan->out_w - each < segments->inner_end) return 1;
+    if (dw_divisible(plan, 1) && each > segments->inner && plan->out_w - each < segments->inner_end) return 1;
     if (segments->at == plan->straddling.at) return 0;
     for (int64_t cols = each; cols <= each + 1; cols++)
-        if (!divisible(plan, cols) || !edge_width(plan, cols, 0)) return 0;
+        if (!dw_divisible(plan, cols) || !edge_width(plan, cols, 0)) return 0;
     for (const dw_segment *s = segments->at; s < segments->at + segments->count; s++)
         if (!s->tile || s->cols == plan->out_w) return 0;
     return 1;
@@ -108,11 +58,11 @@ static int divides_columns(const dw_plan *plan, const dw_segments *segments, int
 static dw_segment edge_of(const dw_plan *plan, const dw_segment *edge, int64_t cols, int straddling) {
     dw_segment best = *edge;
     const int width = edge_width(plan, cols, straddling);
-    const dw_tile *now = edge->tile && edge->cols <= DW_MAX_TILE_W ? tile_of_width(plan, (int)edge->cols) : NULL;
+    const dw_tile *now = edge->tile && edge->cols <= DW_MAX_TILE_W ? dw_tile_of_width(plan, (int)edge->cols) : NULL;
     int side = DW_INNER;
     while (now && side < DW_EDGES && now->strip[side] != edge->tile) side++;
     if (!now || side == DW_EDGES || width == 0) return best;
-    best.tile = tile_of_width(plan, width)->strip[side];
+    best.tile = dw_tile_of_width(plan, width)->strip[side];
     best.cols = width;
     if (edge->col > 0) best.col = plan->out_w - width;
     return best;
@@ -137,11 +87,12 @@ static void take_columns(const dw_plan *plan, const dw_segments *segments, dw_sh
         }
     }
     while (col < end) { /* as many of a width that come one after the other, then of the next */
-        const int width = first_width(plan, end - col);
-        *next = (dw_segment){.tile = tile_of_width(plan, width)->strip[DW_INNER], .col = col, .shifted = 1, .inner = 1};
+        const int width = dw_first_width(plan, end - col);
+        *next =
+            (dw_segment){.tile = dw_tile_of_width(plan, width)->strip[DW_INNER], .col = col, .shifted = 1, .inner = 1};
         next->astride = straddling && plan->tile->stride > 1;
         do col += width;
-        while (col < end && first_width(plan, end - col) == width);
+        while (col < end && dw_first_width(plan, end - col) == width);
         next->cols = col - next->col;
         next++;
     }
