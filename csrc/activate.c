@@ -16,7 +16,7 @@ dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw
     dw_activate_fn *const function = dw_kernels_of(isa, dtype)->activate[activation];
     const dw_runs all = {.y = y, .rows = 1, .cols = 1, .count = count, .alpha = alpha};
     denormals = dw_denormals_of(denormals, isa);
-    if (denormals == DW_DENORMALS_FLUSH) dw_flush(dtype, y, count); /* some pass numbers on as they are */
+    if (denormals == DW_DENORMALS_FLUSH) dw_flush(dtype, y, count); /* some pass row_of_slot on as they are */
     const dw_float_env before = dw_float_begin(denormals);
     if (function) function(&all); /* linear has none */
     dw_float_end(before);

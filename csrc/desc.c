@@ -11,10 +11,10 @@ static int add_product(int64_t a, int64_t b, int64_t c, int64_t *total) {
     return 1;
 }
 
-int64_t dw_item_size(dw_dtype dtype) { return dtype == DW_F64 ? 8 : 4; }
+int64_t dw_element_size(dw_dtype dtype) { return dtype == DW_F64 ? 8 : 4; }
 
-int dw_bytes(int64_t item, const int64_t *sizes, int count, int64_t *bytes) {
-    *bytes = item;
+int dw_bytes(int64_t element_size, const int64_t *sizes, int count, int64_t *bytes) {
+    *bytes = element_size;
     for (int i = 0; i < count; i++)
         if (!add_product(0, *bytes, sizes[i], bytes)) return 0;
     return *bytes <= PTRDIFF_MAX;
@@ -61,12 +61,13 @@ dw_status dw_output_size(const dw_desc *d, int64_t *oh, int64_t *ow) {
     if (status != DW_OK) return status;
 
     /* The arrays themselves; an empty batch counts as one image, whose offsets the plan computes. */
-    const int64_t n = d->batch > 0 ? d->batch : 1, item = dw_item_size(d->dtype);
+    const int64_t n = d->batch > 0 ? d->batch : 1, element_size = dw_element_size(d->dtype);
     const int64_t x[] = {n, d->height, d->width, d->channels};
     const int64_t y[] = {n, *oh, *ow, d->channels, d->multiplier};
     const int64_t kernel[] = {d->kernel_h, d->kernel_w, d->channels, d->multiplier};
     int64_t bytes;
-    if (!dw_bytes(item, x, 4, &bytes) || !dw_bytes(item, y, 5, &bytes) || !dw_bytes(item, kernel, 4, &bytes))
+    if (!dw_bytes(element_size, x, 4, &bytes) || !dw_bytes(element_size, y, 5, &bytes) ||
+        !dw_bytes(element_size, kernel, 4, &bytes))
         return DW_ERR_OVERFLOW;
     return DW_OK;
 }

@@ -31,15 +31,15 @@ void dw_plan_describe(const dw_plan *plan, dw_plan_info *info) {
                            .tile_w = tile ? tile->tile_w : 1,
                            .merged_pixels = plan->merged,
                            .blocks = plan->packings[0].count,
-                           .weight_bytes = vectors * plan->kernels->lanes * plan->item,
+                           .weight_bytes = vectors * plan->kernels->lanes * plan->element_size,
                            .multiply_adds = rows * cols * (double)d->batch * (double)plan->out_channels,
-                           .x_bytes = d->batch * d->height * d->width * d->channels * plan->item,
-                           .y_bytes = d->batch * plan->out_h * plan->out_w * plan->out_channels * plan->item};
+                           .x_bytes = d->batch * d->height * d->width * d->channels * plan->element_size,
+                           .y_bytes = d->batch * plan->out_h * plan->out_w * plan->out_channels * plan->element_size};
     if (planar) {
         info->kernel = planar->kernel ? planar->kernel->name : planar->table->general_name;
         info->lanes = planar->lanes;
         info->blocks = planar->column_count;
-        info->weight_bytes = plan->out_channels * (1 + d->kernel_h * d->kernel_w) * plan->item;
+        info->weight_bytes = plan->out_channels * (1 + d->kernel_h * d->kernel_w) * plan->element_size;
         info->merged_pixels = 1;
     }
 }
@@ -50,7 +50,7 @@ int64_t dw_plan_nanoseconds(const dw_plan *plan) {
     const double VECTORS = 3, GENERAL = 4, CALL = 1.5, ACTIVATION = 10, BYTES = 40, MOST = 1e15;
     dw_plan_info info;
     dw_plan_describe(plan, &info);
-    const double outputs = (double)info.y_bytes / (double)plan->item;
+    const double outputs = (double)info.y_bytes / (double)plan->element_size;
     double work = info.multiply_adds / info.lanes / VECTORS;
     if (plan->isa == DW_ISA_PORTABLE) work = info.multiply_adds * CALL;
     else if (plan->planar ? !plan->planar->kernel : !plan->tile) work *= GENERAL;

@@ -1,4 +1,4 @@
-/* float_env.h - the floating-point environment that kernels run in: round to nearest, no traps, denormal numbers
+/* float_env.h - the floating-point environment that kernels run in: round to nearest, no traps, denormal row_of_slot
  * flushed to zero or not; and its caller's, restored to the bit, flags included. Elsewhere than on x86-64 and
  * AArch64: nothing. */
 #ifndef DW_FLOAT_ENV_H
@@ -9,7 +9,7 @@
 #include "dwconv.h"
 
 /* What runs can do of a wish: DW_DENORMALS_IEEE for portable kernels on x86-64 without multiply-add instructions, where
- * fma() is a function that needs denormal numbers itself: glibc's is wrong by 1e-9 of results near 2**-1022 without. */
+ * fma() is a function that needs denormal row_of_slot itself: glibc's is wrong by 1e-9 of results near 2**-1022 without. */
 dw_denormals dw_denormals_of(dw_denormals wish, dw_isa isa);
 
 /* Sets denormal floats to zeros of the same sign. */

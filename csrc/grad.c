@@ -28,7 +28,7 @@ static dw_status init_base(dw_grad_base *base, const dw_desc *desc, dw_isa isa) 
     base->desc.denormals = dw_denormals_of(desc->denormals, isa);
     base->isa = isa;
     base->out_channels = desc->channels * desc->multiplier;
-    base->item = dw_item_size(desc->dtype);
+    base->element_size = dw_element_size(desc->dtype);
     base->x = array_of(desc->layout, desc->height, desc->width, desc->channels);
     base->dy = array_of(desc->layout, base->out_h, base->out_w, base->out_channels);
     base->kernels = dw_grad_kernels_of(isa, desc->dtype);
@@ -57,14 +57,14 @@ static int64_t nanoseconds(const dw_grad_base *base) {
 /* Whether dx is made row by row, along with the other gradients. */
 static int makes_rows(const dw_grad *grad) { return grad->has_input && !grad->input.plan; }
 
-/* A part of L2, which is to hold what the processor fetches for the next band, too. */
+/* A part of L2, which is to hold what the processor prefetches for the next band, too. */
 enum { RING_BYTES = 410000 };
 
 /* Whether rings may hold all rows of a block, at once. */
 static int fits(const dw_grad_base *base) {
     const int64_t sizes[] = {base->desc.height * base->desc.width + base->out_h * base->out_w, base->kernels->lanes};
     int64_t bytes;
-    return dw_bytes(base->item, sizes, 2, &bytes) && bytes <= RING_BYTES;
+    return dw_bytes(base->element_size, sizes, 2, &bytes) && bytes <= RING_BYTES;
 }
 
 /* The rings, and how many blocks they are for. */
@@ -85,7 +85,7 @@ static dw_status init_rings(dw_grad *grad) {
     grad->chunk = (all - 1) / chunks + 1;
     if (!dw_bytes(grad->dy.block_bytes, &grad->chunk, 1, &grad->dy_bytes)) return DW_ERR_OVERFLOW;
     if (!dw_bytes(grad->x.block_bytes, &grad->chunk, 1, &grad->x_bytes)) return DW_ERR_OVERFLOW;
-    if (!dw_bytes(sizeof(int64_t), &slots, 1, &grad->numbers_bytes)) return DW_ERR_OVERFLOW;
+    if (!dw_bytes(sizeof(int64_t), &slots, 1, &grad->row_of_slot_bytes)) return DW_ERR_OVERFLOW;
     return DW_OK;
 }
 
@@ -99,7 +99,8 @@ static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void
     if (kernel) status = dw_grad_input_init(&grad->input, base, kernel, grad->band);
     if (status == DW_OK) status = init_rings(grad);
     if (status != DW_OK) return status;
-    const int64_t parts[] = {grad->dy_bytes, grad->x_bytes, grad->numbers_bytes, grad->input.workspace, 4 * ALIGNMENT};
+    const int64_t parts[] = {grad->dy_bytes, grad->x_bytes, grad->row_of_slot_bytes, grad->input.workspace,
+                             4 * ALIGNMENT};
     int64_t sum = 0, image;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (parts[i] > PTRDIFF_MAX / 4 - sum) return DW_ERR_OVERFLOW;
@@ -140,7 +141,7 @@ void dw_grad_destroy(dw_grad *grad) {
 
 /* A run goes through the images in rounds, so many at a time, each with sums of its own, which are added to the
  * total in order after the round. Within a round the work is units that write no byte of each other: of an image all
- * channels, or, where threads would get unlike numbers of few images, some. Parts are runs of units. */
+ * channels, or, where threads would get unlike row_of_slot of few images, some. Parts are runs of units. */
 typedef struct division {
     int threads, parts;
     int64_t images; /* of a round */
@@ -191,18 +192,19 @@ typedef struct place {
 
 /* What to ask for in order to have `rows` rows of an array from a place on, of `blocks` blocks if there are so many.
  * What is past the end of it may be asked for, too. */
-static dw_fetch fetch_of(const dw_grad_base *base, const char *data, int of_dy, place at, int64_t rows,
-                         int64_t blocks) {
+static dw_prefetcher prefetch_of(const dw_grad_base *base, const char *data, int of_dy, place at, int64_t rows,
+                                 int64_t blocks) {
     const dw_grad_array *array = of_dy ? &base->dy : &base->x;
-    const int64_t left = base->block_count - at.block, item = base->item;
+    const int64_t left = base->block_count - at.block, element_size = base->element_size;
     const dw_block *const first = base->blocks + at.block, *const last = first + (blocks < left ? blocks : left) - 1;
     const int64_t channel = of_dy ? first->y : first->x;
     const int64_t channels = (of_dy ? last->y + last->y_count : last->x + last->x_count) - channel;
     /* Pieces: in NHWC of pixels, in NCHW of planes. */
     const int planes = base->desc.layout == DW_NCHW;
-    const ptrdiff_t piece = (ptrdiff_t)((planes ? rows * array->row : channels) * item);
-    return (dw_fetch){data + (at.image * array->image + at.row * array->row + channel * array->channel) * item, piece,
-                      piece, (planes ? array->channel : array->column) * item - piece};
+    const ptrdiff_t piece = (ptrdiff_t)((planes ? rows * array->row : channels) * element_size);
+    return (dw_prefetcher){data + (at.image * array->image + at.row * array->row + channel * array->channel) *
+                                      element_size,
+                           piece, piece, (planes ? array->channel : array->column) * element_size - piece};
 }
 
 /* One image, the blocks from at.block to block_end, a chunk: band by band, so that x and dy are read from memory once,
@@ -212,16 +214,17 @@ static void run_chunk(const job *job, place at, int64_t block_end, place after, 
     const dw_grad_base *base = &grad->base;
     const dw_desc *d = &base->desc;
     const int with_input = job->dx && makes_rows(grad);
-    char *const dx = with_input ? job->dx + at.image * base->x.image * base->item : NULL;
+    char *const dx = with_input ? job->dx + at.image * base->x.image * base->element_size : NULL;
     char *const x_rows = workspace + aligned(grad->dy_bytes), *const rows_of_dx = x_rows + aligned(grad->x_bytes);
-    int64_t *const numbers = (int64_t *)(void *)(rows_of_dx + aligned(grad->input.workspace));
+    int64_t *const row_of_slot = (int64_t *)(void *)(rows_of_dx + aligned(grad->input.workspace));
     const int64_t blocks = block_end - at.block, band = grad->band;
-    dw_held dy, x;
-    dw_ring_begin(&dy, &grad->dy, job->dy + at.image * base->dy.image * base->item, workspace, numbers);
+    dw_ring_state dy, x;
+    dw_ring_begin(&dy, &grad->dy, job->dy + at.image * base->dy.image * base->element_size, workspace, row_of_slot);
     dy.block = at.block;
     dy.block_end = block_end;
     if (job->x) {
-        dw_ring_begin(&x, &grad->x, job->x + at.image * base->x.image * base->item, x_rows, numbers + grad->dy.slots);
+        dw_ring_begin(&x, &grad->x, job->x + at.image * base->x.image * base->element_size, x_rows,
+                      row_of_slot + grad->dy.slots);
         x.block = at.block;
         x.block_end = block_end;
         x.maps = grad->weights.maps;
@@ -231,21 +234,21 @@ static void run_chunk(const job *job, place at, int64_t block_end, place after, 
         const int more = base->out_h - at.row > band;
         const place next = more ? (place){at.image, at.row + band, at.block} : after;
         const int64_t end = more ? next.row : base->out_h;
-        dw_fetch next_dy = fetch_of(base, job->dy, 1, next, band, blocks);
+        dw_prefetcher next_dy = prefetch_of(base, job->dy, 1, next, band, blocks);
         if (job->x) {
             /* The first row that this band does not hold, too. */
             int64_t row = more ? (next.row - 1) * d->stride_h - d->pad_top + (d->kernel_h - 1) * d->dilation_h + 1 : 0;
             if (row > d->height) row = d->height;
             if (row < 0) row = 0;
             const int64_t rows = d->stride_h < d->height / band ? band * d->stride_h : d->height;
-            dw_fetch next_x = fetch_of(base, job->x, 0, (place){next.image, row, next.block}, rows, blocks);
+            dw_prefetcher next_x = prefetch_of(base, job->x, 0, (place){next.image, row, next.block}, rows, blocks);
             dw_grad_weights_band(&grad->weights, base, &dy, &x, at.row, sums, &next_dy, &next_x);
         }
         if (!with_input) continue;
         for (int64_t h = at.row; h < end; h++) dw_ring_row(&dy, base, h);
         const int64_t ready = dw_grad_input_ready(&grad->input, base, done, end);
         const place next_rows = {next.image, more ? ready : 0, next.block};
-        dw_fetch next_dx = fetch_of(base, job->dx, 0, next_rows, ready > done ? ready - done : 1, blocks);
+        dw_prefetcher next_dx = prefetch_of(base, job->dx, 0, next_rows, ready > done ? ready - done : 1, blocks);
         dw_grad_input_band(&grad->input, base, &dy, dx, done, ready, &next_dx, job->x ? NULL : &next_dy, rows_of_dx);
         done = ready;
     }
@@ -256,12 +259,12 @@ static void run_part(const void *arguments, int part, int parts) {
     const job *job = arguments;
     const dw_grad *grad = job->grad;
     const dw_grad_base *base = &grad->base;
-    const dw_share share = dw_share_of(job->images * job->splits, part, parts);
+    const dw_range share = dw_range_of(job->images * job->splits, part, parts);
     char *const workspace = job->workspaces + part * grad->part_bytes;
     const dw_float_env before = dw_float_begin(base->desc.denormals);
     for (int64_t unit = share.begin; unit < share.end; unit++) {
         const int64_t slot = unit / job->splits, image = job->first + slot, split = unit % job->splits;
-        const dw_share cut = dw_share_of(base->block_count, (int)split, (int)job->splits);
+        const dw_range cut = dw_range_of(base->block_count, (int)split, (int)job->splits);
         const int64_t first = dw_clean_cut(base->blocks, base->block_count, cut.begin);
         const int64_t block_end = dw_clean_cut(base->blocks, base->block_count, cut.end);
         char *const sums = job->sums + slot * grad->image_bytes;
@@ -272,8 +275,9 @@ static void run_part(const void *arguments, int part, int parts) {
             run_chunk(job, (place){image, 0, block}, end, after, sums, workspace);
         }
         if (job->dx && grad->input.plan)
-            dw_grad_input_part(&grad->input, base, job->dy + image * base->dy.image * base->item,
-                               job->dx + image * base->x.image * base->item, workspace, (int)split, (int)job->splits);
+            dw_grad_input_part(&grad->input, base, job->dy + image * base->dy.image * base->element_size,
+                               job->dx + image * base->x.image * base->element_size, workspace, (int)split,
+                               (int)job->splits);
     }
     dw_float_end(before);
 }
@@ -303,7 +307,7 @@ void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, voi
         const dw_float_env before = dw_float_begin(base->desc.denormals);
         for (int64_t image = 0; image < job.images; image++)
             base->kernels->add(sums + image * grad->image_bytes,
-                               base->block_count * grad->weights.sums_bytes / base->item, total);
+                               base->block_count * grad->weights.sums_bytes / base->element_size, total);
         dw_float_end(before);
     }
     if (with_weights) dw_grad_weights_end(base, dkernel, dbias, total);

@@ -19,7 +19,7 @@ enum { ALIGNMENT = 64 };
 
 /* kernel (kh, kw, C*M) turned by 180 degrees. */
 static dw_status turned(const dw_grad_base *base, const void *kernel, void **copy) {
-    const int64_t taps = base->desc.kernel_h * base->desc.kernel_w, size = base->out_channels * base->item;
+    const int64_t taps = base->desc.kernel_h * base->desc.kernel_w, size = base->out_channels * base->element_size;
     *copy = malloc((size_t)(taps * size)); /* as large as the kernel, which exists */
     if (!*copy) return DW_ERR_NOMEM;
     for (int64_t tap = 0; tap < taps; tap++)
@@ -45,7 +45,7 @@ static dw_status make_plan(dw_grad_input *input, const dw_grad_base *base, const
     turned_desc.multiplier = 1;
     turned_desc.batch = 1;
     const int64_t sizes[] = {d->height, d->width, base->out_channels};
-    if (d->multiplier > 1 && !dw_bytes(base->item, sizes, 3, &input->workspace)) return DW_ERR_OVERFLOW;
+    if (d->multiplier > 1 && !dw_bytes(base->element_size, sizes, 3, &input->workspace)) return DW_ERR_OVERFLOW;
     void *copy;
     dw_status status = turned(base, kernel, &copy);
     if (status == DW_OK) status = dw_plan_create(&turned_desc, base->isa, copy, NULL, &input->plan);
@@ -57,16 +57,16 @@ static dw_status make_plan(dw_grad_input *input, const dw_grad_base *base, const
 
 /* Which outputs each position of one dimension of x leads to: k with
  * 0 <= (position + pad - k * dilation) / stride < out, the division being exact. */
-static dw_reach *make_reaches(int64_t size, int64_t out, int64_t kernel, int64_t stride, int64_t dilation, int64_t pad,
-                              int64_t *out_step, int64_t *k_step) {
+static dw_tap_range *make_tap_ranges(int64_t size, int64_t out, int64_t kernel, int64_t stride, int64_t dilation,
+                                     int64_t pad, int64_t *out_step, int64_t *k_step) {
     const int64_t common = gcd(stride, dilation);
     *out_step = dilation / common;
     *k_step = stride / common;
     int64_t bytes;
-    dw_reach *all = dw_bytes(sizeof(dw_reach), &size, 1, &bytes) ? malloc((size_t)bytes) : NULL;
+    dw_tap_range *all = dw_bytes(sizeof(dw_tap_range), &size, 1, &bytes) ? malloc((size_t)bytes) : NULL;
     if (!all) return NULL;
     for (int64_t p = 0; p < size; p++) {
-        dw_reach reach = {0, 0, 0};
+        dw_tap_range reach = {0, 0, 0};
         for (int64_t k = 0; k < kernel && k * dilation <= p + pad; k++) {
             const int64_t left = p + pad - k * dilation;
             if (left % stride != 0 || left / stride >= out) continue;
@@ -83,15 +83,15 @@ static dw_status pack(dw_grad_input *input, const dw_grad_base *base, const void
     const int64_t taps = base->desc.kernel_h * base->desc.kernel_w, lanes = base->kernels->lanes;
     const int64_t sizes[] = {base->block_count, taps, lanes};
     int64_t bytes;
-    if (!dw_bytes(base->item, sizes, 3, &bytes) || bytes > PTRDIFF_MAX - ALIGNMENT) return DW_ERR_OVERFLOW;
+    if (!dw_bytes(base->element_size, sizes, 3, &bytes) || bytes > PTRDIFF_MAX - ALIGNMENT) return DW_ERR_OVERFLOW;
     input->weights_memory = calloc(1, (size_t)bytes + ALIGNMENT);
     if (!input->weights_memory) return DW_ERR_NOMEM;
     input->weights = (void *)(((uintptr_t)input->weights_memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
     char *to = input->weights;
     for (int64_t b = 0; b < base->block_count; b++)
-        for (int64_t tap = 0; tap < taps; tap++, to += lanes * base->item)
-            memcpy(to, (const char *)kernel + (tap * base->out_channels + base->blocks[b].y) * base->item,
-                   (size_t)(base->blocks[b].y_count * base->item));
+        for (int64_t tap = 0; tap < taps; tap++, to += lanes * base->element_size)
+            memcpy(to, (const char *)kernel + (tap * base->out_channels + base->blocks[b].y) * base->element_size,
+                   (size_t)(base->blocks[b].y_count * base->element_size));
     return DW_OK;
 }
 
@@ -137,11 +137,12 @@ static dw_status choose_lines(dw_grad_input *input, const dw_grad_base *base) {
     enum { LINES_BYTES = 16384 };
     const dw_desc *d = &base->desc;
     input->direct = d->layout == DW_NHWC && d->multiplier == 1 && base->out_channels >= base->kernels->lanes;
-    input->lines = d->multiplier > 1 ? 1 : DW_GRAD_MOST_LINES;
+    input->lines = d->multiplier > 1 ? 1 : DW_GRAD_MAX_LINES;
     if (input->direct) return DW_OK;
     const int64_t sizes[] = {d->width, sums_column(base)};
     int64_t line;
-    if (!dw_bytes(base->item, sizes, 2, &line) || line > PTRDIFF_MAX / DW_GRAD_MOST_LINES) return DW_ERR_OVERFLOW;
+    if (!dw_bytes(base->element_size, sizes, 2, &line) || line > PTRDIFF_MAX / DW_GRAD_MAX_LINES)
+        return DW_ERR_OVERFLOW;
     while (input->lines > 1 && input->lines * line > LINES_BYTES) input->lines /= 2;
     input->workspace = input->lines * line;
     return DW_OK;
@@ -149,10 +150,10 @@ static dw_status choose_lines(dw_grad_input *input, const dw_grad_base *base) {
 
 static dw_status make_rows(dw_grad_input *input, const dw_grad_base *base, const void *kernel, int64_t band) {
     const dw_desc *d = &base->desc;
-    input->rows = make_reaches(d->height, base->out_h, d->kernel_h, d->stride_h, d->dilation_h, d->pad_top,
-                               &input->row_out_step, &input->row_k_step);
-    input->columns = make_reaches(d->width, base->out_w, d->kernel_w, d->stride_w, d->dilation_w, d->pad_left,
-                                  &input->column_out_step, &input->column_k_step);
+    input->rows = make_tap_ranges(d->height, base->out_h, d->kernel_h, d->stride_h, d->dilation_h, d->pad_top,
+                                  &input->row_out_step, &input->row_k_step);
+    input->columns = make_tap_ranges(d->width, base->out_w, d->kernel_w, d->stride_w, d->dilation_w, d->pad_left,
+                                     &input->column_out_step, &input->column_k_step);
     if (!input->rows || !input->columns) return DW_ERR_NOMEM;
     input->back = rows_back(input, base, band);
     const dw_status status = choose_lines(input, base);
@@ -190,16 +191,16 @@ static void run_tiles(const dw_grad_input *input, dw_grad_rows *row) {
 int64_t dw_grad_input_ready(const dw_grad_input *input, const dw_grad_base *base, int64_t row, int64_t dy_rows) {
     if (dy_rows >= base->out_h) return base->desc.height;
     for (; row < base->desc.height; row++) {
-        const dw_reach *reach = input->rows + row;
+        const dw_tap_range *reach = input->rows + row;
         if (reach->count > 0 && reach->first + (reach->count - 1) * input->row_out_step >= dy_rows) break;
     }
     return row;
 }
 
 /* What all rows have in common. */
-static dw_grad_rows rows_of(const dw_grad_input *input, const dw_grad_base *base, const dw_held *dy) {
+static dw_grad_rows rows_of(const dw_grad_input *input, const dw_grad_base *base, const dw_ring_state *dy) {
     const dw_desc *d = &base->desc;
-    const int64_t dy_row = dy->ring->row_bytes / base->item, slots = dy->ring->slots;
+    const int64_t dy_row = dy->ring->row_bytes / base->element_size, slots = dy->ring->slots;
     return (dw_grad_rows){/* Where a row of dx leads to one row of dy at most, the steps may be larger than the ring and
                              the kernel. */
                           .dy_row = input->row_out_step < slots ? (ptrdiff_t)(input->row_out_step * dy_row) : 0,
@@ -218,55 +219,56 @@ static dw_grad_rows rows_of(const dw_grad_input *input, const dw_grad_base *base
                           .weights_block = (ptrdiff_t)(d->kernel_h * d->kernel_w * base->kernels->lanes)};
 }
 
-void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, const dw_held *dy, void *dx, int64_t row,
-                        int64_t end, dw_fetch *fetch_dx, dw_fetch *fetch_dy, void *workspace) {
+void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, const dw_ring_state *dy, void *dx,
+                        int64_t row, int64_t end, dw_prefetcher *prefetch_dx, dw_prefetcher *prefetch_dy,
+                        void *workspace) {
     const dw_grad_array *x = &base->x;
-    const dw_ring *ring = dy->ring;
-    const int64_t item = base->item, column = sums_column(base), multiplier = base->desc.multiplier;
+    const dw_row_ring *ring = dy->ring;
+    const int64_t element_size = base->element_size, column = sums_column(base), multiplier = base->desc.multiplier;
     /* The workspace has rows of one block, or all channels. */
     const int64_t step = input->tile || (!input->direct && multiplier == 1) ? 1 : dy->block_end - dy->block;
-    dw_grad_line lines[DW_GRAD_MOST_LINES];
+    dw_grad_line lines[DW_GRAD_MAX_LINES];
     dw_grad_rows rows = rows_of(input, base, dy);
-    dw_grad_give give = {.sums = workspace,
-                         .sums_col = (ptrdiff_t)column,
-                         .sums_channel = 1,
-                         .multiplier = multiplier,
-                         .col_size = x->column,
-                         .channel_size = x->channel};
+    dw_grad_scatter scatter = {.sums = workspace,
+                               .sums_col = (ptrdiff_t)column,
+                               .sums_channel = 1,
+                               .multiplier = multiplier,
+                               .col_size = x->column,
+                               .channel_size = x->channel};
     rows.lines = lines;
-    rows.fetch_dx = fetch_dx;
-    rows.fetch_dy = fetch_dy;
+    rows.prefetch_dx = prefetch_dx;
+    rows.prefetch_dy = prefetch_dy;
     for (int64_t next; row < end; row = next) {
         next = end - row < input->lines ? end : row + input->lines;
         rows.count = next - row;
-        give.width = rows.count * x->width; /* one row after the other, in either layout */
+        scatter.width = rows.count * x->width; /* one row after the other, in either layout */
         for (int64_t b = dy->block; b < dy->block_end; b += step) {
             const dw_block *block = base->blocks + b;
             const char *const dy_rows = dy->rows + (b - dy->block) * ring->block_bytes;
             for (int64_t i = 0; i < rows.count; i++) {
-                const dw_reach *reach = input->rows + row + i;
-                char *to = (char *)workspace + (multiplier > 1 ? block->y : i * x->width * column) * item;
-                if (input->direct) to = (char *)dx + ((row + i) * x->row + block->y) * item;
+                const dw_tap_range *reach = input->rows + row + i;
+                char *to = (char *)workspace + (multiplier > 1 ? block->y : i * x->width * column) * element_size;
+                if (input->direct) to = (char *)dx + ((row + i) * x->row + block->y) * element_size;
                 lines[i] = (dw_grad_line){.dy = dy_rows + reach->first % ring->slots * ring->row_bytes,
                                           .rows = reach->count,
                                           .ki = reach->k,
                                           .dx = to};
             }
             rows.dy_end = dy_rows + ring->block_bytes;
-            rows.weights = (const char *)input->weights + b * rows.weights_block * item;
+            rows.weights = (const char *)input->weights + b * rows.weights_block * element_size;
             rows.blocks = block;
             rows.block_count = step;
             if (input->tile) run_tiles(input, &rows);
             else base->kernels->rows(&rows);
             if (input->direct || multiplier > 1) continue;
-            give.channels = block->y_count;
-            give.dx = (char *)dx + (row * x->row + block->y * x->channel) * item;
-            base->kernels->give(&give);
+            scatter.channels = block->y_count;
+            scatter.dx = (char *)dx + (row * x->row + block->y * x->channel) * element_size;
+            base->kernels->scatter(&scatter);
         }
         if (multiplier == 1) continue;
-        give.channels = x->channels;
-        give.dx = (char *)dx + row * x->row * item;
-        base->kernels->give(&give);
+        scatter.channels = x->channels;
+        scatter.dx = (char *)dx + row * x->row * element_size;
+        base->kernels->scatter(&scatter);
     }
 }
 
@@ -280,16 +282,16 @@ void dw_grad_input_part(const dw_grad_input *input, const dw_grad_base *base, co
     if (part > 0) return; /* one after the other, for want of workspace */
     dw_plan_run(input->plan, dy, workspace);
     const int planes = base->desc.layout == DW_NCHW;
-    const dw_grad_give give = {.sums = workspace,
-                               .sums_col = planes ? 1 : (ptrdiff_t)base->out_channels,
-                               .sums_channel = planes ? x->channel : 1,
-                               .width = x->height * x->width,
-                               .channels = x->channels,
-                               .multiplier = base->desc.multiplier,
-                               .dx = dx,
-                               .col_size = x->column,
-                               .channel_size = x->channel};
-    base->kernels->give(&give);
+    const dw_grad_scatter scatter = {.sums = workspace,
+                                     .sums_col = planes ? 1 : (ptrdiff_t)base->out_channels,
+                                     .sums_channel = planes ? x->channel : 1,
+                                     .width = x->height * x->width,
+                                     .channels = x->channels,
+                                     .multiplier = base->desc.multiplier,
+                                     .dx = dx,
+                                     .col_size = x->column,
+                                     .channel_size = x->channel};
+    base->kernels->scatter(&scatter);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */

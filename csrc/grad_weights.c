@@ -13,10 +13,11 @@
 static dw_status make_maps(dw_grad_weights *grad, const dw_grad_base *base) {
     const int64_t lanes = base->kernels->lanes, multiplier = base->desc.multiplier;
     if (multiplier == 1) return DW_OK;
-    grad->maps = calloc((size_t)base->block_count, (size_t)(lanes * base->item));
+    grad->maps = calloc((size_t)base->block_count, (size_t)(lanes * base->element_size));
     if (!grad->maps) return DW_ERR_NOMEM;
     for (int64_t b = 0; b < base->block_count; b++)
-        dw_map_lanes(base->blocks + b, multiplier, base->item, (char *)grad->maps + b * lanes * base->item);
+        dw_map_lanes(base->blocks + b, multiplier, base->element_size,
+                     (char *)grad->maps + b * lanes * base->element_size);
     return DW_OK;
 }
 
@@ -32,23 +33,24 @@ dw_status dw_grad_weights_init(dw_grad_weights *grad, const dw_grad_base *base) 
             if (window->kernel_w == d->kernel_w && window->stride == d->stride_w) grad->window = window;
 
     const int64_t sum_sizes[] = {1 + d->kernel_h * d->kernel_w, base->kernels->lanes};
-    if (!dw_bytes(base->item, sum_sizes, 2, &grad->sums_bytes)) return DW_ERR_OVERFLOW;
+    if (!dw_bytes(base->element_size, sum_sizes, 2, &grad->sums_bytes)) return DW_ERR_OVERFLOW;
     /* No more than there are; the sum is no more than the padded ones. */
     grad->reach = (dw_grad_band(base) - 1) * d->stride_h + (d->kernel_h - 1) * d->dilation_h + 1;
     if (grad->reach > d->height) grad->reach = d->height;
     return make_maps(grad, base);
 }
 
-void dw_grad_weights_band(const dw_grad_weights *grad, const dw_grad_base *base, const dw_held *dy, const dw_held *x,
-                          int64_t row, void *sums, dw_fetch *fetch_dy, dw_fetch *fetch_x) {
+void dw_grad_weights_band(const dw_grad_weights *grad, const dw_grad_base *base, const dw_ring_state *dy,
+                          const dw_ring_state *x, int64_t row, void *sums, dw_prefetcher *prefetch_dy,
+                          dw_prefetcher *prefetch_x) {
     const dw_desc *d = &base->desc;
     const int64_t kr = grad->window ? grad->window->kr : 1, left = base->out_h - row, most = dw_grad_band(base);
-    const void *dy_rows[DW_GRAD_BAND], *x_rows[DW_GRAD_BAND * DW_GRAD_MOST_ROWS];
+    const void *dy_rows[DW_GRAD_BAND], *x_rows[DW_GRAD_BAND * DW_GRAD_MAX_ROWS];
     dw_grad_taps taps = {.dy = dy_rows,
                          .band = left < most ? left : most,
                          .x = x_rows,
-                         .dy_block = (ptrdiff_t)(dy->ring->block_bytes / base->item),
-                         .x_block = (ptrdiff_t)(x->ring->block_bytes / base->item),
+                         .dy_block = (ptrdiff_t)(dy->ring->block_bytes / base->element_size),
+                         .x_block = (ptrdiff_t)(x->ring->block_bytes / base->element_size),
                          .width = d->width,
                          .out_w = base->out_w,
                          .stride = d->stride_w,
@@ -57,8 +59,8 @@ void dw_grad_weights_band(const dw_grad_weights *grad, const dw_grad_base *base,
                          .block = dy->block,
                          .block_end = dy->block_end,
                          .sums = sums,
-                         .fetch_dy = fetch_dy,
-                         .fetch_x = fetch_x,
+                         .prefetch_dy = prefetch_dy,
+                         .prefetch_x = prefetch_x,
                          .taps = d->kernel_h * d->kernel_w,
                          .kernel_w = d->kernel_w};
     for (int64_t i = 0; i < taps.band; i++) dy_rows[i] = dw_ring_row(dy, base, row + i);
@@ -79,11 +81,11 @@ void dw_grad_weights_band(const dw_grad_weights *grad, const dw_grad_base *base,
             grad->window->taps(&taps);
             continue;
         }
-        for (taps.kj = 0; taps.kj < d->kernel_w; taps.kj += DW_GRAD_MOST_TAPS) {
+        for (taps.kj = 0; taps.kj < d->kernel_w; taps.kj += DW_GRAD_MAX_TAPS) {
             const int64_t more = d->kernel_w - taps.kj;
             taps.with_bias = ki == 0 && taps.kj == 0;
             taps.tap = ki * d->kernel_w + taps.kj;
-            base->kernels->taps[(more < DW_GRAD_MOST_TAPS ? more : DW_GRAD_MOST_TAPS) - 1](&taps);
+            base->kernels->taps[(more < DW_GRAD_MAX_TAPS ? more : DW_GRAD_MAX_TAPS) - 1](&taps);
         }
     }
 }
@@ -93,11 +95,11 @@ void dw_grad_weights_end(const dw_grad_base *base, void *dkernel, void *dbias, c
     const char *from = sums;
     for (int64_t b = 0; b < base->block_count; b++) {
         const dw_block *block = base->blocks + b;
-        for (int64_t tap = -1; tap < taps; tap++, from += lanes * base->item) { /* -1: the bias */
+        for (int64_t tap = -1; tap < taps; tap++, from += lanes * base->element_size) { /* -1: the bias */
             char *to = tap < 0 ? dbias : dkernel;
             if (!to) continue;
-            if (tap > 0) to += tap * base->out_channels * base->item;
-            memcpy(to + block->y * base->item, from, (size_t)(block->y_count * base->item));
+            if (tap > 0) to += tap * base->out_channels * base->element_size;
+            memcpy(to + block->y * base->element_size, from, (size_t)(block->y_count * base->element_size));
         }
     }
 }

@@ -8,11 +8,11 @@
 #include "plan.h"
 #include "nchw_kernels.h"
 
-#define DECLARE(isa)                                        \
-    extern const dw_planar_table dw_planar_table_f32_##isa; \
-    extern const dw_planar_table dw_planar_table_f64_##isa; \
-    extern const dw_planar_table dw_planar_table_i32_##isa;
-#define ALL_DTYPES(isa) {&dw_planar_table_f32_##isa, &dw_planar_table_f64_##isa, &dw_planar_table_i32_##isa}
+#define DECLARE(isa)                                      \
+    extern const dw_planar_table dw_nchw_table_f32_##isa; \
+    extern const dw_planar_table dw_nchw_table_f64_##isa; \
+    extern const dw_planar_table dw_nchw_table_i32_##isa;
+#define ALL_DTYPES(isa) {&dw_nchw_table_f32_##isa, &dw_nchw_table_f64_##isa, &dw_nchw_table_i32_##isa}
 DECLARE(portable)
 DECLARE(neon)
 DECLARE(avx2)
@@ -57,23 +57,23 @@ static const dw_planar_kernel *find_kernel(const dw_planar_table *table, const d
 /* ---- columns --------------------------------------------------------------------------------------- */
 
 /* Lanes [begin, end) of `lanes` whose elements, first + lane * step, lie in [0, width). */
-static dw_span valid_lanes(int64_t first, int64_t step, int64_t width, int lanes) {
+static dw_lane_range valid_lanes(int64_t first, int64_t step, int64_t width, int lanes) {
     int64_t begin = first < 0 ? (-first - 1) / step + 1 : 0;
     int64_t end = first < width ? (width - first - 1) / step + 1 : 0;
     if (begin > lanes) begin = lanes;
     if (end > lanes) end = lanes;
-    return (dw_span){(int32_t)begin, (int32_t)(end < begin ? begin : end)};
+    return (dw_lane_range){(int32_t)begin, (int32_t)(end < begin ? begin : end)};
 }
 
 /* The spans of the vector of outputs that begins at `col`, 2 * kernel_w + 1 at most, unless `spans` is NULL; returns
  * whether a lane has a tap in the padding. */
-static int make_spans(const dw_plan *plan, int64_t col, dw_span *spans) {
+static int make_spans(const dw_plan *plan, int64_t col, dw_lane_range *spans) {
     const dw_desc *d = &plan->desc;
     const int lanes = plan->planar->lanes;
     const int64_t first = col * d->stride_w - d->pad_left;
     int padded = 0;
     for (int64_t kj = 0; kj < d->kernel_w; kj++) {
-        const dw_span span = valid_lanes(first + kj * d->dilation_w, d->stride_w, d->width, lanes);
+        const dw_lane_range span = valid_lanes(first + kj * d->dilation_w, d->stride_w, d->width, lanes);
         if (span.begin > 0 || span.end < lanes) padded = 1;
         if (spans) spans[kj] = span;
     }
@@ -91,24 +91,24 @@ static dw_status make_columns(dw_plan *plan) {
     const int64_t lanes = planar->lanes, count = (plan->out_w - 1) / lanes + 1;
     const int partial = plan->out_w < lanes;
     int64_t bytes, edges = 0;
-    if (!dw_bytes((int64_t)sizeof(dw_column), &count, 1, &bytes)) return DW_ERR_OVERFLOW;
+    if (!dw_bytes((int64_t)sizeof(dw_colvec), &count, 1, &bytes)) return DW_ERR_OVERFLOW;
     planar->columns = malloc((size_t)bytes);
     if (!planar->columns) return DW_ERR_NOMEM;
     planar->column_count = count;
     for (int64_t c = 0; c < count; c++) {
         const int64_t last = partial ? 0 : plan->out_w - lanes, col = c * lanes < last ? c * lanes : last;
-        planar->columns[c] = (dw_column){col, 1, (int32_t)(partial ? plan->out_w : lanes), NULL};
+        planar->columns[c] = (dw_colvec){col, 1, (int32_t)(partial ? plan->out_w : lanes), NULL};
         edges += partial || make_spans(plan, col, NULL);
     }
     if (edges > 0) {
         const int64_t sizes[] = {edges, 2 * d->kernel_w + 1};
-        if (!dw_bytes((int64_t)sizeof(dw_span), sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
+        if (!dw_bytes((int64_t)sizeof(dw_lane_range), sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
         planar->spans = malloc((size_t)bytes);
         if (!planar->spans) return DW_ERR_NOMEM;
     }
-    dw_span *spans = planar->spans;
+    dw_lane_range *spans = planar->spans;
     for (int64_t c = 0; c < count; c++) {
-        dw_column *column = planar->columns + c;
+        dw_colvec *column = planar->columns + c;
         if (!partial && !make_spans(plan, column->col, NULL)) continue;
         make_spans(plan, column->col, spans);
         column->spans = spans;
@@ -116,7 +116,7 @@ static dw_status make_columns(dw_plan *plan) {
     }
     /* Inner vectors, each right after the other, are made by one call. */
     for (int64_t c = count - 2; c >= 0; c--) {
-        dw_column *column = planar->columns + c;
+        dw_colvec *column = planar->columns + c;
         if (!column->spans && !column[1].spans && column[1].col == column->col + lanes) column->run = column[1].run + 1;
     }
     return DW_OK;
@@ -126,18 +126,19 @@ static dw_status make_columns(dw_plan *plan) {
 
 /* [output channel][bias, taps]: a vector of weights is one of them in all lanes. */
 static dw_status pack(dw_plan *plan, const char *kernel, const char *bias) {
-    const int64_t channels = plan->out_channels, item = plan->item;
+    const int64_t channels = plan->out_channels, element_size = plan->element_size;
     const int64_t taps = plan->desc.kernel_h * plan->desc.kernel_w, sizes[] = {channels, 1 + taps};
     int64_t bytes;
-    if (!dw_bytes(item, sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
+    if (!dw_bytes(element_size, sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
     char *to = plan->planar->weights = malloc((size_t)bytes);
     if (!to) return DW_ERR_NOMEM;
-    for (int64_t channel = 0; channel < channels; channel++, to += (1 + taps) * item) {
-        if (bias) memcpy(to, bias + channel * item, (size_t)item);
-        else memset(to, 0, (size_t)item);
+    for (int64_t channel = 0; channel < channels; channel++, to += (1 + taps) * element_size) {
+        if (bias) memcpy(to, bias + channel * element_size, (size_t)element_size);
+        else memset(to, 0, (size_t)element_size);
         if (plan->desc.denormals == DW_DENORMALS_FLUSH) dw_flush(plan->desc.dtype, to, 1); /* see flush_bias */
         for (int64_t tap = 0; tap < taps; tap++)
-            memcpy(to + (1 + tap) * item, kernel + (tap * channels + channel) * item, (size_t)item);
+            memcpy(to + (1 + tap) * element_size, kernel + (tap * channels + channel) * element_size,
+                   (size_t)element_size);
     }
     return DW_OK;
 }
@@ -150,7 +151,7 @@ static void divide_work(dw_plan *plan) {
     enum { CHUNK_BYTES = 16384, BAND_ROWS = 128 };
     const dw_desc *d = &plan->desc;
     const double plane_bytes =
-        ((double)d->height * (double)d->width + (double)plan->out_h * (double)plan->out_w) * (double)plan->item;
+        ((double)d->height * (double)d->width + (double)plan->out_h * (double)plan->out_w) * (double)plan->element_size;
     plan->planar->band = BAND_ROWS;
     plan->planar->chunk = plane_bytes < CHUNK_BYTES ? (int64_t)(CHUNK_BYTES / plane_bytes) : 1;
 }
@@ -179,13 +180,13 @@ void dw_planar_destroy(dw_planar *planar) {
 
 /* Rows `rows` of the output planes [plane, plane_end) of one image, whose x and y are given. Not all rows: of one plane
  * only, as many as a kernel with compile-time sizes wants, without dilation in height. */
-static void run_planes(const dw_plan *plan, const char *x, char *y, int64_t plane, int64_t plane_end, dw_share rows) {
+static void run_planes(const dw_plan *plan, const char *x, char *y, int64_t plane, int64_t plane_end, dw_range rows) {
     const dw_desc *d = &plan->desc;
     const dw_planar *planar = plan->planar;
     const int64_t taps = d->kernel_h * d->kernel_w;
-    dw_planes planes = {.x = x + plane / d->multiplier * d->height * d->width * plan->item,
-                        .y = y + plane * plan->out_h * plan->out_w * plan->item,
-                        .weights = (const char *)planar->weights + plane * (1 + taps) * plan->item,
+    dw_planes planes = {.x = x + plane / d->multiplier * d->height * d->width * plan->element_size,
+                        .y = y + plane * plan->out_h * plan->out_w * plan->element_size,
+                        .weights = (const char *)planar->weights + plane * (1 + taps) * plan->element_size,
                         .planes = plane_end - plane,
                         .multiplier = d->multiplier,
                         .m = plane % d->multiplier,
@@ -242,17 +243,18 @@ static int64_t pieces_of_planes(const dw_plan *plan, int64_t planes, int parts) 
 
 void dw_planar_run(const dw_plan *plan, const void *x, void *y, int part, int parts) {
     const dw_desc *d = &plan->desc;
-    const int64_t x_image = d->channels * d->height * d->width * plan->item, y_row = plan->out_w * plan->item;
+    const int64_t x_image = d->channels * d->height * d->width * plan->element_size,
+                  y_row = plan->out_w * plan->element_size;
     const int64_t channels = plan->out_channels, planes = d->batch * channels;
     const int64_t step = plan->planar->kernel ? plan->planar->chunk : channels;
     const int64_t pieces = parts > 1 ? pieces_of_planes(plan, planes, parts) : 1;
-    const dw_share units = parts > 1 ? dw_share_of(planes * pieces, part, parts) : (dw_share){0, planes};
+    const dw_range units = parts > 1 ? dw_range_of(planes * pieces, part, parts) : (dw_range){0, planes};
     for (int64_t unit = units.begin; unit < units.end;) {
         const int64_t n = unit / pieces / channels, plane = unit / pieces % channels;
         int64_t end = plane + 1; /* a piece of one plane, or several planes of an image */
-        dw_share rows = {0, plan->out_h};
+        dw_range rows = {0, plan->out_h};
         if (pieces > 1) {
-            rows = dw_share_of(plan->out_h, (int)(unit % pieces), (int)pieces);
+            rows = dw_range_of(plan->out_h, (int)(unit % pieces), (int)pieces);
         } else {
             end = channels - plane < step ? channels : plane + step;
             if (end - plane > units.end - unit) end = plane + units.end - unit;

@@ -6,21 +6,21 @@
 #include "dwconv.h"
 
 /* Lanes [begin, end). */
-typedef struct dw_span {
+typedef struct dw_lane_range {
     int32_t begin, end;
-} dw_span;
+} dw_lane_range;
 
 /* The output columns of one vector. The last one of a row begins a vector before the end of the row, over columns
  * that its neighbour has, too; a row of fewer columns than a vector has lanes is one vector of `count` lanes. */
-typedef struct dw_column {
+typedef struct dw_colvec {
     int64_t col;
     int64_t run;   /* this and so many - 1 after it are inner vectors side by side */
     int32_t count; /* columns, <= lanes */
     /* NULL: no tap of these lanes is in the padding. Else for each kj the lanes whose tap is in the row (also
      * those from `count` on, which are never stored); then, for a kernel of stride 2 and kj = 0, 2, ..., kw - 1,
      * which of the `lanes` elements from that tap on are in the row, and which of the next `lanes`. */
-    const dw_span *spans;
-} dw_column;
+    const dw_lane_range *spans;
+} dw_colvec;
 
 /* One kernel call: one vector of columns, or several inner ones, of `planes` consecutive output planes of an image. */
 typedef struct dw_planes {
@@ -32,7 +32,7 @@ typedef struct dw_planes {
     int64_t height, width, out_h, out_w;
     int64_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     int64_t first, rows; /* compile-time sizes: output rows, dilation_h apart; the general kernel makes all */
-    const dw_column *columns;
+    const dw_colvec *columns;
     int64_t column_count;
     double low, high; /* activation: clamp to [low, high] */
 } dw_planes;

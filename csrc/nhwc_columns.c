@@ -82,7 +82,7 @@ static void divide_columns(dw_plan *plan, int64_t index) {
 }
 
 /* One column of merged pixels, phase `index`, beginning with output column `at`. */
-static void add_merged_column(dw_plan *plan, int64_t index, const dw_tile *tile, int64_t at) {
+static void add_folded_column(dw_plan *plan, int64_t index, const dw_tile *tile, int64_t at) {
     const dw_desc *d = &plan->desc;
     plan->phases[index] = (dw_phase){at - d->pad_left, d->width, 0, at, 1};
     add_segment(&plan->segments, index, tile->strip[DW_INNER], 0, 1, 1);
@@ -90,7 +90,7 @@ static void add_merged_column(dw_plan *plan, int64_t index, const dw_tile *tile,
 
 /* Merged pixels: columns of `merged` of them between the edges, the last of which may overlap its neighbour. The edges
  * are a column each for a masked kernel; if there is none, their pixels in the padding are for the general kernel. */
-static void divide_merged_columns(dw_plan *plan) {
+static void divide_folded_columns(dw_plan *plan) {
     const dw_desc *d = &plan->desc;
     const int64_t merged = plan->merged;
     int64_t first, end, begin;
@@ -100,7 +100,7 @@ static void divide_merged_columns(dw_plan *plan) {
     if (edge) {
         begin = merged;
         end = plan->out_w - merged;
-        add_merged_column(plan, 2, edge, 0);
+        add_folded_column(plan, 2, edge, 0);
     } else {
         begin = first;
         add_segment(&plan->segments, 0, NULL, 0, begin, 1);
@@ -108,8 +108,8 @@ static void divide_merged_columns(dw_plan *plan) {
     const int64_t whole = (end - begin) / merged;
     plan->phases[1] = (dw_phase){begin - d->pad_left, d->width, 0, begin, whole};
     add_inner(plan, &plan->segments, 1, 0, whole, 0, whole);
-    if (whole * merged < end - begin) add_merged_column(plan, 3, end - merged < first ? edge : single, end - merged);
-    if (edge) add_merged_column(plan, 4, edge, end);
+    if (whole * merged < end - begin) add_folded_column(plan, 3, end - merged < first ? edge : single, end - merged);
+    if (edge) add_folded_column(plan, 4, edge, end);
     else add_segment(&plan->segments, 0, NULL, end, plan->out_w, 1);
 }
 
@@ -118,7 +118,7 @@ static void divide_merged_columns(dw_plan *plan) {
  * first or last of a row. Returns whether that pays. */
 static int straddle_columns(dw_plan *plan) {
     const dw_tile *tile = plan->tile;
-    if (!tile || tile->flavour & ~DW_PAIRED || plan->phase_count > 1) return 0;
+    if (!tile || tile->flavour & ~DW_INTERLEAVED || plan->phase_count > 1) return 0;
     for (int64_t i = 0; i < plan->segments.count; i++)
         if (!plan->segments.at[i].tile) return 0; /* padding that no tile is made for */
     int64_t inner, inner_end;
@@ -155,7 +155,7 @@ dw_status dw_make_columns(dw_plan *plan) {
     plan->phase_step = step;
     plan->phase_count = count;
     if (plan->merged > 1) {
-        divide_merged_columns(plan);
+        divide_folded_columns(plan);
         return DW_OK;
     }
     for (int64_t p = 0; p < count; p++) {
@@ -180,7 +180,7 @@ dw_status dw_make_columns(dw_plan *plan) {
 
 /* Whether kernels side by side make so many columns. */
 int dw_divisible(const dw_plan *plan, int64_t cols) {
-    return cols > DW_MOST_DIVIDED ? plan->divisions[1].width > 0 : cols == 0 || plan->divisions[cols].width > 0;
+    return cols > DW_MAX_DIVIDED ? plan->divisions[1].width > 0 : cols == 0 || plan->divisions[cols].width > 0;
 }
 
 void dw_plan_divide_columns(dw_plan *plan) {
@@ -196,7 +196,7 @@ void dw_plan_divide_columns(dw_plan *plan) {
         least = cost / width;
         costs[width] = cost;
     }
-    for (int cols = 1; cols <= DW_MOST_DIVIDED; cols++) {
+    for (int cols = 1; cols <= DW_MAX_DIVIDED; cols++) {
         dw_division *best = plan->divisions + cols;
         for (int width = 1; width <= DW_MAX_TILE_W && width <= cols; width++) {
             if (costs[width] == 0 || !dw_divisible(plan, cols - width)) continue;
@@ -208,5 +208,5 @@ void dw_plan_divide_columns(dw_plan *plan) {
 
 /* The width of the first of the kernels that make `cols` columns best. */
 int dw_first_width(const dw_plan *plan, int64_t cols) {
-    return cols <= DW_MOST_DIVIDED ? plan->divisions[cols].width : plan->tile->tile_w;
+    return cols <= DW_MAX_DIVIDED ? plan->divisions[cols].width : plan->tile->tile_w;
 }

@@ -26,7 +26,7 @@ typedef struct dw_strip {
     ptrdiff_t row_step;       /* ... the step to that of the next kernel row, ... */
     int64_t ki_begin, ki_end; /* ... and the kernel rows that are valid */
     ptrdiff_t x_first, x_col, x_step;
-    int fetch; /* sized: whether to ask for the inputs of the next blocks early */
+    int prefetch; /* sized: whether to ask for the inputs of the next blocks early */
     int64_t width, pad;
     void *y; /* output column 0, channel 0 of the first output row */
     ptrdiff_t y_row, y_col;
@@ -47,20 +47,20 @@ typedef void dw_strip_fn(const dw_strip *);
 enum { DW_INNER, DW_LEFT, DW_RIGHT, DW_BOTH, DW_EDGES };
 
 /* What a sized kernel is for.
- * DW_SPREAD: M > 1. DW_MERGED: columns of several pixels; DW_MASKED: of which some have taps in the padding, too.
- * DW_ASTRIDE: the first block of a packing that begins in the column before, at stride 2. Its first -block->y lanes are
+ * DW_MULTIPLIER: M > 1. DW_FOLDED: columns of several pixels; DW_MASKED: of which some have taps in the padding, too.
+ * DW_CROSS_PIXEL: the first block of a packing that begins in the column before, at stride 2. Its first -block->y lanes are
  * channels of output column o - 1, the others of column o, so its window begins stride - 1 columns earlier.
- * DW_PAIRED: rolls down two blocks at a time. */
-enum { DW_SPREAD = 1, DW_MERGED = 2, DW_ASTRIDE = 4, DW_MASKED = 8, DW_PAIRED = 16 };
+ * DW_INTERLEAVED: rolls down two blocks at a time. */
+enum { DW_MULTIPLIER = 1, DW_FOLDED = 2, DW_CROSS_PIXEL = 4, DW_MASKED = 8, DW_INTERLEAVED = 16 };
 
 /* A kernel with compile-time sizes, for at least `lanes` output channels: tiles of tile_h x tile_w outputs, or, if
  * tile_h is 0, columns of tile_w outputs that roll down any number of rows. */
 typedef struct dw_tile {
     const char *name;
     int kernel_h, kernel_w, stride, tile_h, tile_w;
-    int flavour; /* of DW_SPREAD, DW_MERGED, DW_MASKED, DW_ASTRIDE, DW_PAIRED */
+    int flavour; /* of DW_MULTIPLIER, DW_FOLDED, DW_MASKED, DW_CROSS_PIXEL, DW_INTERLEAVED */
     int pad_left, pad_right;
-    dw_strip_fn *strip[DW_EDGES]; /* of DW_MERGED and DW_ASTRIDE the first only */
+    dw_strip_fn *strip[DW_EDGES]; /* of DW_FOLDED and DW_CROSS_PIXEL the first only */
 } dw_tile;
 
 /* What an activation is applied to, in place: `count` elements at each of rows x cols places. */

@@ -28,19 +28,19 @@ static int64_t weight_bytes(const dw_plan *plan, int64_t blocks) {
     const int64_t sizes[] = {blocks, (plan->desc.multiplier > 1) + 1 + plan->desc.kernel_h * plan->desc.kernel_w,
                              plan->kernels->lanes};
     int64_t bytes;
-    return dw_bytes(plan->item, sizes, 3, &bytes) ? bytes : 0;
+    return dw_bytes(plan->element_size, sizes, 3, &bytes) ? bytes : 0;
 }
 
 /* The weights of one vector: `from` (C*M) for the lanes [begin, end) of a block. */
 static void store_lanes(const dw_plan *plan, const dw_block *block, const char *from, int64_t begin, int64_t end,
                         char *to) {
-    const int64_t channels = plan->out_channels, item = plan->item;
+    const int64_t channels = plan->out_channels, element_size = plan->element_size;
     /* Runs of consecutive channels; several if pixels are merged. */
     for (int64_t lane = begin; lane < end;) {
         const int64_t channel = (block->y + lane + channels) % channels; /* y may be of the pixel before */
         int64_t run = end - lane;
         if (run > channels - channel) run = channels - channel;
-        memcpy(to + lane * item, from + channel * item, (size_t)(run * item));
+        memcpy(to + lane * element_size, from + channel * element_size, (size_t)(run * element_size));
         lane += run;
     }
 }
@@ -48,7 +48,8 @@ static void store_lanes(const dw_plan *plan, const dw_block *block, const char *
 /* The weights of a block astride: its first lanes have their taps first in the window, the others last. */
 static void pack_astride(const dw_plan *plan, const dw_block *block, const char *kernel, const void *bias, char *to) {
     const dw_desc *d = &plan->desc;
-    const int64_t vector = plan->kernels->lanes * plan->item, row = plan->out_channels * plan->item, before = -block->y;
+    const int64_t vector = plan->kernels->lanes * plan->element_size, row = plan->out_channels * plan->element_size,
+                  before = -block->y;
     const int64_t later = d->stride_w - 1, window = d->kernel_w + later;
     if (bias) store_lanes(plan, block, bias, 0, block->y_count, to);
     to += vector;
@@ -69,12 +70,13 @@ static void flush_bias(const dw_plan *plan, void *lanes) {
 /* `astride`: the first block will be used by such a kernel, too. */
 static dw_status pack_weights(const dw_plan *plan, const void *kernel, const void *bias, int astride,
                               dw_packing *packing) {
-    const int64_t lanes = plan->kernels->lanes, channels = plan->out_channels, item = plan->item;
+    const int64_t lanes = plan->kernels->lanes, channels = plan->out_channels, element_size = plan->element_size;
     const int64_t multiplier = plan->desc.multiplier, mapped = multiplier > 1;
     const int64_t taps = plan->desc.kernel_h * plan->desc.kernel_w;
     const int64_t bytes = weight_bytes(plan, packing->count);
     const int64_t extra =
-        astride ? (1 + plan->desc.kernel_h * (plan->desc.kernel_w + plan->desc.stride_w - 1)) * lanes * item : 0;
+        astride ? (1 + plan->desc.kernel_h * (plan->desc.kernel_w + plan->desc.stride_w - 1)) * lanes * element_size
+                : 0;
     if (!bytes) return DW_ERR_OVERFLOW;
     packing->weights = alloc_aligned(bytes + extra, &packing->memory);
     if (!packing->weights) return DW_ERR_NOMEM;
@@ -84,11 +86,11 @@ static dw_status pack_weights(const dw_plan *plan, const void *kernel, const voi
     for (int64_t b = 0; b < packing->count; b++) {
         const dw_block *block = packing->blocks + b;
         if (mapped) {
-            dw_map_lanes(block, multiplier, item, to);
-            to += lanes * item;
+            dw_map_lanes(block, multiplier, element_size, to);
+            to += lanes * element_size;
         }
-        for (int64_t tap = -1; tap < taps; tap++, to += lanes * item) { /* -1: the bias */
-            const char *from = tap < 0 ? bias : (const char *)kernel + tap * channels * item;
+        for (int64_t tap = -1; tap < taps; tap++, to += lanes * element_size) { /* -1: the bias */
+            const char *from = tap < 0 ? bias : (const char *)kernel + tap * channels * element_size;
             if (from) store_lanes(plan, block, from, 0, block->y_count, to);
             if (tap < 0) flush_bias(plan, to);
         }
@@ -105,7 +107,7 @@ static dw_status pack_weights(const dw_plan *plan, const void *kernel, const voi
  * On Zen 4, lines that two blocks touch cost 3x3 kernels 1.15 to 1.5 of the time. */
 static int packings(const dw_plan *plan) {
     enum { MOST_BYTES = 1 << 20 };
-    const int64_t vector = plan->kernels->lanes * plan->item, blocks = plan->packings[0].count;
+    const int64_t vector = plan->kernels->lanes * plan->element_size, blocks = plan->packings[0].count;
     const int count = (int)(vector / DW_X_ALIGNMENT);
     if (count <= 1 || !plan->tile || plan->merged > 1 || plan->desc.multiplier > 1) return 1;
     if (plan->out_channels % plan->kernels->lanes != 0) return 1;
@@ -125,7 +127,7 @@ dw_status dw_pack(dw_plan *plan, const void *kernel, const void *bias) {
     plan->packing_count = packings(plan);
     for (int i = 0; i < plan->packing_count; i++) {
         dw_packing *packing = plan->packings + i;
-        const int64_t boundary = i * DW_X_ALIGNMENT / plan->item, blocks = channels / lanes; /* a channel */
+        const int64_t boundary = i * DW_X_ALIGNMENT / plan->element_size, blocks = channels / lanes; /* a channel */
         if (i > 0) {
             status = plan->straddle ? make_blocks(plan, blocks, channels, boundary - lanes, boundary, 0, packing)
                                     : make_blocks(plan, blocks + 1, channels, 0, boundary, 1, packing);

@@ -16,7 +16,7 @@ static void use_blocks(dw_strip *strip, const dw_packing *packing, int64_t block
  * run of channels. Other strips may overlap this one: they store their own sums before they activate them. */
 static void activate(const dw_plan *plan, const dw_strip *strip, int64_t rows) {
     const dw_block *first = strip->blocks + strip->block, *last = strip->blocks + strip->block_end - 1;
-    const dw_runs runs = {.y = (char *)strip->y + (strip->col * strip->y_col + first->y) * plan->item,
+    const dw_runs runs = {.y = (char *)strip->y + (strip->col * strip->y_col + first->y) * plan->element_size,
                           .rows = rows,
                           .cols = strip->cols,
                           .count = last->y + last->y_count - first->y,
@@ -34,21 +34,21 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_pa
     const dw_tile *tile = plan->tile;
     const int64_t x_row = d->width * d->channels, y_row = plan->out_w * plan->out_channels;
     const int64_t first = row * d->stride_h - d->pad_top;
-    y += row * y_row * plan->item;
+    y += row * y_row * plan->element_size;
 
     const void *rows[DW_MAX_TILE_ROWS];
     if (tile) {
         const int64_t count = (out_rows - 1) * d->stride_h + d->kernel_h;
         for (int64_t i = 0; i < count; i++) {
             const int64_t at = first + i * d->dilation_h;
-            rows[i] = at >= 0 && at < d->height ? x + at * x_row * plan->item : NULL;
+            rows[i] = at >= 0 && at < d->height ? x + at * x_row * plan->element_size : NULL;
         }
     }
     const int64_t pixels = plan->merged; /* of a column of the tile kernels */
     dw_strip strip = {.rows = rows,
                       /* Of use in tiles only; without one, the dilation may be too large to multiply. */
                       .y_row = tile ? (ptrdiff_t)(d->dilation_h * y_row) : 0,
-                      .fetch = plan->fetch,
+                      .prefetch = plan->prefetch,
                       .out_rows = out_rows,
                       .kernel_h = d->kernel_h,
                       .kernel_w = d->kernel_w,
@@ -60,7 +60,7 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_pa
                       .low = plan->low,
                       .high = plan->high};
     const dw_segments *segments = &part->segments;
-    const dw_share blocks = part->blocks;
+    const dw_range blocks = part->blocks;
     for (int64_t block = blocks.begin; block < blocks.end; block += plan->kernels->chunk) {
         for (const dw_segment *segment = segments->at; segment < segments->at + segments->count; segment++) {
             const dw_phase *phase = plan->phases + segment->phase;
@@ -68,7 +68,7 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_pa
             strip.width = phase->width;
             strip.first_tap = phase->y_first - d->pad_left;
             strip.pad = phase->pad;
-            strip.y = y + phase->y_first * plan->out_channels * plan->item;
+            strip.y = y + phase->y_first * plan->out_channels * plan->element_size;
             strip.col = segment->col;
             strip.cols = segment->cols;
             if (segment->tile) {
@@ -107,9 +107,9 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_pa
                 if (general.ki_end > d->kernel_h) general.ki_end = d->kernel_h;
                 general.row = x;
                 if (general.ki_begin < general.ki_end)
-                    general.row = x + (begin + general.ki_begin * d->dilation_h) * x_row * plan->item;
+                    general.row = x + (begin + general.ki_begin * d->dilation_h) * x_row * plan->element_size;
                 if (general.ki_end - general.ki_begin > 1) general.row_step = (ptrdiff_t)(d->dilation_h * x_row);
-                general.y = (char *)strip.y + r * d->dilation_h * y_row * plan->item;
+                general.y = (char *)strip.y + r * d->dilation_h * y_row * plan->element_size;
                 plan->kernels->general(&general);
                 if (plan->activate) activate(plan, &general, 1);
             }
@@ -119,7 +119,7 @@ static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_pa
 
 /* The packing whose blocks lie on vector boundaries of both arrays, if there is one. */
 static const dw_packing *choose_packing(const dw_plan *plan, const void *x, const void *y) {
-    const uintptr_t vector = (uintptr_t)(plan->kernels->lanes * plan->item);
+    const uintptr_t vector = (uintptr_t)(plan->kernels->lanes * plan->element_size);
     const uintptr_t before = (0 - (uintptr_t)x) % vector; /* bytes to the next boundary */
     if (before % DW_X_ALIGNMENT != 0 || (0 - (uintptr_t)y) % vector != before) return plan->packings;
     return before / DW_X_ALIGNMENT < (uintptr_t)plan->packing_count ? plan->packings + before / DW_X_ALIGNMENT
@@ -129,9 +129,10 @@ static const dw_packing *choose_packing(const dw_plan *plan, const void *x, cons
 /* Output rows to roll down at a time: where two blocks share cache lines, as few as let these stay in L1. */
 static int64_t rows_to_roll(const dw_plan *plan, const dw_packing *packing, const void *x) {
     enum { IF_SHARED = 8 };
-    const int64_t vector = plan->kernels->lanes * plan->item;
-    const int shared = packing == plan->packings && plan->desc.stride_h == 1 && plan->merged == 1 &&
-                       ((uintptr_t)x % (uintptr_t)vector != 0 || plan->desc.channels * plan->item % vector != 0);
+    const int64_t vector = plan->kernels->lanes * plan->element_size;
+    const int shared =
+        packing == plan->packings && plan->desc.stride_h == 1 && plan->merged == 1 &&
+        ((uintptr_t)x % (uintptr_t)vector != 0 || plan->desc.channels * plan->element_size % vector != 0);
     return shared && plan->group_rows > IF_SHARED ? IF_SHARED : plan->group_rows;
 }
 
@@ -141,8 +142,8 @@ int dw_plan_place(const dw_plan *plan, const void *x) {
      * a page, 18 us otherwise. 1280 is 256 off any multiple of 512 or 1024: apart from the neighbouring pixels, too. */
     enum { PAGE = 4096, LINE = 64, APART = 1280, LEAST_BYTES = 16384 };
     const dw_desc *d = &plan->desc;
-    const double bytes =
-        (double)d->batch * (double)plan->out_h * (double)plan->out_w * (double)plan->out_channels * (double)plan->item;
+    const double bytes = (double)d->batch * (double)plan->out_h * (double)plan->out_w * (double)plan->out_channels *
+                         (double)plan->element_size;
     if (bytes < LEAST_BYTES || plan->planar) return -1;
     const uintptr_t place = ((uintptr_t)x + APART) % PAGE;
     return (int)(plan->packing_count > 1 && place % DW_X_ALIGNMENT == 0 ? place : place / LINE * LINE);
@@ -151,8 +152,8 @@ int dw_plan_place(const dw_plan *plan, const void *x) {
 /* A part of channels_last. */
 void dw_nhwc_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
     const dw_desc *d = &plan->desc;
-    const int64_t x_image = d->height * d->width * d->channels * plan->item;
-    const int64_t y_image = plan->out_h * plan->out_w * plan->out_channels * plan->item;
+    const int64_t x_image = d->height * d->width * d->channels * plan->element_size;
+    const int64_t y_image = plan->out_h * plan->out_w * plan->out_channels * plan->element_size;
     const int64_t rolls = plan->tile && plan->tile->tile_h == 0;
     const int64_t step = phase_step(plan), phases = phases_of(plan), image_units = plan->image_units;
     const dw_packing *packing = choose_packing(plan, x, y); /* each image is a whole number of pixels further on */
@@ -160,7 +161,7 @@ void dw_nhwc_run_part(const dw_plan *plan, const void *x, void *y, int part, int
 
     dw_part mine;
     dw_part_of(plan, packing, d->batch * image_units, part, parts, &mine);
-    const dw_share units = mine.units;
+    const dw_range units = mine.units;
     int64_t unit = units.begin - units.begin % image_units; /* the first of its image, then of each phase */
     for (int64_t n = units.begin / image_units; unit < units.end; n++) {
         const char *x_n = (const char *)x + n * x_image;

@@ -22,7 +22,7 @@ static int edge_width(const dw_plan *plan, int64_t cols, int straddling) {
     const dw_desc *d = &plan->desc;
     double least = INFINITY;
     int best = 0;
-    if (cols > DW_MOST_DIVIDED) return 0;
+    if (cols > DW_MAX_DIVIDED) return 0;
     /* More columns than these have no tap in the padding, as must the one where a pixel is divided. */
     const int64_t reach = (d->kernel_w - 1) / d->stride_w + (straddling && d->stride_w > 1);
     for (int width = reach > 0 ? (int)reach : 1; width <= DW_MAX_TILE_W && width <= cols - straddling; width++) {
@@ -69,7 +69,7 @@ static dw_segment edge_of(const dw_plan *plan, const dw_segment *edge, int64_t c
 }
 
 /* Of `segments` those that make the columns [begin, end), those away from the edges divided anew. */
-static void take_columns(const dw_plan *plan, const dw_segments *segments, dw_share columns, dw_part *to) {
+static void take_columns(const dw_plan *plan, const dw_segments *segments, dw_range columns, dw_part *to) {
     const int straddling = segments->at == plan->straddling.at;
     dw_segment *next = to->own;
     int64_t col = columns.begin, end = columns.end;
@@ -100,18 +100,18 @@ static void take_columns(const dw_plan *plan, const dw_segments *segments, dw_sh
 }
 
 void dw_part_of(const dw_plan *plan, const dw_packing *packing, int64_t units, int part, int parts, dw_part *to) {
-    to->units = (dw_share){0, units};
-    to->blocks = (dw_share){0, packing->count};
+    to->units = (dw_range){0, units};
+    to->blocks = (dw_range){0, packing->count};
     to->segments = packing != plan->packings && plan->straddle ? plan->straddling : plan->segments;
     if (parts == 1) return;
     if (divides_columns(plan, &to->segments, parts)) {
         const dw_segments all = to->segments;
-        take_columns(plan, &all, dw_share_of(plan->out_w, part, parts), to);
+        take_columns(plan, &all, dw_range_of(plan->out_w, part, parts), to);
     } else if (divides_channels(plan, packing, units, parts)) {
-        const dw_share share = dw_share_of(packing->count, part, parts);
-        to->blocks = (dw_share){dw_clean_cut(packing->blocks, packing->count, share.begin),
+        const dw_range share = dw_range_of(packing->count, part, parts);
+        to->blocks = (dw_range){dw_clean_cut(packing->blocks, packing->count, share.begin),
                                 dw_clean_cut(packing->blocks, packing->count, share.end)};
     } else {
-        to->units = dw_share_of(units, part, parts);
+        to->units = dw_range_of(units, part, parts);
     }
 }

@@ -20,12 +20,12 @@ static int tile_fits(const dw_tile *tile, const dw_plan *plan, int flavour, int6
 double dw_column_cost(const dw_plan *plan, const dw_tile *tile, double rows) {
     enum { START = 8, PER_ROW = 3, LATENCY = 4, SPILLS = 8 };
     const int w = tile->tile_w, taps = tile->kernel_h * tile->kernel_w;
-    const int inputs = tile->flavour & DW_MERGED ? w * tile->kernel_w : (w - 1) * tile->stride + tile->kernel_w;
+    const int inputs = tile->flavour & DW_FOLDED ? w * tile->kernel_w : (w - 1) * tile->stride + tile->kernel_w;
     const int h = tile->tile_h > 0 ? tile->tile_h : 1;
     const int in_rows = tile->tile_h > 0 ? (h - 1) * tile->stride + tile->kernel_h : tile->stride;
     const double chained = h * w < LATENCY ? (h * w + LATENCY) / 2.0 : h * w; /* few sums wait for each other */
     double work = larger(chained * taps, in_rows * inputs + h * taps) + h * PER_ROW;
-    if (tile->tile_h == 0 && !(tile->flavour & DW_MERGED))
+    if (tile->tile_h == 0 && !(tile->flavour & DW_FOLDED))
         work += inputs; /* which come from L2: few tiles in a column find them in L1 */
     const int sums = tile->tile_h > 0 ? h * w : w * ((tile->kernel_h - 1) / tile->stride + 1);
     if (sums + inputs + 2 > plan->kernels->registers) work += SPILLS;
@@ -48,7 +48,7 @@ const dw_tile *dw_narrower_tile(const dw_plan *plan, const dw_tile *tile, int64_
 
 /* What `cols` columns cost: a tile at each edge, unless one is both, and what lies between them. */
 static double tile_cost(const dw_plan *plan, const dw_tile *tile, double rows, int64_t cols) {
-    const int64_t w = tile->tile_w, edges = tile->flavour & DW_MERGED ? 0 : cols > w ? 2 : 1;
+    const int64_t w = tile->tile_w, edges = tile->flavour & DW_FOLDED ? 0 : cols > w ? 2 : 1;
     const int64_t whole = cols >= edges * w ? cols / w : 1, rest = cols > whole * w ? cols - whole * w : 0;
     double cost = (double)whole * dw_column_cost(plan, tile, rows);
     if (rest) cost += dw_column_cost(plan, dw_narrower_tile(plan, tile, rest), rows);
@@ -59,7 +59,7 @@ static double tile_cost(const dw_plan *plan, const dw_tile *tile, double rows, i
 static const dw_tile *cheapest(const dw_plan *plan, int flavour, int64_t cols, double *cost) {
     const dw_desc *d = &plan->desc;
     /* Where columns are merged, only the step between taps knows of the dilation in width. */
-    const int64_t phases = flavour & DW_MERGED ? 1 : d->dilation_w;
+    const int64_t phases = flavour & DW_FOLDED ? 1 : d->dilation_w;
     const dw_tile *best = NULL;
     for (const dw_tile *tile = plan->kernels->tiles; tile->name; tile++) {
         if (!tile_fits(tile, plan, flavour, cols / phases)) continue;
@@ -91,7 +91,7 @@ static const dw_tile *masked_tile(const dw_plan *plan, const dw_tile *merged) {
 
 /* The tile for merged columns, if it costs less than `cost`; sets plan->merged to the pixels of a column, as many as
  * fill whole vectors, and plan->masked. */
-static const dw_tile *choose_merged(dw_plan *plan, double cost) {
+static const dw_tile *choose_folded(dw_plan *plan, double cost) {
     enum { MOST_LANES = 1024, GENERAL = 4 }; /* GENERAL: times as long as a tile takes the general kernel */
     const dw_desc *d = &plan->desc;
     const int64_t lanes = plan->kernels->lanes, channels = plan->out_channels, pixels = lanes / gcd(channels, lanes);
@@ -100,7 +100,7 @@ static const dw_tile *choose_merged(dw_plan *plan, double cost) {
     int64_t first, end;
     dw_inner_columns(d, plan->out_w, &first, &end);
     const int64_t edges = plan->out_w - end + first;
-    const int flavour = DW_MERGED | (d->multiplier > 1 ? DW_SPREAD : 0);
+    const int flavour = DW_FOLDED | (d->multiplier > 1 ? DW_MULTIPLIER : 0);
     const double blocks = (double)(channels * pixels / lanes), rows = (double)div_up(plan->out_h, d->dilation_h);
     const dw_tile *tile = NULL;
     double merged_cost = 0;
@@ -131,13 +131,13 @@ static const dw_tile *paired_tile(const dw_plan *plan, const dw_tile *tile) {
     enum { LINE = 64 };
     const dw_desc *d = &plan->desc;
     const int64_t lanes = plan->kernels->lanes, cols = plan->out_w / d->dilation_w;
-    const int halves = lanes * plan->item < LINE;
+    const int halves = lanes * plan->element_size < LINE;
     int64_t apart = tile->stride > 1 ? 1024 : 4096;
     if (halves) apart = (tile->stride > 1 ? 2048 : 4096) / (tile->tile_w == 7 && cols > 7 ? 2 : 1);
-    const int64_t pitch = d->dilation_w % apart * (d->channels % apart) * plan->item;
+    const int64_t pitch = d->dilation_w % apart * (d->channels % apart) * plan->element_size;
     if (tile->flavour || plan->out_channels < 2 * lanes || pitch % apart != 0) return tile;
     for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
-        if (tile_fits(other, plan, DW_PAIRED, cols)) return other;
+        if (tile_fits(other, plan, DW_INTERLEAVED, cols)) return other;
     return tile;
 }
 
@@ -148,9 +148,9 @@ void dw_choose_kernel(dw_plan *plan) {
         const int64_t lanes = plan->kernels->lanes;
         double cost = INFINITY, single = INFINITY;
         if (plan->out_channels >= lanes)
-            plan->tile = cheapest(plan, d->multiplier > 1 ? DW_SPREAD : 0, plan->out_w, &single);
+            plan->tile = cheapest(plan, d->multiplier > 1 ? DW_MULTIPLIER : 0, plan->out_w, &single);
         if (plan->tile) cost = single * (double)div_up(plan->out_channels, lanes);
-        const dw_tile *tile = choose_merged(plan, cost);
+        const dw_tile *tile = choose_folded(plan, cost);
         if (tile) {
             plan->tile = tile;
             return;
@@ -180,7 +180,7 @@ int64_t dw_astride_cols(const dw_plan *plan, int64_t cols, dw_strip_fn **astride
 /* Fills plan->astride; returns whether there are any. */
 int dw_find_astride(dw_plan *plan) {
     for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
-        if (dw_alike(other, plan->tile) && other->flavour == DW_ASTRIDE)
+        if (dw_alike(other, plan->tile) && other->flavour == DW_CROSS_PIXEL)
             plan->astride[other->tile_w] = other->strip[DW_INNER];
     return plan->astride[1] != NULL;
 }

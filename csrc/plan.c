@@ -14,7 +14,7 @@ static int exceeds_l2(const dw_plan *plan) {
     const dw_desc *d = &plan->desc;
     const double x = (double)d->height * (double)d->width * (double)d->channels;
     const double y = (double)plan->out_h * (double)plan->out_w * (double)plan->out_channels;
-    return (x + y) * (double)plan->item > L2_BYTES;
+    return (x + y) * (double)plan->element_size > L2_BYTES;
 }
 
 static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void *bias) {
@@ -27,7 +27,7 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     plan->desc.denormals = dw_denormals_of(d->denormals, isa);
     plan->out_channels = d->channels * d->multiplier;
     plan->kernels = dw_kernels_of(isa, d->dtype);
-    plan->item = dw_item_size(d->dtype);
+    plan->element_size = dw_element_size(d->dtype);
     /* (double), because INFINITY is a float, which cannot hold INT32_MAX. */
     plan->low = d->activation == DW_RELU || d->activation == DW_RELU6 ? 0
                 : d->dtype == DW_I32                                  ? INT32_MIN
@@ -36,7 +36,7 @@ static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void 
     if (d->activation > DW_RELU6) plan->activate = plan->kernels->activate[d->activation];
     if (d->layout == DW_NCHW) return dw_planar_create(plan, kernel, bias);
     dw_choose_kernel(plan);
-    plan->fetch = exceeds_l2(plan);
+    plan->prefetch = exceeds_l2(plan);
     plan->group_rows = dw_rows_of_groups(plan);
     plan->image_units = dw_plan_image_units(plan);
     status = dw_make_columns(plan);

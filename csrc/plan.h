@@ -36,7 +36,7 @@ typedef struct dw_packing {
     dw_block *blocks;
     int64_t count;
     void *weights, *memory; /* 64-byte aligned, and what to free */
-    void *astride; /* weights of the first block for a kernel DW_ASTRIDE, if the plan has one; after the others */
+    void *astride; /* weights of the first block for a kernel DW_CROSS_PIXEL, if the plan has one; after the others */
 } dw_packing;
 
 /* Arrays as NumPy makes them begin at a multiple of 16 bytes: at one of four places within a vector of 64. */
@@ -51,15 +51,15 @@ typedef struct dw_planar {
     const dw_planar_kernel *kernel; /* NULL: the general kernel of the table */
     int lanes;
     int64_t band, chunk; /* output rows, and planes, that are made column by column */
-    dw_column *columns;
+    dw_colvec *columns;
     int64_t column_count;
-    dw_span *spans; /* of the columns at the edges */
-    void *weights;  /* [output channel][bias, taps] */
+    dw_lane_range *spans; /* of the columns at the edges */
+    void *weights;        /* [output channel][bias, taps] */
 } dw_planar;
 
 /* How a run of columns is best divided among kernels of the kind of the plan's tile: the width of the first of them,
  * and what they cost, in dw_column_cost's unit. */
-enum { DW_MOST_DIVIDED = 32 };
+enum { DW_MAX_DIVIDED = 32 };
 typedef struct dw_division {
     double cost;
     int width;
@@ -72,11 +72,11 @@ struct dw_plan {
     const dw_tile *tile; /* NULL: the general kernel makes everything */
     int64_t group_rows;  /* output rows of a strip: of the tile, or as many as roll at most */
     int64_t out_h, out_w, out_channels;
-    int64_t item;        /* bytes of an element */
-    int64_t image_units; /* of rows, of an image: into so many parts it can be divided that share no output */
-    int64_t nanoseconds; /* that a run takes on one thread, roughly */
+    int64_t element_size; /* bytes of an element */
+    int64_t image_units;  /* of rows, of an image: into so many parts it can be divided that share no output */
+    int64_t nanoseconds;  /* that a run takes on one thread, roughly */
     double low, high;
-    int fetch;                /* x and y do not fit into L2: kernels ask for inputs early */
+    int prefetch;             /* x and y do not fit into L2: kernels ask for inputs early */
     dw_activate_fn *activate; /* what follows the clamp; NULL: nothing */
 
     /* At stride 1 `merged` pixels are one column to the tile kernels, with merged * C channels whose weights
@@ -98,7 +98,7 @@ struct dw_plan {
     dw_segments segments, straddling; /* straddling: for packings other than the first, if `straddle` */
 
     dw_division
-        divisions[DW_MOST_DIVIDED + 1]; /* by the number of columns; width 0: nhwc_shards.c does not divide columns */
+        divisions[DW_MAX_DIVIDED + 1]; /* by the number of columns; width 0: nhwc_shards.c does not divide columns */
 
     dw_planar *planar; /* NULL: channels_last. Else only the sizes and bounds above count */
 };
@@ -118,7 +118,7 @@ double dw_column_cost(const dw_plan *plan, const dw_tile *tile, double rows);
 /* Fills plan->divisions. */
 void dw_plan_divide_columns(dw_plan *plan);
 
-/* Down so few rows, a processor does not fetch the lines of y below before they are stored to. It does below more:
+/* Down so few rows, a processor does not prefetch the lines of y below before they are stored to. It does below more:
  * then it takes them from the processor that stores to them. Two threads with seven rows of 14x14x512 each take 17
  * to 60 us on Zen 4, with seven columns each 10; those with 56 rows of 112x112x32 each take 37 to 50, 37 if the last
  * four rows of the upper part are rolled down by themselves. */
@@ -127,8 +127,8 @@ enum { DW_FEW_ROWS = 4 };
 /* What one of several parts makes: of all units, blocks and columns a share of one and the whole of the others. */
 enum { DW_PART_SEGMENTS = 12 };
 typedef struct dw_part {
-    dw_share units; /* of rows: those of all images, which nhwc_run.c counts */
-    dw_share blocks;
+    dw_range units; /* of rows: those of all images, which nhwc_run.c counts */
+    dw_range blocks;
     dw_segments segments;
     dw_segment own[DW_PART_SEGMENTS];
 } dw_part;

@@ -13,14 +13,14 @@ static inline int64_t larger_of(int64_t a, int64_t b) { return a > b ? a : b; }
 static inline double larger(double a, double b) { return a > b ? a : b; }
 
 /* [begin, end) of some units of work. */
-typedef struct dw_share {
+typedef struct dw_range {
     int64_t begin, end;
-} dw_share;
+} dw_range;
 
 /* The share of part `part` of `parts` in `count` units. */
-static inline dw_share dw_share_of(int64_t count, int part, int parts) {
+static inline dw_range dw_range_of(int64_t count, int part, int parts) {
     const int64_t each = count / parts, rest = count % parts; /* no product that could overflow */
-    return (dw_share){each * part + rest * part / parts, each * (part + 1) + rest * (part + 1) / parts};
+    return (dw_range){each * part + rest * part / parts, each * (part + 1) + rest * (part + 1) / parts};
 }
 
 /* How many times as long as the mean the longest of the parts is. */

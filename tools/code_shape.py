@@ -52,7 +52,7 @@ REGISTERS = {"avx2": 16, "avx512": 32, "neon": 32}
 CONSTANTS = 2
 
 KERNEL = re.compile(
-    r"dw_strip_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<flavour>m?p?e?a?d?)"
+    r"dw_nhwc_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<flavour>m?p?e?a?d?)"
     r"_t(?P<tile_h>\d+)x(?P<tile_w>\d+)_(?P<edge>inner|left|right|both)"
     r"_(?P<dtype>[a-z]\d+)_(?P<isa>[a-z0-9]+)"
 )
@@ -198,7 +198,7 @@ def shapes(listing: str, machine: Machine) -> list[Shape]:
     bodies = dict(functions(listing))
     found = []
     for name in bodies:
-        general = re.fullmatch(r"dw_strip_general_f\d+_\w+", name)
+        general = re.fullmatch(r"dw_nhwc_general_f\d+_\w+", name)
         if general or KERNEL.fullmatch(name):
             found.append(shape_of(name, resolved(name, bodies), machine))
     return found
@@ -274,7 +274,7 @@ Known = dict[tuple[str, str, str], tuple[int, int, int]]
 
 def kernel_of(name: str) -> str:
     """Without edge, dtype and instruction set."""
-    return re.sub(r"_(inner|left|right|both)_.*", "", name.removeprefix("dw_strip_"))
+    return re.sub(r"_(inner|left|right|both)_.*", "", name.removeprefix("dw_nhwc_"))
 
 
 def read_known() -> Known:
@@ -327,7 +327,7 @@ def report(compiler: str, isa: str, listing: str, everything: bool, found_faults
                 faults = f"known: {faults}"
             else:
                 wrong += 1
-        print(f"{shape.name.removeprefix('dw_strip_'):<40}{numbers}  {faults}".rstrip())
+        print(f"{shape.name.removeprefix('dw_nhwc_'):<40}{numbers}  {faults}".rstrip())
     if not found:
         print("no kernel was found: their names have changed")
         return 1

@@ -108,7 +108,7 @@ def kernel_bodies(listing: str) -> dict[str, Body]:
         if not match or not taps or match["edge"] != "inner" or match["dtype"] != "f32":
             continue
         outputs = taps / (int(match["kh"]) * int(match["kw"]))
-        short = name.removeprefix("dw_strip_").removesuffix("_inner_f32_neon")
+        short = name.removeprefix("dw_nhwc_").removesuffix("_inner_f32_neon")
         body = code_shape.resolved(name, bodies)
         found[short] = Body(short, heaviest_loop(body), outputs)
     return found

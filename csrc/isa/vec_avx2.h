@@ -15,7 +15,7 @@ static const int32_t dw_avx2_masks[16] = {-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 
 
 typedef int32_t real;
 typedef __m256i vec;
-typedef __m256i vec_map;
+typedef __m256i vec_indices;
 enum { LANES = 8 };
 
 DW_INLINE vec vec_set1(real x) { return _mm256_set1_epi32(x); }
@@ -24,16 +24,16 @@ DW_INLINE void vec_store(real *p, vec v) { _mm256_storeu_si256((__m256i *)p, v);
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_add_epi32(_mm256_mullo_epi32(a, b), c); }
 
 #if DW_K_MASKS
-DW_INLINE vec vec_load_part(const real *p, int n) { return _mm256_maskz_loadu_epi32((__mmask8)((1u << n) - 1), p); }
+DW_INLINE vec vec_load_n(const real *p, int n) { return _mm256_maskz_loadu_epi32((__mmask8)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm256_mask_storeu_epi32(p, (__mmask8)((1u << n) - 1), v); }
+DW_INLINE void vec_store_n(real *p, vec v, int n) { _mm256_mask_storeu_epi32(p, (__mmask8)((1u << n) - 1), v); }
 #else
-DW_INLINE vec vec_load_part(const real *p, int n) {
+DW_INLINE vec vec_load_n(const real *p, int n) {
     return _mm256_maskload_epi32(p, _mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - n)));
 }
 
 /* In pieces of 4, 2 and 1: a masked store takes 42 micro-operations on Zen 3. */
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
+DW_INLINE void vec_store_n(real *p, vec v, int n) {
     if (n >= LANES) {
         vec_store(p, v);
         return;
@@ -56,7 +56,7 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
 #if DW_K_MASKS
 typedef __mmask8 vec_mask;
 DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskz_loadu_epi32(mask, p); }
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) { return _mm256_maskz_loadu_epi32(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_mask_blend_epi32(mask, b, a); }
 #else
 typedef __m256i vec_mask;
@@ -64,59 +64,60 @@ DW_INLINE vec_mask vec_mask_range(int begin, int end) {
     return _mm256_andnot_si256(_mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - begin)),
                                _mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - end)));
 }
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskload_epi32(p, mask); }
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) { return _mm256_maskload_epi32(p, mask); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_blendv_epi8(b, a, mask); }
 #endif
 
 #if DW_K_MASKS
-DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+DW_INLINE void vec_deinterleave2(vec a, vec b, vec *even, vec *odd) {
     DW_IN_REGISTERS(a, b);
     const __m256i evens = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
     *even = _mm256_permutex2var_epi32(a, evens, b);
     *odd = _mm256_permutex2var_epi32(a, _mm256_add_epi32(evens, _mm256_set1_epi32(1)), b);
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
-    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
+    vec_deinterleave2(vec_load(p), vec_load(p + LANES), even, odd);
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
-    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_deinterleave2(vec_masked_load(p, low), vec_masked_load(p + LANES, high), even, odd);
 }
 #else
 /* Of each half of the elements the first and the second half, so that no lane has to change its half. */
-DW_INLINE void vec_unzip(vec front, vec back, vec *even, vec *odd) {
+DW_INLINE void vec_deinterleave2(vec front, vec back, vec *even, vec *odd) {
     const __m256 a = _mm256_castsi256_ps(front), b = _mm256_castsi256_ps(back);
     *even = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0x88));
     *odd = _mm256_castps_si256(_mm256_shuffle_ps(a, b, 0xdd));
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
     const __m128i *quarters = (const __m128i *)p;
-    vec_unzip(_mm256_loadu2_m128i(quarters + 2, quarters), _mm256_loadu2_m128i(quarters + 3, quarters + 1), even, odd);
+    vec_deinterleave2(_mm256_loadu2_m128i(quarters + 2, quarters), _mm256_loadu2_m128i(quarters + 3, quarters + 1),
+                      even, odd);
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
-    const vec a = vec_load_where(p, low), b = vec_load_where(p + LANES, high);
-    vec_unzip(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31), even, odd);
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    const vec a = vec_masked_load(p, low), b = vec_masked_load(p + LANES, high);
+    vec_deinterleave2(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31), even, odd);
 }
 #endif
 
-DW_INLINE vec vec_shift_in(vec v, real next) {
+DW_INLINE vec vec_slide_in(vec v, real next) {
     const vec shifted = _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0));
     return _mm256_blend_epi32(shifted, vec_set1(next), 0x80);
 }
 
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return _mm256_min_epi32(high, _mm256_max_epi32(low, x)); }
 
-DW_INLINE vec_map vec_map_load(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
-DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm256_permutevar8x32_epi32(x, map); }
+DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
+DW_INLINE vec vec_permute(vec x, vec_indices map) { return _mm256_permutevar8x32_epi32(x, map); }
 
 #elif DW_BITS == 32
 
 typedef float real;
 typedef __m256 vec;
-typedef __m256i vec_map;
+typedef __m256i vec_indices;
 enum { LANES = 8 };
 
 DW_INLINE vec vec_set1(real x) { return _mm256_set1_ps(x); }
@@ -125,16 +126,16 @@ DW_INLINE void vec_store(real *p, vec v) { _mm256_storeu_ps(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_ps(a, b, c); }
 
 #if DW_K_MASKS
-DW_INLINE vec vec_load_part(const real *p, int n) { return _mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1), p); }
+DW_INLINE vec vec_load_n(const real *p, int n) { return _mm256_maskz_loadu_ps((__mmask8)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm256_mask_storeu_ps(p, (__mmask8)((1u << n) - 1), v); }
+DW_INLINE void vec_store_n(real *p, vec v, int n) { _mm256_mask_storeu_ps(p, (__mmask8)((1u << n) - 1), v); }
 #else
-DW_INLINE vec vec_load_part(const real *p, int n) {
+DW_INLINE vec vec_load_n(const real *p, int n) {
     return _mm256_maskload_ps(p, _mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - n)));
 }
 
 /* In pieces of 4, 2 and 1: a masked store takes 42 micro-operations on Zen 3. */
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
+DW_INLINE void vec_store_n(real *p, vec v, int n) {
     if (n >= LANES) {
         vec_store(p, v);
         return;
@@ -157,7 +158,7 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
 #if DW_K_MASKS
 typedef __mmask8 vec_mask;
 DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskz_loadu_ps(mask, p); }
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) { return _mm256_maskz_loadu_ps(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_mask_blend_ps(mask, b, a); }
 #else
 typedef __m256i vec_mask;
@@ -165,43 +166,43 @@ DW_INLINE vec_mask vec_mask_range(int begin, int end) {
     return _mm256_andnot_si256(_mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - begin)),
                                _mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - end)));
 }
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskload_ps(p, mask); }
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) { return _mm256_maskload_ps(p, mask); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_blendv_ps(b, a, _mm256_castsi256_ps(mask)); }
 #endif
 
 #if DW_K_MASKS
-DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+DW_INLINE void vec_deinterleave2(vec a, vec b, vec *even, vec *odd) {
     DW_IN_REGISTERS(a, b);
     const __m256i evens = _mm256_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14);
     *even = _mm256_permutex2var_ps(a, evens, b);
     *odd = _mm256_permutex2var_ps(a, _mm256_add_epi32(evens, _mm256_set1_epi32(1)), b);
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
-    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
+    vec_deinterleave2(vec_load(p), vec_load(p + LANES), even, odd);
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
-    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_deinterleave2(vec_masked_load(p, low), vec_masked_load(p + LANES, high), even, odd);
 }
 #else
 /* Of each half of the elements the first and the second half, so that no lane has to change its half. */
-DW_INLINE void vec_unzip(vec front, vec back, vec *even, vec *odd) {
+DW_INLINE void vec_deinterleave2(vec front, vec back, vec *even, vec *odd) {
     *even = _mm256_shuffle_ps(front, back, 0x88);
     *odd = _mm256_shuffle_ps(front, back, 0xdd);
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
-    vec_unzip(_mm256_loadu2_m128(p + 8, p), _mm256_loadu2_m128(p + 12, p + 4), even, odd);
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
+    vec_deinterleave2(_mm256_loadu2_m128(p + 8, p), _mm256_loadu2_m128(p + 12, p + 4), even, odd);
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
-    const vec a = vec_load_where(p, low), b = vec_load_where(p + LANES, high);
-    vec_unzip(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31), even, odd);
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    const vec a = vec_masked_load(p, low), b = vec_masked_load(p + LANES, high);
+    vec_deinterleave2(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31), even, odd);
 }
 #endif
 
-DW_INLINE vec vec_shift_in(vec v, real next) {
+DW_INLINE vec vec_slide_in(vec v, real next) {
     const vec shifted = _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(1, 2, 3, 4, 5, 6, 7, 0));
     return _mm256_blend_ps(shifted, vec_set1(next), 0x80);
 }
@@ -221,24 +222,24 @@ DW_INLINE vec vec_copysign(vec x, vec sign) {
     return _mm256_or_ps(vec_abs(x), _mm256_and_ps(vec_set1((real)-0.0), sign));
 }
 
-DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
+DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
 }
 
 /* n + 1.5 * 2**23 + 127 has n + 127 in its last bits; the shift makes it the exponent. */
-DW_INLINE vec vec_pow2(vec n) {
+DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p23 + 127)));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(biased), 23));
 }
 
-DW_INLINE vec_map vec_map_load(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
-DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm256_permutevar8x32_ps(x, map); }
+DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
+DW_INLINE vec vec_permute(vec x, vec_indices map) { return _mm256_permutevar8x32_ps(x, map); }
 
 #else
 
 typedef double real;
 typedef __m256d vec;
-typedef __m256i vec_map; /* pairs of 32-bit lanes: AVX2 has no permutation of 64-bit lanes by a variable */
+typedef __m256i vec_indices; /* pairs of 32-bit lanes: AVX2 has no permutation of 64-bit lanes by a variable */
 enum { LANES = 4 };
 
 DW_INLINE vec vec_set1(real x) { return _mm256_set1_pd(x); }
@@ -247,15 +248,15 @@ DW_INLINE void vec_store(real *p, vec v) { _mm256_storeu_pd(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm256_fmadd_pd(a, b, c); }
 
 #if DW_K_MASKS
-DW_INLINE vec vec_load_part(const real *p, int n) { return _mm256_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
+DW_INLINE vec vec_load_n(const real *p, int n) { return _mm256_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm256_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v); }
+DW_INLINE void vec_store_n(real *p, vec v, int n) { _mm256_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v); }
 #else
-DW_INLINE vec vec_load_part(const real *p, int n) {
+DW_INLINE vec vec_load_n(const real *p, int n) {
     return _mm256_maskload_pd(p, _mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - 2 * n)));
 }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
+DW_INLINE void vec_store_n(real *p, vec v, int n) {
     if (n >= LANES) {
         vec_store(p, v);
         return;
@@ -273,7 +274,7 @@ DW_INLINE void vec_store_part(real *p, vec v, int n) {
 #if DW_K_MASKS
 typedef __mmask8 vec_mask;
 DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskz_loadu_pd(mask, p); }
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) { return _mm256_maskz_loadu_pd(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_mask_blend_pd(mask, b, a); }
 #else
 typedef __m256i vec_mask;
@@ -281,43 +282,43 @@ DW_INLINE vec_mask vec_mask_range(int begin, int end) {
     return _mm256_andnot_si256(_mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - 2 * begin)),
                                _mm256_loadu_si256((const __m256i *)(dw_avx2_masks + 8 - 2 * end)));
 }
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm256_maskload_pd(p, mask); }
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) { return _mm256_maskload_pd(p, mask); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm256_blendv_pd(b, a, _mm256_castsi256_pd(mask)); }
 #endif
 
 #if DW_K_MASKS
-DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+DW_INLINE void vec_deinterleave2(vec a, vec b, vec *even, vec *odd) {
     DW_IN_REGISTERS(a, b);
     const __m256i evens = _mm256_set_epi64x(6, 4, 2, 0);
     *even = _mm256_permutex2var_pd(a, evens, b);
     *odd = _mm256_permutex2var_pd(a, _mm256_add_epi64(evens, _mm256_set1_epi64x(1)), b);
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
-    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
+    vec_deinterleave2(vec_load(p), vec_load(p + LANES), even, odd);
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
-    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_deinterleave2(vec_masked_load(p, low), vec_masked_load(p + LANES, high), even, odd);
 }
 #else
 /* Of each half of the elements the first and the second half, so that no lane has to change its half. */
-DW_INLINE void vec_unzip(vec front, vec back, vec *even, vec *odd) {
+DW_INLINE void vec_deinterleave2(vec front, vec back, vec *even, vec *odd) {
     *even = _mm256_unpacklo_pd(front, back);
     *odd = _mm256_unpackhi_pd(front, back);
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
-    vec_unzip(_mm256_loadu2_m128d(p + 4, p), _mm256_loadu2_m128d(p + 6, p + 2), even, odd);
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
+    vec_deinterleave2(_mm256_loadu2_m128d(p + 4, p), _mm256_loadu2_m128d(p + 6, p + 2), even, odd);
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
-    const vec a = vec_load_where(p, low), b = vec_load_where(p + LANES, high);
-    vec_unzip(_mm256_permute2f128_pd(a, b, 0x20), _mm256_permute2f128_pd(a, b, 0x31), even, odd);
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    const vec a = vec_masked_load(p, low), b = vec_masked_load(p + LANES, high);
+    vec_deinterleave2(_mm256_permute2f128_pd(a, b, 0x20), _mm256_permute2f128_pd(a, b, 0x31), even, odd);
 }
 #endif
 
-DW_INLINE vec vec_shift_in(vec v, real next) {
+DW_INLINE vec vec_slide_in(vec v, real next) {
     return _mm256_blend_pd(_mm256_permute4x64_pd(v, 0x39), vec_set1(next), 8);
 }
 
@@ -335,23 +336,23 @@ DW_INLINE vec vec_copysign(vec x, vec sign) {
     return _mm256_or_pd(vec_abs(x), _mm256_and_pd(vec_set1((real)-0.0), sign));
 }
 
-DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
+DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) {
     return _mm256_blendv_pd(no, yes, _mm256_cmp_pd(a, b, _CMP_LT_OQ));
 }
 
 /* n + 1.5 * 2**52 + 1023 has n + 1023 in its last bits; the shift makes it the exponent. */
-DW_INLINE vec vec_pow2(vec n) {
+DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p52 + 1023)));
     return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(biased), 52));
 }
 
 /* 64-bit lane i -> 32-bit lanes 2i and 2i + 1. */
-DW_INLINE vec_map vec_map_load(const real *p) {
+DW_INLINE vec_indices vec_load_indices(const real *p) {
     __m256i twice = _mm256_slli_epi64(_mm256_loadu_si256((const __m256i *)p), 1);
     return _mm256_or_si256(twice, _mm256_slli_epi64(_mm256_add_epi64(twice, _mm256_set1_epi64x(1)), 32));
 }
 
-DW_INLINE vec vec_spread(vec x, vec_map map) {
+DW_INLINE vec vec_permute(vec x, vec_indices map) {
     return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(x), map));
 }
 

@@ -9,7 +9,7 @@
 
 typedef int32_t real;
 typedef __m512i vec;
-typedef __m512i vec_map;
+typedef __m512i vec_indices;
 enum { LANES = 16 };
 
 DW_INLINE vec vec_set1(real x) { return _mm512_set1_epi32(x); }
@@ -17,44 +17,44 @@ DW_INLINE vec vec_load(const real *p) { return _mm512_loadu_si512(p); }
 DW_INLINE void vec_store(real *p, vec v) { _mm512_storeu_si512(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_add_epi32(_mm512_mullo_epi32(a, b), c); }
 
-DW_INLINE vec vec_load_part(const real *p, int n) { return _mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), p); }
+DW_INLINE vec vec_load_n(const real *p, int n) { return _mm512_maskz_loadu_epi32((__mmask16)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm512_mask_storeu_epi32(p, (__mmask16)((1u << n) - 1), v); }
+DW_INLINE void vec_store_n(real *p, vec v, int n) { _mm512_mask_storeu_epi32(p, (__mmask16)((1u << n) - 1), v); }
 
 typedef __mmask16 vec_mask;
 
 DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
 
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz_loadu_epi32(mask, p); }
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) { return _mm512_maskz_loadu_epi32(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_epi32(mask, b, a); }
 
-DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+DW_INLINE void vec_deinterleave2(vec a, vec b, vec *even, vec *odd) {
     DW_IN_REGISTERS(a, b);
     const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     *even = _mm512_permutex2var_epi32(a, evens, b);
     *odd = _mm512_permutex2var_epi32(a, _mm512_add_epi32(evens, _mm512_set1_epi32(1)), b);
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
-    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
+    vec_deinterleave2(vec_load(p), vec_load(p + LANES), even, odd);
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
-    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_deinterleave2(vec_masked_load(p, low), vec_masked_load(p + LANES, high), even, odd);
 }
 
-DW_INLINE vec vec_shift_in(vec v, real next) { return _mm512_alignr_epi32(vec_set1(next), v, 1); }
+DW_INLINE vec vec_slide_in(vec v, real next) { return _mm512_alignr_epi32(vec_set1(next), v, 1); }
 
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return _mm512_min_epi32(high, _mm512_max_epi32(low, x)); }
 
-DW_INLINE vec_map vec_map_load(const real *p) { return _mm512_loadu_si512(p); }
-DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm512_permutexvar_epi32(map, x); }
+DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm512_loadu_si512(p); }
+DW_INLINE vec vec_permute(vec x, vec_indices map) { return _mm512_permutexvar_epi32(map, x); }
 
 #elif DW_BITS == 32
 
 typedef float real;
 typedef __m512 vec;
-typedef __m512i vec_map;
+typedef __m512i vec_indices;
 enum { LANES = 16 };
 
 DW_INLINE vec vec_set1(real x) { return _mm512_set1_ps(x); }
@@ -62,33 +62,33 @@ DW_INLINE vec vec_load(const real *p) { return _mm512_loadu_ps(p); }
 DW_INLINE void vec_store(real *p, vec v) { _mm512_storeu_ps(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_ps(a, b, c); }
 
-DW_INLINE vec vec_load_part(const real *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
+DW_INLINE vec vec_load_n(const real *p, int n) { return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v); }
+DW_INLINE void vec_store_n(real *p, vec v, int n) { _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1), v); }
 
 typedef __mmask16 vec_mask;
 
 DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
 
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) { return _mm512_maskz_loadu_ps(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_ps(mask, b, a); }
 
-DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+DW_INLINE void vec_deinterleave2(vec a, vec b, vec *even, vec *odd) {
     DW_IN_REGISTERS(a, b);
     const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     *even = _mm512_permutex2var_ps(a, evens, b);
     *odd = _mm512_permutex2var_ps(a, _mm512_add_epi32(evens, _mm512_set1_epi32(1)), b);
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
-    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
+    vec_deinterleave2(vec_load(p), vec_load(p + LANES), even, odd);
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
-    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_deinterleave2(vec_masked_load(p, low), vec_masked_load(p + LANES, high), even, odd);
 }
 
-DW_INLINE vec vec_shift_in(vec v, real next) {
+DW_INLINE vec vec_slide_in(vec v, real next) {
     return _mm512_castsi512_ps(_mm512_alignr_epi32(_mm512_castps_si512(vec_set1(next)), _mm512_castps_si512(v), 1));
 }
 
@@ -107,24 +107,24 @@ DW_INLINE vec vec_copysign(vec x, vec sign) {
     return _mm512_or_ps(vec_abs(x), _mm512_and_ps(vec_set1((real)-0.0), sign));
 }
 
-DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
+DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
 }
 
 /* n + 1.5 * 2**23 + 127 has n + 127 in its last bits; the shift makes it the exponent. */
-DW_INLINE vec vec_pow2(vec n) {
+DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p23 + 127)));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(biased), 23));
 }
 
-DW_INLINE vec_map vec_map_load(const real *p) { return _mm512_loadu_si512(p); }
-DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm512_permutexvar_ps(map, x); }
+DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm512_loadu_si512(p); }
+DW_INLINE vec vec_permute(vec x, vec_indices map) { return _mm512_permutexvar_ps(map, x); }
 
 #else
 
 typedef double real;
 typedef __m512d vec;
-typedef __m512i vec_map;
+typedef __m512i vec_indices;
 enum { LANES = 8 };
 
 DW_INLINE vec vec_set1(real x) { return _mm512_set1_pd(x); }
@@ -132,33 +132,33 @@ DW_INLINE vec vec_load(const real *p) { return _mm512_loadu_pd(p); }
 DW_INLINE void vec_store(real *p, vec v) { _mm512_storeu_pd(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return _mm512_fmadd_pd(a, b, c); }
 
-DW_INLINE vec vec_load_part(const real *p, int n) { return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
+DW_INLINE vec vec_load_n(const real *p, int n) { return _mm512_maskz_loadu_pd((__mmask8)((1u << n) - 1), p); }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) { _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v); }
+DW_INLINE void vec_store_n(real *p, vec v, int n) { _mm512_mask_storeu_pd(p, (__mmask8)((1u << n) - 1), v); }
 
 typedef __mmask8 vec_mask;
 
 DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask)(((1u << end) - 1) & ~((1u << begin) - 1)); }
 
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) { return _mm512_maskz_loadu_pd(mask, p); }
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) { return _mm512_mask_blend_pd(mask, b, a); }
 
-DW_INLINE void vec_unzip(vec a, vec b, vec *even, vec *odd) {
+DW_INLINE void vec_deinterleave2(vec a, vec b, vec *even, vec *odd) {
     DW_IN_REGISTERS(a, b);
     const __m512i evens = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
     *even = _mm512_permutex2var_pd(a, evens, b);
     *odd = _mm512_permutex2var_pd(a, _mm512_add_epi64(evens, _mm512_set1_epi64(1)), b);
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
-    vec_unzip(vec_load(p), vec_load(p + LANES), even, odd);
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
+    vec_deinterleave2(vec_load(p), vec_load(p + LANES), even, odd);
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
-    vec_unzip(vec_load_where(p, low), vec_load_where(p + LANES, high), even, odd);
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+    vec_deinterleave2(vec_masked_load(p, low), vec_masked_load(p + LANES, high), even, odd);
 }
 
-DW_INLINE vec vec_shift_in(vec v, real next) {
+DW_INLINE vec vec_slide_in(vec v, real next) {
     return _mm512_castsi512_pd(_mm512_alignr_epi64(_mm512_castpd_si512(vec_set1(next)), _mm512_castpd_si512(v), 1));
 }
 
@@ -176,17 +176,17 @@ DW_INLINE vec vec_copysign(vec x, vec sign) {
     return _mm512_or_pd(vec_abs(x), _mm512_and_pd(vec_set1((real)-0.0), sign));
 }
 
-DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
+DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) {
     return _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), no, yes);
 }
 
 /* n + 1.5 * 2**52 + 1023 has n + 1023 in its last bits; the shift makes it the exponent. */
-DW_INLINE vec vec_pow2(vec n) {
+DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p52 + 1023)));
     return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(biased), 52));
 }
 
-DW_INLINE vec_map vec_map_load(const real *p) { return _mm512_loadu_si512(p); }
-DW_INLINE vec vec_spread(vec x, vec_map map) { return _mm512_permutexvar_pd(map, x); }
+DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm512_loadu_si512(p); }
+DW_INLINE vec vec_permute(vec x, vec_indices map) { return _mm512_permutexvar_pd(map, x); }
 
 #endif

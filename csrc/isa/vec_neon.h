@@ -8,7 +8,7 @@
 
 typedef int32_t real;
 typedef int32x4_t vec;
-typedef uint8x16_t vec_map; /* bytes: TBL is the only permutation by a variable */
+typedef uint8x16_t vec_indices; /* bytes: TBL is the only permutation by a variable */
 enum { LANES = 4 };
 
 DW_INLINE vec vec_set1(real x) { return vdupq_n_s32(x); }
@@ -16,7 +16,7 @@ DW_INLINE vec vec_load(const real *p) { return vld1q_s32(p); }
 DW_INLINE void vec_store(real *p, vec v) { vst1q_s32(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return vmlaq_s32(c, a, b); }
 
-DW_INLINE vec vec_load_part(const real *p, int n) {
+DW_INLINE vec vec_load_n(const real *p, int n) {
     vec v = vdupq_n_s32(0);
     if (n >= 4) return vld1q_s32(p);
     if (n >= 1) v = vld1q_lane_s32(p, v, 0);
@@ -25,7 +25,7 @@ DW_INLINE vec vec_load_part(const real *p, int n) {
     return v;
 }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
+DW_INLINE void vec_store_n(real *p, vec v, int n) {
     if (n >= 4) {
         vst1q_s32(p, v);
         return;
@@ -41,7 +41,7 @@ typedef struct {
 
 DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask){begin, end}; }
 
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) {
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) {
     if (mask.begin <= 0 && mask.end >= LANES) return vec_load(p);
     real lane[LANES] = {0};
     for (int i = mask.begin; i < mask.end; i++) lane[i] = p[i];
@@ -55,36 +55,38 @@ DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) {
     return vbslq_s32(vandq_u32(from, vcltq_u32(lane, vdupq_n_u32((uint32_t)mask.end))), a, b);
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
     const int32x4x2_t pairs = vld2q_s32(p);
     *even = pairs.val[0];
     *odd = pairs.val[1];
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
     real element[2 * LANES];
-    vec_store(element, vec_load_where(p, low));
-    vec_store(element + LANES, vec_load_where(p + LANES, high));
-    vec_load_pairs(element, even, odd);
+    vec_store(element, vec_masked_load(p, low));
+    vec_store(element + LANES, vec_masked_load(p + LANES, high));
+    vec_load_deinterleave2(element, even, odd);
 }
 
-DW_INLINE vec vec_shift_in(vec v, real next) { return vextq_s32(v, vec_set1(next), 1); }
+DW_INLINE vec vec_slide_in(vec v, real next) { return vextq_s32(v, vec_set1(next), 1); }
 
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return vminq_s32(high, vmaxq_s32(low, x)); }
 
 /* 32-bit lane i -> bytes 4i .. 4i + 3. */
-DW_INLINE vec_map vec_map_load(const real *p) {
+DW_INLINE vec_indices vec_load_indices(const real *p) {
     uint32x4_t lanes = vld1q_u32((const uint32_t *)p);
     return vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), lanes, 0x04040404));
 }
 
-DW_INLINE vec vec_spread(vec x, vec_map map) { return vreinterpretq_s32_u8(vqtbl1q_u8(vreinterpretq_u8_s32(x), map)); }
+DW_INLINE vec vec_permute(vec x, vec_indices map) {
+    return vreinterpretq_s32_u8(vqtbl1q_u8(vreinterpretq_u8_s32(x), map));
+}
 
 #elif DW_BITS == 32
 
 typedef float real;
 typedef float32x4_t vec;
-typedef uint8x16_t vec_map; /* bytes: TBL is the only permutation by a variable */
+typedef uint8x16_t vec_indices; /* bytes: TBL is the only permutation by a variable */
 enum { LANES = 4 };
 
 DW_INLINE vec vec_set1(real x) { return vdupq_n_f32(x); }
@@ -92,7 +94,7 @@ DW_INLINE vec vec_load(const real *p) { return vld1q_f32(p); }
 DW_INLINE void vec_store(real *p, vec v) { vst1q_f32(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return vfmaq_f32(c, a, b); }
 
-DW_INLINE vec vec_load_part(const real *p, int n) {
+DW_INLINE vec vec_load_n(const real *p, int n) {
     vec v = vdupq_n_f32(0);
     if (n >= 4) return vld1q_f32(p);
     if (n >= 1) v = vld1q_lane_f32(p, v, 0);
@@ -101,7 +103,7 @@ DW_INLINE vec vec_load_part(const real *p, int n) {
     return v;
 }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
+DW_INLINE void vec_store_n(real *p, vec v, int n) {
     if (n >= 4) {
         vst1q_f32(p, v);
         return;
@@ -117,7 +119,7 @@ typedef struct {
 
 DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask){begin, end}; }
 
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) {
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) {
     if (mask.begin <= 0 && mask.end >= LANES) return vec_load(p);
     real lane[LANES] = {0};
     for (int i = mask.begin; i < mask.end; i++) lane[i] = p[i];
@@ -131,20 +133,20 @@ DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) {
     return vbslq_f32(vandq_u32(from, vcltq_u32(lane, vdupq_n_u32((uint32_t)mask.end))), a, b);
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
     const float32x4x2_t pairs = vld2q_f32(p);
     *even = pairs.val[0];
     *odd = pairs.val[1];
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
     real element[2 * LANES];
-    vec_store(element, vec_load_where(p, low));
-    vec_store(element + LANES, vec_load_where(p + LANES, high));
-    vec_load_pairs(element, even, odd);
+    vec_store(element, vec_masked_load(p, low));
+    vec_store(element + LANES, vec_masked_load(p + LANES, high));
+    vec_load_deinterleave2(element, even, odd);
 }
 
-DW_INLINE vec vec_shift_in(vec v, real next) { return vextq_f32(v, vec_set1(next), 1); }
+DW_INLINE vec vec_slide_in(vec v, real next) { return vextq_f32(v, vec_set1(next), 1); }
 
 /* A select, not FMAX: that gives +0 for max(-0, +0), where x86 and vec_portable.h keep -0. FMIN does as a select
  * would, since no upper bound is -0. */
@@ -160,27 +162,29 @@ DW_INLINE vec vec_abs(vec x) { return vabsq_f32(x); }
 
 DW_INLINE vec vec_copysign(vec x, vec sign) { return vbslq_f32(vdupq_n_u32(0x80000000), sign, x); }
 
-DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
+DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
 
 /* n + 1.5 * 2**23 + 127 has n + 127 in its last bits; the shift makes it the exponent. */
-DW_INLINE vec vec_pow2(vec n) {
+DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p23 + 127)));
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(biased), 23));
 }
 
 /* 32-bit lane i -> bytes 4i .. 4i + 3. */
-DW_INLINE vec_map vec_map_load(const real *p) {
+DW_INLINE vec_indices vec_load_indices(const real *p) {
     uint32x4_t lanes = vld1q_u32((const uint32_t *)p);
     return vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), lanes, 0x04040404));
 }
 
-DW_INLINE vec vec_spread(vec x, vec_map map) { return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), map)); }
+DW_INLINE vec vec_permute(vec x, vec_indices map) {
+    return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), map));
+}
 
 #else
 
 typedef double real;
 typedef float64x2_t vec;
-typedef uint8x16_t vec_map;
+typedef uint8x16_t vec_indices;
 enum { LANES = 2 };
 
 DW_INLINE vec vec_set1(real x) { return vdupq_n_f64(x); }
@@ -188,12 +192,12 @@ DW_INLINE vec vec_load(const real *p) { return vld1q_f64(p); }
 DW_INLINE void vec_store(real *p, vec v) { vst1q_f64(p, v); }
 DW_INLINE vec vec_fma(vec a, vec b, vec c) { return vfmaq_f64(c, a, b); }
 
-DW_INLINE vec vec_load_part(const real *p, int n) {
+DW_INLINE vec vec_load_n(const real *p, int n) {
     if (n >= 2) return vld1q_f64(p);
     return n == 1 ? vld1q_lane_f64(p, vdupq_n_f64(0), 0) : vdupq_n_f64(0);
 }
 
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
+DW_INLINE void vec_store_n(real *p, vec v, int n) {
     if (n >= 2) vst1q_f64(p, v);
     else if (n == 1) vst1q_lane_f64(p, v, 0);
 }
@@ -204,7 +208,7 @@ typedef struct {
 
 DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask){begin, end}; }
 
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) {
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) {
     if (mask.begin <= 0 && mask.end >= LANES) return vec_load(p);
     real lane[LANES] = {0};
     for (int i = mask.begin; i < mask.end; i++) lane[i] = p[i];
@@ -217,20 +221,20 @@ DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) {
     return vbslq_f64(vandq_u64(from, vcltq_u64(lane, vdupq_n_u64((uint64_t)mask.end))), a, b);
 }
 
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
     const float64x2x2_t pairs = vld2q_f64(p);
     *even = pairs.val[0];
     *odd = pairs.val[1];
 }
 
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
     real element[2 * LANES];
-    vec_store(element, vec_load_where(p, low));
-    vec_store(element + LANES, vec_load_where(p + LANES, high));
-    vec_load_pairs(element, even, odd);
+    vec_store(element, vec_masked_load(p, low));
+    vec_store(element + LANES, vec_masked_load(p + LANES, high));
+    vec_load_deinterleave2(element, even, odd);
 }
 
-DW_INLINE vec vec_shift_in(vec v, real next) { return vextq_f64(v, vec_set1(next), 1); }
+DW_INLINE vec vec_slide_in(vec v, real next) { return vextq_f64(v, vec_set1(next), 1); }
 
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return vminq_f64(vbslq_f64(vcltq_f64(x, low), low, x), high); }
 
@@ -244,21 +248,23 @@ DW_INLINE vec vec_abs(vec x) { return vabsq_f64(x); }
 
 DW_INLINE vec vec_copysign(vec x, vec sign) { return vbslq_f64(vdupq_n_u64(UINT64_C(1) << 63), sign, x); }
 
-DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) { return vbslq_f64(vcltq_f64(a, b), yes, no); }
+DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) { return vbslq_f64(vcltq_f64(a, b), yes, no); }
 
 /* n + 1.5 * 2**52 + 1023 has n + 1023 in its last bits; the shift makes it the exponent. */
-DW_INLINE vec vec_pow2(vec n) {
+DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p52 + 1023)));
     return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(biased), 52));
 }
 
 /* 64-bit lane i (0 or 1) -> bytes 8i .. 8i + 7. */
-DW_INLINE vec_map vec_map_load(const real *p) {
+DW_INLINE vec_indices vec_load_indices(const real *p) {
     uint64x2_t is_one = vcgtq_u64(vld1q_u64((const uint64_t *)p), vdupq_n_u64(0));
     uint64x2_t eights = vandq_u64(is_one, vdupq_n_u64(0x0808080808080808));
     return vreinterpretq_u8_u64(vaddq_u64(vdupq_n_u64(0x0706050403020100), eights));
 }
 
-DW_INLINE vec vec_spread(vec x, vec_map map) { return vreinterpretq_f64_u8(vqtbl1q_u8(vreinterpretq_u8_f64(x), map)); }
+DW_INLINE vec vec_permute(vec x, vec_indices map) {
+    return vreinterpretq_f64_u8(vqtbl1q_u8(vreinterpretq_u8_f64(x), map));
+}
 
 #endif

@@ -33,7 +33,7 @@ typedef struct {
 /* A map names for each lane of a result the lane of its source. */
 typedef struct {
     int lane[LANES];
-} vec_map;
+} vec_indices;
 
 DW_INLINE vec vec_set1(real x) {
     vec v;
@@ -52,14 +52,14 @@ DW_INLINE void vec_store(real *p, vec v) {
 }
 
 /* The first n lanes, 0 <= n <= LANES; the others are zero. */
-DW_INLINE vec vec_load_part(const real *p, int n) {
+DW_INLINE vec vec_load_n(const real *p, int n) {
     vec v = vec_set1(0);
     for (int i = 0; i < n; i++) v.lane[i] = p[i];
     return v;
 }
 
 /* The first n lanes, 0 <= n <= LANES. */
-DW_INLINE void vec_store_part(real *p, vec v, int n) {
+DW_INLINE void vec_store_n(real *p, vec v, int n) {
     for (int i = 0; i < n; i++) p[i] = v.lane[i];
 }
 
@@ -71,7 +71,7 @@ typedef struct {
 DW_INLINE vec_mask vec_mask_range(int begin, int end) { return (vec_mask){begin, end}; }
 
 /* The lanes of the mask; the others are +0 and their memory is not touched. */
-DW_INLINE vec vec_load_where(const real *p, vec_mask mask) {
+DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) {
     vec v = vec_set1(0);
     for (int i = mask.begin; i < mask.end; i++) v.lane[i] = p[i];
     return v;
@@ -84,7 +84,7 @@ DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) {
 }
 
 /* 2 * LANES elements: the even ones p[0], p[2], ... and the odd ones. */
-DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
+DW_INLINE void vec_load_deinterleave2(const real *p, vec *even, vec *odd) {
     for (int i = 0; i < LANES; i++) {
         even->lane[i] = p[2 * i];
         odd->lane[i] = p[2 * i + 1];
@@ -92,15 +92,15 @@ DW_INLINE void vec_load_pairs(const real *p, vec *even, vec *odd) {
 }
 
 /* The same where `low` has the first LANES elements and `high` the second; the others are +0, not touched. */
-DW_INLINE void vec_load_pairs_where(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
+DW_INLINE void vec_masked_load_deinterleave2(const real *p, vec_mask low, vec_mask high, vec *even, vec *odd) {
     real element[2 * LANES] = {0};
     for (int i = low.begin; i < low.end; i++) element[i] = p[i];
     for (int i = high.begin; i < high.end; i++) element[LANES + i] = p[LANES + i];
-    vec_load_pairs(element, even, odd);
+    vec_load_deinterleave2(element, even, odd);
 }
 
 /* Lanes 1, 2, ... of v, then `next`. */
-DW_INLINE vec vec_shift_in(vec v, real next) {
+DW_INLINE vec vec_slide_in(vec v, real next) {
     for (int i = 0; i + 1 < LANES; i++) v.lane[i] = v.lane[i + 1];
     v.lane[LANES - 1] = next;
     return v;
@@ -168,13 +168,13 @@ DW_INLINE vec vec_copysign(vec x, vec sign) {
 }
 
 /* a < b ? yes : no, a lane that may be anything; `no` where a or b is NaN. */
-DW_INLINE vec vec_select_less(vec a, vec b, vec yes, vec no) {
+DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) {
     for (int i = 0; i < LANES; i++) no.lane[i] = a.lane[i] < b.lane[i] ? yes.lane[i] : no.lane[i];
     return no;
 }
 
 /* 2**n for whole n in [-126, 127], doubles [-1022, 1023]; any bits for others, NaN included. */
-DW_INLINE vec vec_pow2(vec n) {
+DW_INLINE vec vec_exp2_int(vec n) {
     for (int i = 0; i < LANES; i++) {
         /* The sum has n + bias in its last bits; the shift makes it the exponent. */
 #if DW_BITS == 32
@@ -198,8 +198,8 @@ DW_INLINE vec vec_pow2(vec n) {
 #endif
 
 /* A map is stored as LANES integers as wide as `real`, each in [0, LANES). */
-DW_INLINE vec_map vec_map_load(const real *p) {
-    vec_map map;
+DW_INLINE vec_indices vec_load_indices(const real *p) {
+    vec_indices map;
     for (int i = 0; i < LANES; i++) {
 #if DW_BITS == 32
         map.lane[i] = (int)((const int32_t *)p)[i];
@@ -211,7 +211,7 @@ DW_INLINE vec_map vec_map_load(const real *p) {
 }
 
 /* Lane i of the result is lane map[i] of x. */
-DW_INLINE vec vec_spread(vec x, vec_map map) {
+DW_INLINE vec vec_permute(vec x, vec_indices map) {
     vec v;
     for (int i = 0; i < LANES; i++) v.lane[i] = x.lane[map.lane[i]];
     return v;

@@ -14,12 +14,12 @@ from disassembly import X86, AArch64
 
 # One row of three taps, one column; a row pointer may be NULL: then 0x60, out of line, and back.
 GOOD = """
-0000000000000010 <dw_strip_k1x3s1_t1x1_inner_f32_avx2>:
+0000000000000010 <dw_nhwc_k1x3s1_t1x1_inner_f32_avx2>:
   10:\tpush   %rbp
   14:\tvmovups (%rdi),%ymm5
   20:\tvmovups (%rsi),%ymm0
   24:\ttest   %rax,%rax
-  28:\tje     60 <dw_strip_k1x3s1_t1x1_inner_f32_avx2+0x50>
+  28:\tje     60 <dw_nhwc_k1x3s1_t1x1_inner_f32_avx2+0x50>
   2c:\tvmovups (%rax),%ymm1
   30:\tvfmadd231ps 0x20(%rsi),%ymm1,%ymm0
   34:\tvmovups (%rax,%r8,1),%ymm1
@@ -30,23 +30,23 @@ GOOD = """
   48:\tvmovups %ymm0,(%rdx)
   4c:\tadd    $0x20,%rdx
   50:\tdec    %rcx
-  54:\tjne    20 <dw_strip_k1x3s1_t1x1_inner_f32_avx2+0x10>
+  54:\tjne    20 <dw_nhwc_k1x3s1_t1x1_inner_f32_avx2+0x10>
   58:\tvzeroupper
   5c:\tret
   60:\tvmaxps %ymm5,%ymm0,%ymm0
   64:\tvmovups %ymm0,(%rdx)
-  68:\tjmp    4c <dw_strip_k1x3s1_t1x1_inner_f32_avx2+0x3c>
+  68:\tjmp    4c <dw_nhwc_k1x3s1_t1x1_inner_f32_avx2+0x3c>
 """
 
 ARM = """
-0000000000000000 <dw_strip_k1x1s1_t1x2_inner_f32_neon>:
+0000000000000000 <dw_nhwc_k1x1s1_t1x2_inner_f32_neon>:
    0:\tmov\tx29, sp
    4:\tldp\tq0, q1, [x0, #16]
    8:\tfmla\tv2.4s, v0.4s, v1.4s
    c:\tfmla\tv3.4s, v1.4s, v1.4s
   10:\tstp\tq2, q3, [x1]
   14:\tsubs\tx2, x2, #0x1
-  18:\tb.ne\t4 <dw_strip_k1x1s1_t1x2_inner_f32_neon+0x4>  // b.any
+  18:\tb.ne\t4 <dw_nhwc_k1x1s1_t1x2_inner_f32_neon+0x4>  // b.any
   1c:\tret
 """
 
@@ -101,8 +101,8 @@ def test_a_general_register_kept_in_a_vector_register_is_no_spill():
 
 
 def test_a_function_that_only_jumps_to_its_twin_has_the_code_of_that():
-    twin = "dw_strip_k1x3s1_t1x1_both_f32_avx2"
-    jump = f"\n0000000000000080 <{twin}>:\n  80:\tjmp    10 <dw_strip_k1x3s1_t1x1_inner_f32_avx2>\n"
+    twin = "dw_nhwc_k1x3s1_t1x1_both_f32_avx2"
+    jump = f"\n0000000000000080 <{twin}>:\n  80:\tjmp    10 <dw_nhwc_k1x3s1_t1x1_inner_f32_avx2>\n"
     first, second = code_shape.shapes(GOOD + jump, X86())
     assert second.loops == first.loops
     assert second.faults == ["expected 1 multiply-adds; found 3"]
@@ -125,13 +125,13 @@ def test_aarch64_counts_both_registers_of_a_pair():
 @pytest.mark.parametrize(
     ("name", "taps"),
     [
-        ("dw_strip_k3x3s1_t4x2_inner_f32_avx512", 72),
-        ("dw_strip_k3x3s1_t4x2_left_f32_avx512", 60),  # 4 rows x 3 taps fewer
-        ("dw_strip_k3x3s2_t2x2_left_f64_avx2", 36),  # SAME pads an even width on the right alone
-        ("dw_strip_k5x5s2m_t2x4_both_f32_neon", 170),  # 3 of 20 pairs of column and tap are skipped
-        ("dw_strip_k3x3s2_t0x4_right_f32_avx2", 33),  # rolling: one row of four, a column skipped
-        ("dw_strip_k3x3s1mp_t0x4_inner_f32_neon", 36),
-        ("dw_strip_general_f32_avx2", None),
+        ("dw_nhwc_k3x3s1_t4x2_inner_f32_avx512", 72),
+        ("dw_nhwc_k3x3s1_t4x2_left_f32_avx512", 60),  # 4 rows x 3 taps fewer
+        ("dw_nhwc_k3x3s2_t2x2_left_f64_avx2", 36),  # SAME pads an even width on the right alone
+        ("dw_nhwc_k5x5s2m_t2x4_both_f32_neon", 170),  # 3 of 20 pairs of column and tap are skipped
+        ("dw_nhwc_k3x3s2_t0x4_right_f32_avx2", 33),  # rolling: one row of four, a column skipped
+        ("dw_nhwc_k3x3s1mp_t0x4_inner_f32_neon", 36),
+        ("dw_nhwc_general_f32_avx2", None),
     ],
 )
 def test_taps_follow_from_the_name(name, taps):
