@@ -105,9 +105,9 @@ def parts(
     x: Array, kernel: Array, bias: Array, dy: Array, strides: int
 ) -> dict[str, Callable[[], Any]]:
     """Forward and each gradient alone: plans that are there, outputs that are there."""
-    options = (strides, "same", 1)
-    forward = ops.plan(x.shape, kernel, bias, *options)
-    backward = gradients.plan(kernel.shape, x.dtype, kernel, x.shape, *options)
+    spec = ops.ConvSpec.for_kernel(kernel.shape, strides, "same")
+    forward = ops.make_plan(spec, x.shape, kernel, bias)
+    backward = gradients.make_plan(spec, x.shape, x.dtype, kernel)
     y, dx = np.empty_like(dy), np.empty_like(x)
     dkernel, dbias = np.empty_like(kernel), np.empty_like(bias)
     return {

@@ -35,17 +35,14 @@ class Plan(Vectorcallable):
     operation: Any
     def __init__(
         self,
+        spec: Any,
+        x_shape: tuple[int, ...],
         kernel: NDArray[Any],
         bias: NDArray[Any] | None,
-        x_shape: tuple[int, int, int, int],
-        strides: tuple[int, int],
-        dilation_rate: tuple[int, int],
-        padding: tuple[tuple[int, int], tuple[int, int]],
         activation: str,
         isa: str,
         operation: Callable[[Plan, Any, Any, int], NDArray[Any]] | None = None,
         alpha: float = 0.0,
-        channels_first: bool = False,
         num_threads: int | None = None,
         ieee: bool = False,
     ) -> None: ...
@@ -80,15 +77,11 @@ class Gradient:
     has_input: bool
     def __init__(
         self,
-        kernel_shape: tuple[int, int, int, int],
+        spec: Any,
+        x_shape: tuple[int, ...],
         dtype: Any,
         kernel: NDArray[Any] | None,
-        x_shape: tuple[int, int, int, int],
-        strides: tuple[int, int],
-        dilation_rate: tuple[int, int],
-        padding: tuple[tuple[int, int], tuple[int, int]],
         isa: str,
-        channels_first: bool = False,
         ieee: bool = False,
     ) -> None: ...
     def threads(self, num_threads: int) -> int: ...

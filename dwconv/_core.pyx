@@ -153,14 +153,48 @@ def activate(str activation, double alpha, array, str isa):
     check(status)
 
 
+cdef int fill_desc(dw_desc *desc, spec, x_shape, dtype, bint ieee) except -1:
+    """A descriptor without activation: the geometry in a ConvSpec, for inputs of `x_shape` in its layout. The core
+    checks the values; here only what is no int64 is an error.
+    """
+    (desc.batch, desc.height, desc.width, desc.channels, desc.multiplier, desc.kernel_h, desc.kernel_w,
+     desc.stride_h, desc.stride_w, desc.dilation_h, desc.dilation_w,
+     desc.pad_top, desc.pad_bottom, desc.pad_left, desc.pad_right, channels_first) = spec.descriptor(x_shape)
+    desc.dtype = DTYPES[dtype.char]
+    desc.activation = DW_LINEAR
+    desc.activation_alpha = 0
+    desc.layout = DW_NCHW if channels_first else DW_NHWC
+    desc.denormals = DW_DENORMALS_IEEE if ieee else DW_DENORMALS_FLUSH
+
+
+cdef tuple kernel_shape_of(const dw_desc *desc):
+    """(kh, kw, C, M)"""
+    return desc.kernel_h, desc.kernel_w, desc.channels, desc.multiplier
+
+
+cdef tuple input_shape_of(const dw_desc *desc):
+    """(N, H, W, C), or (N, C, H, W) if the layout is channels first."""
+    if desc.layout == DW_NCHW:
+        return desc.batch, desc.channels, desc.height, desc.width
+    return desc.batch, desc.height, desc.width, desc.channels
+
+
+cdef tuple output_shape_of(const dw_desc *desc, int64_t oh, int64_t ow):
+    """(N, OH, OW, C*M), or (N, C*M, OH, OW) if the layout is channels first."""
+    outputs = desc.channels * desc.multiplier
+    if desc.layout == DW_NCHW:
+        return desc.batch, outputs, oh, ow
+    return desc.batch, oh, ow, outputs
+
+
 cdef class Plan(Vectorcallable):
     """An immutable plan for one shape: kernel chosen, weights packed. Any thread may call it at any time.
 
+    spec: the geometry, a dwconv.ops.ConvSpec; x_shape: (N, H, W, C), or (N, C, H, W) if the spec is channels_first.
     kernel: (kh, kw, C, M) float32, float64 or int32, C-contiguous; bias: (C*M,) of the same dtype, or None.
-    x_shape: (N, H, W, C), or (N, C, H, W) if channels_first; padding: ((top, bottom), (left, right));
     activation: one of FUSED_ACTIVATIONS; alpha: of leaky_relu (its negative_slope) and elu; isa: one of
-    available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for
-    sizes that cannot be allocated.
+    available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for sizes that cannot be
+    allocated.
 
     operation: what a call does with arrays that the kernel cannot take as they are, a function (plan, x, out or
     None, num_threads) -> y with an attribute `direct`: whether those that it can take go to the kernel without it. None: they do,
@@ -185,8 +219,8 @@ cdef class Plan(Vectorcallable):
     cdef bint brief
     cdef int own_threads, worth_threads  # 0: the default; what the work is worth
 
-    def __cinit__(self, kernel, bias, x_shape, strides, dilation_rate, padding, str activation, str isa,
-                  operation=None, double alpha=0, bint channels_first=False, num_threads=None, bint ieee=False):
+    def __cinit__(self, spec, x_shape, kernel, bias, str activation, str isa, operation=None, double alpha=0,
+                  num_threads=None, bint ieee=False):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
@@ -196,26 +230,18 @@ cdef class Plan(Vectorcallable):
         cdef dw_plan_info info
         cdef int i
 
-        if channels_first:
-            desc.batch, desc.channels, desc.height, desc.width = x_shape
-        else:
-            desc.batch, desc.height, desc.width, desc.channels = x_shape
-        desc.layout = DW_NCHW if channels_first else DW_NHWC
-        desc.kernel_h, desc.kernel_w, channels, desc.multiplier = kernel.shape
-        if channels != desc.channels:
-            raise ValueError(f"expected a kernel for {desc.channels} channels; received {channels}")
+        fill_desc(&desc, spec, x_shape, kernel.dtype, ieee)
+        desc.activation = FUSED[activation]
+        desc.activation_alpha = alpha
+        self.ieee = ieee
+        self.dtype = desc.dtype
+        kernel_shape = kernel_shape_of(&desc)
+        if kernel.shape != kernel_shape:
+            raise ValueError(f"expected a kernel of shape {kernel_shape}; received {kernel.shape}")
+        check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
         outputs = desc.channels * desc.multiplier
         if bias is not None and bias.shape != (outputs,):
             raise ValueError(f"expected a bias of shape ({outputs},); received {bias.shape}")
-        desc.stride_h, desc.stride_w = strides
-        desc.dilation_h, desc.dilation_w = dilation_rate
-        (desc.pad_top, desc.pad_bottom), (desc.pad_left, desc.pad_right) = padding
-        desc.activation = FUSED[activation]
-        desc.activation_alpha = alpha
-        desc.denormals = DW_DENORMALS_IEEE if ieee else DW_DENORMALS_FLUSH
-        self.ieee = ieee
-        desc.dtype = self.dtype = DTYPES[kernel.dtype.char]
-        check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
         kernel_at = read_at(kernel, self.dtype)
         if bias is not None:
             bias_at = read_at(bias.reshape(1, 1, 1, outputs), self.dtype)
@@ -223,8 +249,8 @@ cdef class Plan(Vectorcallable):
             status = dw_plan_create(&desc, <dw_isa>isa_index, kernel_at, bias_at, &self.plan)
         check(status)
         self.isa = isa
-        self.x_shape = tuple(x_shape)
-        self.y_shape = (desc.batch, outputs, oh, ow) if channels_first else (desc.batch, oh, ow, outputs)
+        self.x_shape = input_shape_of(&desc)
+        self.y_shape = output_shape_of(&desc, oh, ow)
         for i in range(4):
             self.x_sizes[i] = self.x_shape[i]
             self.y_sizes[i] = self.y_shape[i]

@@ -29,7 +29,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from . import _core
-from .shapes import DataFormat, integer, normalize_data_format, positive_int
+from .arguments import DataFormat, as_integer, read_data_format, read_positive_int
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ def set_memory_limit(bytes: Any) -> None:  # noqa: A002 (the unit)
     ValueError for anything but an integer >= 0.
     """
     global _limit, _wrong
-    number = integer(bytes, minimum=0)
+    number = as_integer(bytes, minimum=0)
     if number is None or number > _MOST:
         raise ValueError(f"bytes: expected an integer from 0 to {_MOST}; received {bytes!r}")
     _core.set_memory_limit(number)
@@ -92,7 +92,7 @@ def set_num_threads(num_threads: Any) -> None:
     nothing faster; small layers use fewer by themselves.
     """
     global _threads, _wrong_threads
-    number = positive_int(num_threads, "num_threads")
+    number = read_positive_int("num_threads", num_threads)
     _core.set_default_threads(number)
     _threads, _wrong_threads = number, None
 
@@ -193,6 +193,6 @@ def _parse(text: str, path: Path) -> DataFormat:
     if not isinstance(value, str):
         raise ValueError(f"{path}: image_data_format: expected a string; received {value!r}")
     try:
-        return normalize_data_format(value)
+        return read_data_format(value)
     except ValueError as error:
         raise ValueError(f"{path}: image_{error}") from error

@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dwconv.registry import Config, Configured, Registry, read_axes, read_number
+from .arguments import read_axes, read_number
+from .registry import Config, Configured, Registry
 
 EPSILON = 1e-7
 

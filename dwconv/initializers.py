@@ -17,15 +17,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dwconv.registry import (
-    Config,
-    Configured,
-    Registry,
-    read_choice,
-    read_integer,
-    read_number,
-    unwrap,
-)
+from .arguments import read_choice, read_integer, read_number, unwrap
+from .registry import Config, Configured, Registry
 
 # The standard deviation of a standard normal distribution that is cut at +-2:
 # sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import dtypes
+from .arguments import read_bool, read_number
 from .layers.backward import Gradients, ModelGradients
-from .registry import Config, Configured, read_bool, read_number
+from .registry import Config, Configured
 
 Array = NDArray[Any]
 O = TypeVar("O", bound="Optimizer")  # noqa: E741 (as B and S elsewhere)

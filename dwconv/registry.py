@@ -8,13 +8,13 @@ compared, never imported; nothing that a config holds is ever executed.
 
 from __future__ import annotations
 
-import math
-import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from types import BuiltinFunctionType, FunctionType
 from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
+
+from .arguments import did_you_mean, nearest, unwrap
 
 Config = dict[str, Any]
 T = TypeVar("T")
@@ -25,104 +25,6 @@ KERAS_PACKAGES = frozenset({"keras", "keras_core", "tf_keras", "tensorflow", "bu
 # Built-ins that Keras cannot express are written under this package, so that Keras says so instead
 # of misreading them.
 OWN_PACKAGE = "dwconv"
-GENERATIONS = (1, 2, 3)
-
-
-# -- reading values --------------------------------------------------------------------------------
-
-
-def unwrap(value: Any) -> Any:
-    """The Python scalar in a NumPy scalar, a 1-element array or R's 1-element list."""
-    if isinstance(value, (list, tuple)) and len(value) == 1:
-        return unwrap(value[0])
-    if isinstance(value, (np.ndarray, np.generic)) and value.size == 1:
-        return value.item()
-    return value
-
-
-def read_number(argument: str, value: Any, minimum: float = -math.inf) -> int | float:
-    """A finite int or float, at least `minimum`; ValueError otherwise."""
-    number = unwrap(value)
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    # Compared, not converted: an int may be beyond any float.
-    if not is_number or not abs(number) <= sys.float_info.max or number < minimum:
-        bound = "" if minimum == -math.inf else f" of at least {minimum:g}"
-        raise ValueError(f"{argument}: expected a finite number{bound}, received {value!r}")
-    return cast("int | float", number)
-
-
-def read_integer(argument: str, value: Any) -> int:
-    """An int, also from a whole float such as R's 3.0; ValueError otherwise."""
-    number = unwrap(value)
-    if isinstance(number, float) and number.is_integer():
-        number = int(number)
-    if not isinstance(number, int) or isinstance(number, bool):
-        raise ValueError(f"{argument}: expected an integer, received {value!r}")
-    return number
-
-
-def read_bool(argument: str, value: Any) -> bool:
-    """A Python or NumPy bool as a Python one. ValueError naming the argument otherwise."""
-    if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{argument}: expected True or False; received {value!r}")
-    return bool(value)
-
-
-def read_axes(argument: str, value: Any) -> int | list[int] | None:
-    """None (all axes), an axis or a list of axes, counted from 0 (as R's files do, too)."""
-    value = unwrap(value)
-    if value is None:
-        return None
-    if isinstance(value, (list, tuple, np.ndarray)) and len(value) > 0:
-        return [read_integer(argument, axis) for axis in value]
-    return read_integer(argument, value)
-
-
-def read_choice(argument: str, value: Any, choices: Iterable[str]) -> str:
-    """One of `choices`; ValueError otherwise."""
-    known = list(choices)
-    word = unwrap(value)
-    if word not in known:
-        raise ValueError(f"{argument}: expected one of {known}, received {value!r}")
-    return cast(str, word)
-
-
-def read_generation(generation: int) -> int:
-    """1, 2 or 3, the generation of Keras whose meaning of a name is wanted."""
-    if generation not in GENERATIONS:
-        raise ValueError(f"generation: expected one of {GENERATIONS}, received {generation!r}")
-    return generation
-
-
-def nearest(name: str, known: Iterable[str]) -> list[str]:
-    """Up to three known names that resemble `name`; case and underscores do not count.
-
-    Of names that differ in nothing else (glorot_uniform, GlorotUniform) the one spelled more like
-    `name` is given.
-    """
-
-    def key(text: str) -> str:
-        return text.casefold().replace("_", "").replace("-", "").replace(" ", "")
-
-    by_key: dict[str, list[str]] = {}
-    for candidate in sorted(known):
-        by_key.setdefault(key(candidate), []).append(candidate)
-    import difflib  # slow to import, and for messages only
-
-    matches = difflib.get_close_matches(key(name), by_key, n=3)
-    return [
-        max(by_key[match], key=lambda text: difflib.SequenceMatcher(None, name, text).ratio())
-        for match in matches
-    ]
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the nearest known names, or all when none is near."""
-    names = sorted(known)
-    close = nearest(name, names)
-    return (
-        f"nearest known: {', '.join(map(repr, close))}" if close else f"known: {', '.join(names)}"
-    )
 
 
 # -- objects with a config -------------------------------------------------------------------------

@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dwconv.registry import Config, Configured, Registry, read_choice, read_number, unwrap
+from .arguments import read_choice, read_number, unwrap
+from .registry import Config, Configured, Registry
 
 DEFAULT_FACTOR = 0.01
 

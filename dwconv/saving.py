@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from .arguments import read_data_format
 from .formats import (
     Arrays,
     Contents,
@@ -26,7 +27,6 @@ from .formats.untrusted import parse_json
 from .layers import inputs
 from .layers.depthwise_conv2d import DepthwiseConv2D
 from .layers.sequential import Sequential
-from .shapes import normalize_data_format
 
 # What can come of values that no config has; ArithmeticError: an integer beyond all floats.
 _CONFIG_ERRORS = (
@@ -263,9 +263,7 @@ def _build_shape(layer: DepthwiseConv2D, built: Any, arrays: Arrays, own: bool) 
     if shape is not None:
         return shape
     sizes: list[int | None] = [None] * 4
-    sizes[inputs.channel_axis(normalize_data_format(layer.data_format))] = int(
-        arrays["kernel"].shape[2]
-    )
+    sizes[inputs.channel_axis(read_data_format(layer.data_format))] = int(arrays["kernel"].shape[2])
     return sizes
 
 

@@ -31,19 +31,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import _core
 from .. import isa as isas
-from ..registry import (
-    OWN_PACKAGE,
-    Config,
-    Registry,
+from ..arguments import (
     did_you_mean,
-    function_config,
-    long_config,
     read_bool,
     read_generation,
     read_integer,
     read_number,
     unwrap,
 )
+from ..registry import OWN_PACKAGE, Config, Registry, function_config, long_config
 from . import formulas
 
 Array = NDArray[Any]

@@ -17,9 +17,8 @@ cdef extern from "dwconv.h" nogil:
 cdef class Gradient:
     """The gradients of one convolution with respect to x, kernel and bias. Immutable; for any thread at any time.
 
-    kernel_shape: (kh, kw, C, M); dtype: NumPy's float32 or float64; kernel: of these, C-contiguous, or None if the
-    gradient with respect to x is not wanted; the other arguments and errors are those of Plan: x_shape, and so y_shape,
-    are (N, C, H, W) if channels_first.
+    dtype: NumPy's float32 or float64; kernel: (kh, kw, C, M) of these, C-contiguous, or None if the gradient with
+    respect to x is not wanted; the other arguments and errors are those of Plan.
     """
 
     cdef dw_grad *grad
@@ -30,31 +29,17 @@ cdef class Gradient:
     cdef readonly int64_t outputs
     cdef readonly bint has_input
 
-    def __cinit__(self, kernel_shape, dtype, kernel, x_shape, strides, dilation_rate, padding, str isa,
-                  bint channels_first=False, bint ieee=False):
+    def __cinit__(self, spec, x_shape, dtype, kernel, str isa, bint ieee=False):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at = NULL
         cdef int isa_index = ISA_NAMES.index(isa)
         cdef dw_status status
 
-        if channels_first:
-            desc.batch, desc.channels, desc.height, desc.width = x_shape
-        else:
-            desc.batch, desc.height, desc.width, desc.channels = x_shape
-        desc.kernel_h, desc.kernel_w, channels, desc.multiplier = kernel_shape
-        if channels != desc.channels:
-            raise ValueError(f"expected a kernel for {desc.channels} channels; received {channels}")
-        desc.stride_h, desc.stride_w = strides
-        desc.dilation_h, desc.dilation_w = dilation_rate
-        (desc.pad_top, desc.pad_bottom), (desc.pad_left, desc.pad_right) = padding
-        desc.activation = DW_LINEAR
-        desc.activation_alpha = 0
-        desc.layout = DW_NCHW if channels_first else DW_NHWC
-        desc.denormals = DW_DENORMALS_IEEE if ieee else DW_DENORMALS_FLUSH
-        desc.dtype = self.dtype = DTYPES[dtype.char]
+        fill_desc(&desc, spec, x_shape, dtype, ieee)
+        self.dtype = desc.dtype
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
-        self.kernel_shape = (desc.kernel_h, desc.kernel_w, desc.channels, desc.multiplier)
+        self.kernel_shape = kernel_shape_of(&desc)
         self.has_input = kernel is not None
         if self.has_input:
             if kernel.shape != self.kernel_shape:
@@ -63,9 +48,9 @@ cdef class Gradient:
         with nogil:
             status = dw_grad_create(&desc, <dw_isa>isa_index, kernel_at, &self.grad)
         check(status)
-        self.x_shape = tuple(x_shape)
         self.outputs = desc.channels * desc.multiplier
-        self.y_shape = (desc.batch, self.outputs, oh, ow) if channels_first else (desc.batch, oh, ow, self.outputs)
+        self.x_shape = input_shape_of(&desc)
+        self.y_shape = output_shape_of(&desc, oh, ow)
 
     def __dealloc__(self):
         dw_grad_destroy(self.grad)

@@ -97,23 +97,13 @@ def _pull(
     dtypes.check_numeric(dy.dtype, "dy")
     if dy.shape != y_shape:
         raise ValueError(f"dy: expected shape {y_shape}, the output's; received {dy.shape}")
-    compute, layout = layer.compute_dtype, layer.data_format
+    compute = layer.compute_dtype
     wide = dtypes.compute_dtype(compute)
     with np.errstate(over="ignore", invalid="ignore"):
         dy = dy.astype(wide, copy=False)
         kernel, *bias = (array.astype(compute, copy=False) for array in weights.arrays())
-        shape = ops.nhwc_shape(x, layout)
-        dz = _before_activation(layer, shape, kernel, bias, x, dy)
-        plan = gradients.plan(
-            kernel.shape,
-            compute,
-            kernel if want_input else None,
-            shape,
-            layer.strides,
-            layer.padding,
-            layer.dilation_rate,
-            data_format=layout,
-        )
+        dz = _before_activation(layer, kernel, bias, x, dy)
+        plan = gradients.make_plan(layer.spec, x.shape, compute, kernel if want_input else None)
         dx, dkernel, dbias = gradients.run(
             plan,
             dz,
@@ -127,7 +117,6 @@ def _pull(
 
 def _before_activation(
     layer: Any,
-    shape: tuple[int, int, int, int],
     kernel: Array,
     bias: Sequence[Array],
     x: Array,
@@ -142,17 +131,10 @@ def _before_activation(
     linear = activations.get("linear") == activation  # not the same object in a copy of a layer
     if linear and penalty is None:
         return dy
-    made = ops.plan(
-        shape,
-        kernel,
-        bias[0] if bias else None,
-        layer.strides,
-        layer.padding,
-        layer.dilation_rate,
-        data_format=layer.data_format,
-        num_threads=layer.num_threads,
+    plan = ops.make_plan(
+        layer.spec, x.shape, kernel, bias[0] if bias else None, num_threads=layer.num_threads
     )
-    z = ops.run(made, x, dtype=dy.dtype)
+    z = ops.run(plan, x, dtype=dy.dtype)
     if penalty is not None and len(z):  # divided by N, of which there is none
         y = z if linear else ops.finished(activation, z, layer.name)
         dy = dy + _gradient_of(penalty, "activity_regularizer")(y).astype(dy.dtype) / len(z)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from typing import Any
 
-from ..registry import nearest, unwrap
+from ..arguments import nearest, unwrap
 
 Config = dict[str, Any]
 

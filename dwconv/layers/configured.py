@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from .. import activations, constraints, initializers, regularizers
-from ..shapes import DataFormat
+from ..arguments import DataFormat
 from . import configs
 from .weighted import WeightedLayer
 

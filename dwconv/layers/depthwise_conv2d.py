@@ -21,9 +21,9 @@ from .. import (
     naming,
     ops,
     regularizers,
-    shapes,
 )
-from ..registry import read_bool
+from ..arguments import read_bool, read_num_threads
+from ..ops import ConvSpec
 from . import configs, dtype_policy, inputs
 from .configured import ConfiguredLayer
 from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
@@ -135,19 +135,25 @@ class DepthwiseConv2D(ConfiguredLayer):
         if unknown:
             raise configs.unknown_keywords(unknown, _argument_names())
         super().__init__()
-        self.kernel_size = shapes.pair(kernel_size, "kernel_size")
-        self.strides = shapes.pair(strides, "strides")
-        self.dilation_rate = shapes.pair(dilation_rate, "dilation_rate")
+        if data_format is None:
+            data_format = config.image_data_format()
+        self.spec = spec = ConvSpec.read(
+            kernel_size,
+            strides,
+            padding,
+            dilation_rate,
+            depth_multiplier,
+            data_format,
+            explicit=False,
+        )
+        self.kernel_size, self.strides = spec.kernel_size, spec.strides
+        self.dilation_rate, self.padding = spec.dilation_rate, str(spec.padding)
+        self.depth_multiplier, self.data_format = spec.depth_multiplier, spec.data_format
         if self.strides != (1, 1) and self.dilation_rate != (1, 1):
             raise ValueError(
                 "expected strides or dilation_rate to be 1; received "
                 f"strides={self.strides} and dilation_rate={self.dilation_rate}"
             )
-        self.padding = str(shapes.normalize_padding(padding, explicit=False))
-        self.depth_multiplier = shapes.positive_int(depth_multiplier, "depth_multiplier")
-        if data_format is None:
-            data_format = config.image_data_format()
-        self.data_format = shapes.normalize_data_format(data_format)
         self.dtype_policy = dtype_policy.read(dtype)
         self.activation = activation
         self.use_bias = read_bool("use_bias", use_bias)
@@ -187,8 +193,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         """The output for x: a call of the layer comes here if it finds no plan that takes x as it
         is, and always if there is an activity regularizer or a number of threads.
         """
-        if num_threads is not None:
-            num_threads = shapes.positive_int(num_threads, "num_threads")
+        num_threads = read_num_threads(num_threads)
         if isinstance(x, inputs.SymbolicTensor):
             shape = self.compute_output_shape(x.shape)
             self.build(x.shape)
@@ -201,6 +206,7 @@ class DepthwiseConv2D(ConfiguredLayer):
             weights = self._built_for(x.shape)
         plan = weights.plans.get(x.shape)
         if plan is None:
+            self.compute_output_shape(x.shape)  # for its errors
             plan = weights.add_plan(
                 x.shape,
                 lambda: self._new_plan(weights, x.shape, num_threads=self.num_threads),
@@ -238,9 +244,10 @@ class DepthwiseConv2D(ConfiguredLayer):
         shape = tuple(size for size in sizes if size is not None)
         if len(shape) < len(sizes):
             raise ValueError(f"input_shape: expected four known sizes; received {sizes}")
-        if num_threads is None:
-            num_threads = self.num_threads
-        return self._new_plan(self._weights or self._built_for(shape), shape, isa, num_threads)
+        num_threads = self.num_threads if num_threads is None else read_num_threads(num_threads)
+        self.compute_output_shape(shape)  # for its errors
+        weights = self._weights or self._built_for(shape)
+        return self._new_plan(weights, shape, isa, num_threads)
 
     def vjp(self, x: Any) -> tuple[Array, backward.Pullback]:
         """(y, pullback): the output for x, as a call gives it, and the way back.
@@ -297,7 +304,7 @@ class DepthwiseConv2D(ConfiguredLayer):
 
     @num_threads.setter
     def num_threads(self, value: Any) -> None:
-        self._num_threads = None if value is None else shapes.positive_int(value, "num_threads")
+        self._num_threads = read_num_threads(value)
         self._drop_plans()
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -313,24 +320,17 @@ class DepthwiseConv2D(ConfiguredLayer):
     def _new_plan(
         self, weights: Weights, shape: Shape, isa: str | None = None, num_threads: Any = None
     ) -> Plan:
-        self.compute_output_shape(shape)  # for its errors
-        batch, *sizes = shape
-        first = self.data_format == "channels_first"
-        height, width, channels = (*sizes[1:], sizes[0]) if first else sizes
         fused, finish = self._split
         with np.errstate(over="ignore"):  # mixed_float16 rounds large weights to infinity
             kernel, *bias = (a.astype(self.compute_dtype, copy=False) for a in weights.arrays())
-        return ops.plan(
-            (batch, height, width, channels),
+        return ops.make_plan(
+            self.spec,
+            shape,
             kernel,
             bias[0] if bias else None,
-            self.strides,
-            self.padding,
-            self.dilation_rate,
             fused,
             isa,
             ops.Operation(self.name, self.compute_dtype, self.data_format, fused, finish),
-            self.data_format,
             num_threads,
         )
 
@@ -344,15 +344,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         """
         sizes = self._check_shape(input_shape)
         try:
-            shape = shapes.output_shape(
-                sizes,
-                self.kernel_size,
-                self.strides,
-                self.padding,
-                self.dilation_rate,
-                self.depth_multiplier,
-                self.data_format,
-            )
+            shape = self.spec.output_shape(sizes)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
         return ops.activated_shape(self.activation, shape)
@@ -545,6 +537,7 @@ class DepthwiseConv2D(ConfiguredLayer):
 # What plans and weights depend on.
 _FIXED = frozenset(
     {
+        "spec",
         "kernel_size",
         "strides",
         "padding",

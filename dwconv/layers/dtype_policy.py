@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import unwrap
 from ..dtypes import COMPUTE, DType, is_numeric, named
-from ..registry import unwrap
 
 _MIXED = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 _POLICY_CLASSES = ("DTypePolicy", "Policy")  # Keras 3, Keras 2

@@ -13,8 +13,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import naming
+from ..arguments import DataFormat, Size, read_shape, read_size
 from ..dtypes import DType
-from ..shapes import DataFormat, Size, integer
 from . import dtype_policy
 
 WholeShape: TypeAlias = tuple[Size, ...]
@@ -69,25 +69,6 @@ def Input(  # noqa: N802 (Keras' name)
     return SymbolicTensor(
         sizes, dtype_policy.read_input(dtype), naming.given_or_unique(name, "InputLayer")
     )
-
-
-def read_shape(argument: str, shape: Any) -> WholeShape:
-    """Sizes >= 0 or None, as a tuple; whole floats are fine. ValueError naming the argument
-    otherwise.
-    """
-    if isinstance(shape, np.ndarray):
-        shape = shape.tolist()
-    if not isinstance(shape, Sequence) or isinstance(shape, (str, bytes)):
-        raise ValueError(f"{argument}: expected a sequence of sizes; received {shape!r}")
-    return tuple(read_size(argument, size) for size in shape)
-
-
-def read_size(argument: str, size: Any) -> Size:
-    """A size >= 0 as an int, or None. ValueError naming the argument otherwise."""
-    number = None if size is None else integer(size, minimum=0)
-    if size is not None and number is None:
-        raise ValueError(f"{argument}: expected integers >= 0 or None; received {size!r}")
-    return number
 
 
 def declared_shape(input_shape: Any, batch_input_shape: Any, batch_size: Any) -> WholeShape | None:

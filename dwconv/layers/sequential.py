@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import naming
-from ..registry import read_bool
+from ..arguments import read_bool, read_shape
 from . import configs, dtype_policy, inputs, summary
 from .depthwise_conv2d import DepthwiseConv2D
 from .inputs import SymbolicTensor, WholeShape
@@ -81,7 +81,7 @@ class Sequential:
             )
         if shape is not None:
             model.compute_output_shape(shape)
-            model._build_shape = inputs.read_shape("input_shape", shape)
+            model._build_shape = read_shape("input_shape", shape)
         return model
 
     # ---- layers ----------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ class Sequential:
             raise ValueError(
                 "expected an input_shape, here, of an Input or of the first layer; received none"
             )
-        sizes = inputs.read_shape("input_shape", shape)
+        sizes = read_shape("input_shape", shape)
         self.compute_output_shape(sizes)
         self._build_shape = sizes
         for layer in self._layers:
@@ -199,7 +199,7 @@ class Sequential:
 
     def compute_output_shape(self, input_shape: Sequence[Any]) -> WholeShape:
         """The output's whole shape for the input's. Raises what the layers raise."""
-        shape = inputs.read_shape("input_shape", input_shape)
+        shape = read_shape("input_shape", input_shape)
         for layer in self._layers:
             shape = tuple(layer.compute_output_shape(shape))
         return shape

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from numpy.typing import ArrayLike
 
 from .. import _core
+from ..arguments import read_bool
 from ..dtypes import DType
-from ..registry import read_bool
 from .dtype_policy import DTypePolicy
 from .weights import NAMES, Array, Weights, read_copy, read_list
 

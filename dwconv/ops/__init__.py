@@ -8,22 +8,22 @@ from .convolution import (
     activated_shape,
     depthwise_conv2d,
     finished,
-    nhwc_shape,
-    plan,
+    make_plan,
     run,
     split_activation,
 )
+from .spec import ConvSpec
 
 __all__ = [
     "FUSED_ACTIVATIONS",
     "Array",
+    "ConvSpec",
     "Operation",
     "Plan",
     "activated_shape",
     "depthwise_conv2d",
     "finished",
-    "nhwc_shape",
-    "plan",
+    "make_plan",
     "run",
     "split_activation",
 ]

@@ -1,7 +1,7 @@
 """The functional operation: arrays of any kind -> a plan of the C core -> an array.
 
-`depthwise_conv2d` is for users. `split_activation`, `plan` and `run` are its three steps; callers
-such as the layer keep a plan with an `Operation`, which does the third.
+`depthwise_conv2d` is for users. `split_activation`, `make_plan` and `run` are its three steps;
+callers such as the layer keep a plan with an `Operation`, which does the third.
 
 Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
 height/width, OH/OW output height/width.
@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _core, activations, config, dtypes, shapes
+from .. import _core, activations, config, dtypes
 from .. import isa as isas
+from ..arguments import DataFormat, ExplicitPadding, read_num_threads
+from .spec import ConvSpec, Shape
 
 if TYPE_CHECKING:
     from .description import Description
@@ -42,7 +44,7 @@ def depthwise_conv2d(
     bias: ArrayLike | None = None,
     *,
     strides: int | tuple[int, int] = 1,
-    padding: str | shapes.ExplicitPadding = "valid",
+    padding: str | ExplicitPadding = "valid",
     dilation_rate: int | tuple[int, int] = 1,
     data_format: str | None = "channels_last",
     activation: str | Activation | None = None,
@@ -106,31 +108,27 @@ def depthwise_conv2d(
         >>> float(y[0, :, :, 1].max())
         4.0
     """
-    layout = shapes.normalize_data_format(data_format)
     x, kernel = np.asarray(x), np.asarray(kernel)
+    spec = ConvSpec.for_kernel(kernel.shape, strides, padding, dilation_rate, data_format)
     dtype = dtypes.result_dtype(x.dtype, kernel.dtype)
     fused, finish = split_activation(activation, dtype)
     if bias is not None:
         bias = np.asarray(bias)
         dtypes.check_castable(bias.dtype, dtype, "bias")
-    shape = nhwc_shape(x, layout)
-    compute = dtypes.compute_dtype(dtype)
-    made = plan(
-        shape,
-        kernel.astype(compute, copy=False),
+    spec.check_array_shape("x", x.shape)
+    y_shape = activated_shape(finish, spec.output_shape(x.shape))
+    plan = make_plan(
+        spec,
+        x.shape,
+        kernel.astype(dtypes.compute_dtype(dtype), copy=False),
         bias,
-        strides,
-        padding,
-        dilation_rate,
         fused,
         isa,
-        data_format=layout,
-        num_threads=num_threads,
+        num_threads=read_num_threads(num_threads),
     )
     if out is not None:
-        y_shape = activated_shape(finish, made.y_shape)
         _check_out(out, y_shape, dtype, {"x": x, "kernel": kernel, "bias": bias})
-    return run(made, x, dtype=dtype, finish=finish, out=out)
+    return run(plan, x, dtype=dtype, finish=finish, out=out)
 
 
 def split_activation(
@@ -148,82 +146,46 @@ def split_activation(
     return (_LINEAR, function) if fused is None else (fused, None)
 
 
-def nhwc_shape(x: Array, data_format: shapes.DataFormat) -> tuple[int, int, int, int]:
-    """(N, H, W, C) of an input in either layout. ValueError for another rank."""
-    letters = "(N, C, H, W)" if data_format == "channels_first" else "(N, H, W, C)"
-    if x.ndim != 4:
-        raise ValueError(f"x: expected rank 4, {letters}; received shape {x.shape}")
-    batch, *sizes = x.shape
-    height, width, channels = (*sizes[1:], sizes[0]) if data_format == "channels_first" else sizes
-    if 0 in sizes:
-        raise ValueError(
-            f"x: expected positive sizes in {letters}, only N may be 0; received shape {x.shape}"
-        )
-    return batch, height, width, channels
-
-
-def plan(
-    x_shape: tuple[int, int, int, int],
+def make_plan(
+    spec: ConvSpec,
+    x_shape: Shape,
     kernel: Array,
     bias: Array | None,
-    strides: Any,
-    padding: Any,
-    dilation_rate: Any,
     activation: str | Fused = "linear",
     isa: str | None = None,
     operation: Operation | None = None,
-    data_format: shapes.DataFormat = "channels_last",
-    num_threads: Any = None,
+    num_threads: int | None = None,
 ) -> Plan:
-    """A checked, packed plan for inputs of `x_shape` (N, H, W, C), which lie in memory as
-    `data_format` says; the weights are copied.
+    """A packed plan for inputs of `x_shape`, in the spec's layout; the weights are copied.
 
-    With an operation, whose compute dtype is the kernel's, calls of the plan take what that takes;
-    without one only what the core does.
+    The geometry is the caller's to check: `spec.output_shape(x_shape)` says what is wrong with it.
+    (What it lets pass is still refused by the C core, as a ValueError with fewer words.) With an
+    operation, whose compute dtype is the kernel's, calls of the plan take what that takes; without
+    one only what the core takes.
 
     kernel: (kh, kw, C, M) of a result dtype (`dwconv.dtypes`), whose compute dtype becomes the
-    plan's;
-    bias: (C*M,), cast to that, or None; activation: one of FUSED_ACTIVATIONS (with alpha); the rest
-    as in `depthwise_conv2d`, with the same errors.
+    plan's; bias: (C*M,), cast to that, or None; activation: one of FUSED_ACTIVATIONS, with alpha if
+    it is a Fused. Raises ValueError for another kernel or bias, an unknown isa and environment
+    variables that hold no setting; MemoryError.
     """
-    stride_pair = shapes.pair(strides, "strides")
-    dilation_pair = shapes.pair(dilation_rate, "dilation_rate")
-    sides = shapes.normalize_padding(padding)
     name = isas.resolve(isa)
-    if num_threads is not None:
-        num_threads = shapes.positive_int(num_threads, "num_threads")
     config.memory_limit()  # for their errors
     config.num_threads()
-    _, height, width, channels = x_shape
-    if kernel.ndim != 4 or 0 in kernel.shape or kernel.shape[2] != channels:
-        raise ValueError(
-            f"kernel: expected shape (kh, kw, C, M) with positive sizes and C = {channels}, "
-            f"the channels of x; received shape {kernel.shape}"
-        )
-    kernel_size, multiplier = kernel.shape[:2], kernel.shape[3]
-    if bias is not None and bias.shape != (channels * multiplier,):
-        raise ValueError(
-            f"bias: expected shape (C*M,) = ({channels * multiplier},); received shape {bias.shape}"
-        )
-    # For its errors, which say more than the core's.
-    shapes.output_shape(x_shape, kernel_size, stride_pair, sides, dilation_pair, multiplier)
-    amounts = shapes.explicit_padding(
-        (height, width), kernel_size, stride_pair, sides, dilation_pair
-    )
+    spec.check_kernel(kernel.shape, x_shape)
     dtype = dtypes.compute_dtype(kernel.dtype)
+    if bias is not None:
+        spec.check_bias(bias.shape, x_shape)
+        bias = _plain(bias, dtype)
     fused = Fused(activation) if isinstance(activation, str) else activation
     return Plan(
+        spec,
+        x_shape,
         _plain(kernel, dtype),
-        None if bias is None else _plain(bias, dtype),
-        (x_shape[0], channels, height, width) if data_format == "channels_first" else x_shape,
-        stride_pair,
-        dilation_pair,
-        amounts,
+        bias,
         fused.name,
         name,
         operation,
         fused.alpha,
-        data_format == "channels_first",
         num_threads,
         config.denormals() == "ieee",
     )
@@ -242,7 +204,7 @@ class Operation:
 
     name: str
     dtype: dtypes.DType
-    data_format: shapes.DataFormat = "channels_last"
+    data_format: DataFormat = "channels_last"
     fused: Fused = _LINEAR
     finish: Activation | None = None
 

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _core, config, dtypes, shapes
+from .. import _core, config, dtypes
 from .. import isa as isas
-from .convolution import Array, nhwc_shape
-
-Sizes = tuple[int, int, int, int]
+from ..arguments import ExplicitPadding, read_four_sizes, read_num_threads
+from .convolution import Array
+from .spec import ConvSpec, Shape
 
 
 def depthwise_conv2d_input_grad(
@@ -32,7 +32,7 @@ def depthwise_conv2d_input_grad(
     input_shape: Sequence[int],
     *,
     strides: int | tuple[int, int] = 1,
-    padding: str | shapes.ExplicitPadding = "valid",
+    padding: str | ExplicitPadding = "valid",
     dilation_rate: int | tuple[int, int] = 1,
     data_format: str | None = "channels_last",
     isa: str | None = None,
@@ -65,21 +65,11 @@ def depthwise_conv2d_input_grad(
     """
     dy, kernel = np.asarray(dy), np.asarray(kernel)
     dtype = _result_dtype(dy, kernel, "kernel")
-    layout = shapes.normalize_data_format(data_format)
-    if kernel.ndim != 4:
-        raise ValueError(f"kernel: expected rank 4, (kh, kw, C, M); received shape {kernel.shape}")
-    made = plan(
-        kernel.shape,
-        dtype,
-        kernel,
-        _nhwc_sizes(input_shape, layout),
-        strides,
-        padding,
-        dilation_rate,
-        isa,
-        layout,
-    )
-    return _only(run(made, dy, None, _threads(num_threads), dtype)[0])
+    spec = ConvSpec.for_kernel(kernel.shape, strides, padding, dilation_rate, data_format)
+    x_shape = read_four_sizes("input_shape", input_shape, batch=True)
+    spec.output_shape(x_shape)  # for its errors
+    plan = make_plan(spec, x_shape, dtype, kernel, isa)
+    return _only(run(plan, dy, None, _threads(num_threads), dtype)[0])
 
 
 def depthwise_conv2d_kernel_grad(
@@ -88,7 +78,7 @@ def depthwise_conv2d_kernel_grad(
     kernel_shape: Sequence[int],
     *,
     strides: int | tuple[int, int] = 1,
-    padding: str | shapes.ExplicitPadding = "valid",
+    padding: str | ExplicitPadding = "valid",
     dilation_rate: int | tuple[int, int] = 1,
     data_format: str | None = "channels_last",
     isa: str | None = None,
@@ -127,10 +117,13 @@ def depthwise_conv2d_kernel_grad(
     """
     dy, x = np.asarray(dy), np.asarray(x)
     dtype = _result_dtype(dy, x, "x")
-    layout = shapes.normalize_data_format(data_format)
-    shape, sizes = nhwc_shape(x, layout), _four_sizes("kernel_shape", kernel_shape, 1)
-    made = plan(sizes, dtype, None, shape, strides, padding, dilation_rate, isa, layout)
-    return _only(run(made, dy, x, _threads(num_threads), dtype)[1])
+    sizes = read_four_sizes("kernel_shape", kernel_shape, batch=False)
+    spec = ConvSpec.for_kernel(sizes, strides, padding, dilation_rate, data_format)
+    spec.check_array_shape("x", x.shape)
+    spec.check_kernel(sizes, x.shape)
+    spec.output_shape(x.shape)  # for its errors
+    plan = make_plan(spec, x.shape, dtype, None, isa)
+    return _only(run(plan, dy, x, _threads(num_threads), dtype)[1])
 
 
 def depthwise_conv2d_bias_grad(
@@ -148,61 +141,35 @@ def depthwise_conv2d_bias_grad(
     """
     dy = np.asarray(dy)
     dtype = _result_dtype(dy, dy, "dy")
-    layout = shapes.normalize_data_format(data_format)
-    shape = _dy_shape(dy, layout)
-    # As along with a kernel of one element, and of dy with itself, which nobody looks at.
-    made = plan((1, 1, shape[3], 1), dtype, None, shape, 1, "valid", 1, isa, layout)
-    return _only(run(made, dy, dy, _threads(num_threads), dtype)[2])
+    # The gradient of a 1x1 convolution whose output has dy's shape; that of its kernel is ignored.
+    spec = ConvSpec.for_kernel((1, 1, 1, 1), data_format=data_format)
+    spec.check_array_shape("dy", dy.shape)
+    plan = make_plan(spec, dy.shape, dtype, None, isa)
+    return _only(run(plan, dy, dy, _threads(num_threads), dtype)[2])
 
 
 # ---- steps, for the layer ------------------------------------------------------------------------
 
 
-def plan(
-    kernel_shape: Sequence[int],
+def make_plan(
+    spec: ConvSpec,
+    x_shape: Shape,
     dtype: dtypes.DType,
     kernel: Array | None,
-    x_shape: Sizes,
-    strides: Any,
-    padding: Any,
-    dilation_rate: Any,
     isa: str | None = None,
-    data_format: shapes.DataFormat = "channels_last",
 ) -> _core.Gradient:
-    """A checked plan for gradients of a result dtype; x_shape is (N, H, W, C) in either layout.
+    """A plan for gradients of a result dtype, for inputs of `x_shape` in the spec's layout.
 
-    kernel: (kh, kw, C, M), of any float dtype; None if dL/dx is not wanted.
+    kernel: (kh, kw, C, M), of any float dtype; None if dL/dx is not wanted. The geometry is the
+    caller's to check, by `spec.output_shape(x_shape)`.
     """
-    stride_pair = shapes.pair(strides, "strides")
-    dilation_pair = shapes.pair(dilation_rate, "dilation_rate")
-    sides = shapes.normalize_padding(padding)
-    batch, height, width, channels = x_shape
-    first = data_format == "channels_first"
-    if 0 in kernel_shape or kernel_shape[2] != channels:
-        raise ValueError(
-            f"kernel: expected (kh, kw, C, M) with positive sizes and C = {channels}, the channels "
-            f"of x; received {tuple(kernel_shape)}"
-        )
-    kernel_h, kernel_w, _, multiplier = kernel_shape
-    size = (kernel_h, kernel_w)
-    # For its errors, which say more than the core's.
-    shapes.output_shape(x_shape, size, stride_pair, sides, dilation_pair, multiplier)
-    amounts = shapes.explicit_padding((height, width), size, stride_pair, sides, dilation_pair)
     compute = dtypes.compute_dtype(dtype)
-    with np.errstate(over="ignore"):
-        packed = None if kernel is None else np.require(kernel, compute, ("C", "A"))
-    return _core.Gradient(
-        (kernel_h, kernel_w, channels, multiplier),
-        compute,
-        packed,
-        (batch, channels, height, width) if first else x_shape,
-        stride_pair,
-        dilation_pair,
-        amounts,
-        isas.resolve(isa),
-        first,
-        config.denormals() == "ieee",
-    )
+    if kernel is not None:
+        spec.check_kernel(kernel.shape, x_shape)
+        with np.errstate(over="ignore"):
+            kernel = np.require(kernel, compute, ("C", "A"))
+    ieee = config.denormals() == "ieee"
+    return _core.Gradient(spec, x_shape, compute, kernel, isas.resolve(isa), ieee)
 
 
 def run(
@@ -243,7 +210,7 @@ def _only(array: Array | None) -> Array:
 
 def _threads(num_threads: Any) -> int | None:
     config.num_threads()  # for its errors
-    return None if num_threads is None else shapes.positive_int(num_threads, "num_threads")
+    return read_num_threads(num_threads)
 
 
 def _result_dtype(dy: Array, other: Array, name: str) -> dtypes.DType:
@@ -256,39 +223,7 @@ def _result_dtype(dy: Array, other: Array, name: str) -> dtypes.DType:
     return dtypes.result_dtype(dy.dtype, other.dtype)
 
 
-def _dy_shape(dy: Array, data_format: shapes.DataFormat) -> Sizes:
-    """(N, OH, OW, C*M) of dy in either layout."""
-    try:
-        return nhwc_shape(dy, data_format)
-    except ValueError as error:
-        raise ValueError(str(error).replace("x:", "dy:", 1)) from None
-
-
-def _nhwc_sizes(shape: Any, data_format: shapes.DataFormat) -> Sizes:
-    """(N, H, W, C) of a whole shape in either layout."""
-    sizes = _four_sizes("input_shape", shape, 0)
-    batch, height, width, channels = sizes
-    if data_format == "channels_first":
-        channels, height, width = sizes[1:]
-    return batch, height, width, channels
-
-
-def _four_sizes(argument: str, shape: Any, first: int) -> Sizes:
-    """Four integers, the first at least `first` and the others at least 1."""
-    try:
-        numbers = [shapes.integer(size, 1 if i else first) for i, size in enumerate(shape)]
-    except TypeError:
-        numbers = []
-    sizes = [number for number in numbers if number is not None]
-    if len(numbers) != 4 or len(sizes) != 4:
-        raise ValueError(
-            f"{argument}: expected four positive integers{'' if first else ', the first may be 0'}"
-            f"; received {shape!r}"
-        )
-    return sizes[0], sizes[1], sizes[2], sizes[3]
-
-
-def _source(array: Array, shape: Sizes, name: str, dtype: dtypes.DType) -> Array:
+def _source(array: Array, shape: Shape, name: str, dtype: dtypes.DType) -> Array:
     """`array`, or a copy, as the core wants it; ValueError unless it has `shape`."""
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}; received {array.shape}")

@@ -135,5 +135,5 @@ def test_the_variable() -> None:
 
 
 def test_plans_of_the_core_know_it_too() -> None:
-    plan = ops.plan((1, 3, 3, 1), np.ones((1, 1, 1, 1), "f"), None, 1, "valid", 1)
+    plan = ops.make_plan(ops.ConvSpec((1, 1)), (1, 3, 3, 1), np.ones((1, 1, 1, 1), "f"), None)
     assert plan.ieee is False

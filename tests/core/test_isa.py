@@ -67,7 +67,7 @@ def test_of_another_cpu() -> None:
 
 def test_plan_uses_it(isa: str) -> None:
     kernel = np.ones((3, 3, 32, 1), np.float32)
-    plan = ops.plan((1, 8, 8, 32), kernel, None, 1, "same", 1, "linear", isa)
+    plan = ops.make_plan(ops.ConvSpec((3, 3), padding="same"), (1, 8, 8, 32), kernel, None, isa=isa)
     assert plan.isa == isa
     assert plan.kernel_name.endswith(f"_{isa}")
 

@@ -334,7 +334,7 @@ def test_out_beside_x_in_one_buffer() -> None:
 def test_plan_is_the_operation_in_pieces() -> None:
     case = Case((8, 9), 17, multiplier=2, padding="same", strides=(2, 2), batch=3)
     x, kernel, bias = case.arrays()
-    plan = ops.plan(x.shape, kernel, bias, (2, 2), "same", 1, "relu", None)
+    plan = ops.make_plan(case.spec, x.shape, kernel, bias, "relu")
     assert (plan.x_shape, plan.y_shape) == (x.shape, (3, 4, 5, 34))
     expected = dwconv.depthwise_conv2d(
         x, kernel, bias, strides=2, padding="same", activation="relu"
@@ -345,7 +345,8 @@ def test_plan_is_the_operation_in_pieces() -> None:
     assert_same_bits(ops.run(plan, x * 1, dtype=dtype), expected, case)
     first = np.ascontiguousarray(x.transpose(0, 3, 1, 2))
     x, kernel, bias = case.arrays()
-    plan = ops.plan(x.shape, kernel, bias, (2, 2), "same", 1, "relu", data_format="channels_first")
+    spec = replace(case, data_format="channels_first").spec
+    plan = ops.make_plan(spec, first.shape, kernel, bias, "relu")
     assert (plan.x_shape, plan.y_shape) == (first.shape, (3, 34, 4, 5))
     y = ops.run(plan, first, dtype=dtype)
     assert_same_bits(y, expected.transpose(0, 3, 1, 2), case)
@@ -356,7 +357,7 @@ def test_threads_share_a_plan(isa: str) -> None:
 
     case = Case((16, 16), 40, padding="same")
     x, kernel, bias = case.arrays()
-    plan = ops.plan(x.shape, kernel, bias, 1, "same", 1, "linear", isa)
+    plan = ops.make_plan(case.spec, x.shape, kernel, bias, isa=isa)
     inputs = [x * np.float32(i) for i in range(32)]
     expected = [ops.run(plan, each, dtype=each.dtype) for each in inputs]
     with ThreadPoolExecutor(8) as pool:

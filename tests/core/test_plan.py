@@ -13,9 +13,7 @@ from dwconv import ops
 
 def made(case: Case, isa: str) -> Any:
     x, kernel, bias = case.arrays()
-    return ops.plan(
-        x.shape, kernel, bias, case.strides, case.padding, case.dilation_rate, "linear", isa
-    )
+    return ops.make_plan(case.spec, x.shape, kernel, bias, isa=isa)
 
 
 @pytest.mark.parametrize(
@@ -33,16 +31,7 @@ def test_multiply_adds_are_the_valid_taps(case: Case, isa: str) -> None:
     x, kernel, _ = case.arrays()
     plan = made(case, isa)
     y = plan(np.ones_like(x), np.empty(plan.y_shape, x.dtype))
-    kernel_of_ones = ops.plan(
-        x.shape,
-        np.ones_like(kernel),
-        None,
-        case.strides,
-        case.padding,
-        case.dilation_rate,
-        "linear",
-        isa,
-    )
+    kernel_of_ones = ops.make_plan(case.spec, x.shape, np.ones_like(kernel), None, isa=isa)
     y = kernel_of_ones(np.ones_like(x), y)
     assert plan.info()["multiply_adds"] == y.sum(), (case, isa)
 
@@ -70,5 +59,5 @@ def test_merged_pixels(isa: str) -> None:
 def test_a_batch_that_no_machine_holds(isa: str) -> None:
     """Sizes are counted, not multiplied out of range."""
     kernel = np.ones((3, 3, 1, 1), np.float32)
-    plan = ops.plan((2**55, 3, 3, 1), kernel, None, 1, "valid", 1, "linear", isa)
+    plan = ops.make_plan(ops.ConvSpec((3, 3)), (2**55, 3, 3, 1), kernel, None, isa=isa)
     assert plan.info()["multiply_adds"] == 9 * 2**55

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import tracemalloc
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,19 +37,8 @@ def sizes() -> list[tuple[int, int, int]]:
 def plan(case: Case, arrays: tuple[Array, Array, Array | None], isa: str, first: bool) -> Any:
     """A plan of the core for x (N, H, W, C), which takes it as it is or with channels first."""
     x, kernel, bias = arrays
-    return ops.Plan(
-        kernel,
-        bias,
-        (x.shape[0], x.shape[3], *x.shape[1:3]) if first else x.shape,
-        case.strides,
-        case.dilation_rate,
-        dwconv.shapes.explicit_padding(
-            case.size, case.kernel_size, case.strides, case.padding, case.dilation_rate
-        ),
-        case.activation or "linear",
-        isa,
-        channels_first=first,
-    )
+    spec = replace(case, data_format="channels_first" if first else "channels_last").spec
+    return ops.Plan(spec, spec.from_nhwc(*x.shape), kernel, bias, case.activation or "linear", isa)
 
 
 def arrays_of(case: Case) -> tuple[Array, Array, Array | None]:
@@ -161,9 +151,8 @@ def test_nothing_is_copied(isa: str) -> None:
     """A contiguous x goes to the core as it is, and the core writes to `out`: no transposing."""
     x = np.ones((1, 64, 40, 40), np.float32)
     kernel = np.ones((3, 3, 64, 1), np.float32)
-    made = ops.plan(
-        (1, 40, 40, 64), kernel, None, 1, "same", 1, "linear", isa, data_format="channels_first"
-    )
+    spec = ops.ConvSpec((3, 3), padding="same", data_format="channels_first")
+    made = ops.make_plan(spec, x.shape, kernel, None, isa=isa)
     out = np.empty(made.y_shape, np.float32)
     tracemalloc.start()
     try:

@@ -10,6 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dwconv import reference, shapes
+from dwconv.arguments import read_data_format, read_padding, read_pair, read_positive_int
+from dwconv.ops import ConvSpec
 
 
 @pytest.mark.parametrize(
@@ -31,7 +33,7 @@ from dwconv import reference, shapes
     ],
 )
 def test_pair(value: Any, expected: tuple[int, int]) -> None:
-    result = shapes.pair(value, "strides")
+    result = read_pair("strides", value)
     assert result == expected
     assert [type(number) for number in result] == [int, int]
 
@@ -47,19 +49,19 @@ NOT_PAIRS: list[Any] = [
 @pytest.mark.parametrize("value", NOT_PAIRS, ids=repr)
 def test_pair_refuses(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^kernel_size: expected ") as caught:
-        shapes.pair(value, "kernel_size")
+        read_pair("kernel_size", value)
     assert str(caught.value).endswith(f"received {value!r}")
 
 
 @pytest.mark.parametrize("value", [2, 2.0, np.int64(2), np.float16(2)])
 def test_positive_int(value: Any) -> None:
-    assert shapes.positive_int(value, "depth_multiplier") == 2
+    assert read_positive_int("depth_multiplier", value) == 2
 
 
 @pytest.mark.parametrize("value", [True, 0, -2, 1.5, "2", None, [2], (1, 1), 2**63], ids=repr)
 def test_positive_int_refuses(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^depth_multiplier: expected "):
-        shapes.positive_int(value, "depth_multiplier")
+        read_positive_int("depth_multiplier", value)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +75,7 @@ def test_positive_int_refuses(value: Any) -> None:
     ],
 )
 def test_padding(value: Any, expected: Any) -> None:
-    assert shapes.normalize_padding(value) == expected
+    assert read_padding(value) == expected
 
 
 NOT_PADDINGS: list[Any] = [
@@ -96,30 +98,30 @@ NOT_PADDINGS: list[Any] = [
 @pytest.mark.parametrize("value", NOT_PADDINGS, ids=repr)
 def test_padding_refuses(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^padding: expected ") as caught:
-        shapes.normalize_padding(value)
+        read_padding(value)
     assert str(caught.value).endswith(f"received {value!r}")
 
 
 def test_padding_by_name_only() -> None:
     """The layer takes names only, as Keras does."""
-    assert shapes.normalize_padding("SAME", explicit=False) == "same"
+    assert read_padding("SAME", explicit=False) == "same"
     with pytest.raises(ValueError, match="expected 'valid' or 'same'; received"):
-        shapes.normalize_padding(((0, 0), (0, 0)), explicit=False)
+        read_padding(((0, 0), (0, 0)), explicit=False)
 
 
 @pytest.mark.parametrize("value", [None, "channels_last", "Channels_Last"])
 def test_data_format_last(value: Any) -> None:
-    assert shapes.normalize_data_format(value) == "channels_last"
+    assert read_data_format(value) == "channels_last"
 
 
 def test_data_format_first() -> None:
-    assert shapes.normalize_data_format("CHANNELS_FIRST") == "channels_first"
+    assert read_data_format("CHANNELS_FIRST") == "channels_first"
 
 
 @pytest.mark.parametrize("value", ["NHWC", "", 1, ("channels_last",)])
 def test_data_format_refuses(value: Any) -> None:
     with pytest.raises(ValueError, match=r"^data_format: expected "):
-        shapes.normalize_data_format(value)
+        read_data_format(value)
 
 
 def test_same_puts_the_odd_pixel_after() -> None:
@@ -147,7 +149,9 @@ def test_same_puts_the_odd_pixel_after() -> None:
     ],
 )
 def test_output_shape(arguments: tuple[Any, ...], expected: tuple[int | None, ...]) -> None:
-    assert shapes.output_shape(*arguments) == expected
+    shape, *options = arguments
+    spec = ConvSpec.read(*options)
+    assert spec.output_shape(spec.read_input_shape("input_shape", shape)) == expected
 
 
 @pytest.mark.parametrize(
@@ -169,8 +173,12 @@ def test_output_shape(arguments: tuple[Any, ...], expected: tuple[int | None, ..
     ],
 )
 def test_output_shape_refuses(shape: Any, options: dict[str, Any], message: str) -> None:
+    def output_shape() -> Any:
+        spec = ConvSpec.read(3, **options)
+        return spec.output_shape(spec.read_input_shape("input_shape", shape))
+
     with pytest.raises(ValueError, match=message):
-        shapes.output_shape(shape, 3, **options)
+        output_shape()
 
 
 @given(
@@ -222,11 +230,11 @@ def test_output_shape_is_the_references(
         "padding": padding,
         "dilation_rate": dilation_rate,
     }
+    spec = ConvSpec.read(kernel_size, **options, depth_multiplier=multiplier)
     try:
         expected = reference.depthwise_conv2d(x, kernel, **options).shape
     except ValueError:
         with pytest.raises(ValueError, match="empty output"):
-            shapes.output_shape(shape, kernel_size, **options, depth_multiplier=multiplier)
+            spec.output_shape(shape)
         return
-    received = shapes.output_shape(shape, kernel_size, **options, depth_multiplier=multiplier)
-    assert received == expected
+    assert spec.output_shape(shape) == expected

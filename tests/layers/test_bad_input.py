@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import dwconv
 from dwconv import _core
-from dwconv.ops import convolution
+from dwconv.ops import ConvSpec, convolution
 
 Array = NDArray[Any]
 
@@ -263,16 +263,15 @@ def test_huge_broadcast() -> None:
 
 def plan_arguments(**change: Any) -> tuple[Any, ...]:
     good = {
+        "x_shape": (1, 6, 7, 4),
         "kernel": np.ones((3, 3, 4, 2), np.float32),
         "bias": np.ones(8, np.float32),
-        "x_shape": (1, 6, 7, 4),
-        "strides": (1, 1),
-        "dilation_rate": (1, 1),
-        "padding": ((0, 0), (0, 0)),
         "activation": "linear",
         "isa": "portable",
     }
-    return tuple({**good, **change}.values())
+    geometry = {name: change.pop(name) for name in tuple(change) if name not in good}
+    spec = ConvSpec(**{"kernel_size": (3, 3), "depth_multiplier": 2, **geometry})  # not checked
+    return spec, *{**good, **change}.values()
 
 
 @pytest.mark.parametrize(
@@ -283,8 +282,17 @@ def plan_arguments(**change: Any) -> tuple[Any, ...]:
         ({"x_shape": (1, 0, 7, 4)}, ValueError),
         ({"x_shape": (1, 2, 7, 4)}, ValueError),
         ({"x_shape": (2**40, 2**20, 7, 4)}, MemoryError),
-        ({"kernel": np.ones((3, 3, 4, 0), np.float32), "bias": None}, ValueError),
-        ({"kernel": np.ones((0, 3, 4, 2), np.float32)}, ValueError),
+        ({"kernel": np.ones((3, 3, 4, 1), np.float32)}, ValueError),
+        ({"kernel": np.ones((2, 3, 4, 2), np.float32)}, ValueError),
+        (
+            {
+                "kernel": np.ones((3, 3, 4, 0), np.float32),
+                "depth_multiplier": 0,
+                "bias": None,
+            },
+            ValueError,
+        ),
+        ({"kernel": np.ones((0, 3, 4, 2), np.float32), "kernel_size": (0, 3)}, ValueError),
         ({"kernel": np.ones((3, 3, 4, 2), np.int32)}, ValueError),
         ({"kernel": np.ones((3, 3, 4, 4), np.float32)[..., ::2]}, ValueError),
         ({"bias": np.ones(7, np.float32)}, ValueError),

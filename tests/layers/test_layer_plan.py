@@ -348,6 +348,11 @@ def test_description_of_what_comes_besides() -> None:
 
 
 def test_a_plan_of_the_kernel_alone() -> None:
-    plan = dwconv.ops.plan((1, 4, 4, 2), np.ones((3, 3, 2, 1), np.float32), None, 1, "same", 1)
+    plan = dwconv.ops.make_plan(
+        dwconv.ops.ConvSpec((3, 3), padding="same"),
+        (1, 4, 4, 2),
+        np.ones((3, 3, 2, 1), np.float32),
+        None,
+    )
     with pytest.raises(TypeError, match=r"expected a plan of a layer; .* info\(\) tells"):
         plan.describe()

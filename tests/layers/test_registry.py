@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from dwconv import activations, constraints, initializers, regularizers
-from dwconv.registry import Configured, Registry, nearest, read_axes, read_integer, read_number
+from dwconv.arguments import nearest, read_axes, read_integer, read_number
+from dwconv.registry import Configured, Registry
 
 MODULES = {
     "activation": activations,

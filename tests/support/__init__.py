@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import dwconv
+from dwconv.ops import ConvSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,6 +51,18 @@ class Case:
     bias: bool = True
     dtype: str = "float32"
     seed: int = 0
+
+    @property
+    def spec(self) -> ConvSpec:
+        """The geometry."""
+        return ConvSpec.read(
+            self.kernel_size,
+            self.strides,
+            self.padding,
+            self.dilation_rate,
+            self.multiplier,
+            self.data_format,
+        )
 
     def arrays(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any] | None]:
         """x, kernel, bias: standard normal, from the seed."""

@@ -20,7 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dwconv
-from dwconv import ops
 from dwconv.ops import gradients
 from support import Case, assert_same_bits, lanes, tile_cases
 
@@ -159,20 +158,13 @@ def check_gradients(isa: str, dtype: str) -> None:
         for channels in (1, vector - 1, vector, 2 * vector + 1):
             case = replace(shape, channels=channels, dtype=dtype, seed=channels, data_format=layout)
             x, kernel, _ = case.arrays()
-            sizes = ops.nhwc_shape(x, case.data_format)
-            options = (case.strides, case.padding, case.dilation_rate, isa, case.data_format)
-            plan = gradients.plan(kernel.shape, x.dtype, kernel, sizes, *options)
+            plan = gradients.make_plan(case.spec, x.shape, x.dtype, kernel, isa)
             dy = np.random.default_rng(1).standard_normal(plan.y_shape).astype(dtype)
             expected = gradients.run(plan, dy, x)
             for at_end in (False, True):
                 print(isa, "gradients at the end" if at_end else "at the start", case, flush=True)
-                packed = gradients.plan(
-                    kernel.shape,
-                    x.dtype,
-                    rooms[2].place(kernel, at_end, writable=False),
-                    sizes,
-                    *options,
-                )
+                placed_kernel = rooms[2].place(kernel, at_end, writable=False)
+                packed = gradients.make_plan(case.spec, x.shape, x.dtype, placed_kernel, isa)
                 placed = [
                     room.place(np.zeros_like(array), at_end, writable=True)
                     for room, array in zip(rooms[3:], expected, strict=True)

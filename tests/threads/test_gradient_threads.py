@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from support import FLOATS, assert_same_bits
 
 import dwconv
-from dwconv import config
+from dwconv import config, ops
 from dwconv import isa as isas
 from dwconv.ops import gradients
 
@@ -61,10 +61,13 @@ def test_same_bits_for_any_number(wish: dict[str, Any]) -> None:
         return random.standard_normal(sizes).astype(dtype)
 
     kernel = draw(shape)
-    rest = (wish["x_shape"], wish["strides"], wish["padding"], wish["dilation_rate"])
+    spec = ops.ConvSpec.for_kernel(
+        shape, wish["strides"], wish["padding"], wish["dilation_rate"], wish["layout"]
+    )
+    x_shape = spec.from_nhwc(*wish["x_shape"])
     arrays = None
     for isa in isas.available():
-        plan = gradients.plan(shape, dtype, kernel, *rest, isa, wish["layout"])
+        plan = gradients.make_plan(spec, x_shape, dtype, kernel, isa)
         arrays = arrays or (draw(plan.y_shape), draw(plan.x_shape))
         dy, x = arrays
         assume(plan.threads(2) == 2)
@@ -85,9 +88,10 @@ def arrays() -> tuple[Array, Array, Array]:
 
 
 def test_few_work_stays_on_one_thread() -> None:
-    small = gradients.plan((3, 3, 8, 1), np.dtype(np.float32), None, (1, 4, 4, 8), 1, "same", 1)
+    spec, dtype = ops.ConvSpec((3, 3), padding="same"), np.dtype(np.float32)
+    small = gradients.make_plan(spec, (1, 4, 4, 8), dtype, None)
     assert small.threads(4) == 1
-    large = gradients.plan((3, 3, 48, 1), np.dtype(np.float32), None, (4, 20, 20, 48), 1, "same", 1)
+    large = gradients.make_plan(spec, (4, 20, 20, 48), dtype, None)
     assert large.threads(4) == 4
 
 

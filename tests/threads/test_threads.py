@@ -83,13 +83,9 @@ def test_parts_are_apart_and_make_the_whole(isa: str) -> None:
 
 def prepared(case: Case, isa: str, x: Array, kernel: Array, bias: Any, offset: int) -> Any:
     """The plan, what one thread makes, and x and an output at `offset` from a line's beginning."""
-    options = case.options()
-    fused, after = ops.split_activation(options.pop("activation"))
+    fused, after = ops.split_activation(case.activation)
     assert after is None
-    data_format = options.pop("data_format")
-    shape = ops.nhwc_shape(x, data_format)
-    options.update(activation=fused, isa=isa, data_format=data_format)
-    plan = ops.plan(shape, kernel, bias, **options)
+    plan = ops.make_plan(case.spec, x.shape, kernel, bias, fused, isa)
     at = placed(x.shape, x.dtype, offset)
     at[...] = x
     out = placed(plan.y_shape, x.dtype, offset)
@@ -117,8 +113,11 @@ def check_parts(plan: Any, x: Array, out: Array, expected: Array, parts: int, co
     assert_same_bits(whole, expected, context)
 
 
+SAME = ops.ConvSpec((3, 3), padding="same")
+
+
 def test_a_part_that_is_none() -> None:
-    plan = ops.plan((1, 4, 4, 2), np.ones((3, 3, 2, 1), "f"), None, 1, "same", 1)
+    plan = ops.make_plan(SAME, (1, 4, 4, 2), np.ones((3, 3, 2, 1), "f"), None)
     x, y = np.ones((1, 4, 4, 2), "f"), np.ones((1, 4, 4, 2), "f")
     for part, parts in ((-1, 2), (2, 2), (0, 0)):
         with pytest.raises(ValueError, match="part: expected one of"):

@@ -1,0 +1,232 @@
+"""The geometry of a depthwise convolution: one value, read and checked once.
+
+Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
+height/width, OH/OW output height/width. Every pair is (height, width).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ..arguments import (
+    DataFormat,
+    ExplicitPadding,
+    Padding,
+    Pair,
+    Size,
+    as_integer,
+    items_of,
+    read_data_format,
+    read_padding,
+    read_pair,
+    read_positive_int,
+)
+from ..shapes import explicit_padding, output_size, per_dimension
+
+T = TypeVar("T")
+WholeShape = tuple[Size, Size, Size, Size]
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ConvSpec:
+    """Kernel size, strides, dilation, padding, depth multiplier and layout.
+
+    `ConvSpec.read` makes one of arguments in any spelling, `ConvSpec.for_kernel` of a kernel's
+    shape. The constructor takes values as they are; the C core refuses those that make no
+    convolution. A spec knows neither the size of an image nor the number of channels: its methods
+    take a whole shape, (N, H, W, C), or (N, C, H, W) if channels_first.
+    """
+
+    kernel_size: Pair
+    strides: Pair = (1, 1)
+    padding: Padding = "valid"
+    dilation_rate: Pair = (1, 1)
+    depth_multiplier: int = 1
+    data_format: DataFormat = "channels_last"
+
+    @classmethod
+    def read(
+        cls,
+        kernel_size: Any,
+        strides: Any = 1,
+        padding: Any = "valid",
+        dilation_rate: Any = 1,
+        depth_multiplier: Any = 1,
+        data_format: Any = None,
+        *,
+        explicit: bool = True,
+    ) -> ConvSpec:
+        """A spec of checked arguments; ValueError, which names the argument, for any other.
+
+        explicit: whether padding may be ((top, bottom), (left, right)), besides 'valid' and 'same'.
+        """
+        return cls(
+            read_pair("kernel_size", kernel_size),
+            read_pair("strides", strides),
+            read_padding(padding, explicit=explicit),
+            read_pair("dilation_rate", dilation_rate),
+            read_positive_int("depth_multiplier", depth_multiplier),
+            read_data_format(data_format),
+        )
+
+    @classmethod
+    def for_kernel(
+        cls,
+        kernel_shape: Sequence[int],
+        strides: Any = 1,
+        padding: Any = "valid",
+        dilation_rate: Any = 1,
+        data_format: Any = None,
+    ) -> ConvSpec:
+        """A spec of checked arguments for a kernel (kh, kw, C, M). ValueError for any other."""
+        if len(kernel_shape) != 4 or 0 in (*kernel_shape[:2], kernel_shape[3]):
+            raise ValueError(
+                "kernel: expected shape (kh, kw, C, M) with positive sizes; "
+                f"received shape {tuple(kernel_shape)}"
+            )
+        kernel_h, kernel_w, _, multiplier = kernel_shape
+        return cls.read(
+            (kernel_h, kernel_w), strides, padding, dilation_rate, multiplier, data_format
+        )
+
+    # ---- layout ----------------------------------------------------------------------------------
+
+    @property
+    def channels_first(self) -> bool:
+        """Whether shapes are (N, C, H, W) instead of (N, H, W, C)."""
+        return self.data_format == "channels_first"
+
+    @property
+    def channel_axis(self) -> int:
+        """The index of C in a whole shape."""
+        return 1 if self.channels_first else 3
+
+    @property
+    def letters(self) -> str:
+        """A whole shape as messages write it."""
+        return "(N, C, H, W)" if self.channels_first else "(N, H, W, C)"
+
+    def to_nhwc(self, shape: Sequence[T]) -> tuple[T, T, T, T]:
+        """(N, H, W, C) of a whole shape."""
+        if self.data_format == "channels_last":
+            batch, height, width, channels = shape
+        else:
+            batch, channels, height, width = shape
+        return batch, height, width, channels
+
+    def from_nhwc(self, batch: T, height: T, width: T, channels: T) -> tuple[T, T, T, T]:
+        """The whole shape of these sizes."""
+        if self.data_format == "channels_last":
+            return batch, height, width, channels
+        return batch, channels, height, width
+
+    # ---- sizes -----------------------------------------------------------------------------------
+
+    def kernel_shape(self, channels: int) -> tuple[int, int, int, int]:
+        """(kh, kw, C, M)"""
+        return (*self.kernel_size, channels, self.depth_multiplier)
+
+    def output_shape(self, input_shape: Sequence[Size]) -> WholeShape:
+        """The output's whole shape, for an input's of four ints or None; None where that has None.
+
+        ValueError for a height or width below 1 and for an output that would be empty.
+        """
+        batch, height, width, channels = self.to_nhwc(input_shape)
+        (kernel_h, kernel_w), (stride_h, stride_w) = self.kernel_size, self.strides
+        (dilation_h, dilation_w), multiplier = self.dilation_rate, self.depth_multiplier
+        vertical, horizontal = per_dimension(self.padding)
+        if (height is not None and height < 1) or (width is not None and width < 1):
+            raise ValueError(
+                f"expected height and width in {self.letters} to be >= 1; "
+                f"received shape {tuple(input_shape)}"
+            )
+        return self.from_nhwc(
+            batch,
+            output_size(height, kernel_h, stride_h, vertical, dilation_h, "height"),
+            output_size(width, kernel_w, stride_w, horizontal, dilation_w, "width"),
+            None if channels is None else channels * multiplier,
+        )
+
+    def padding_for(self, height: int, width: int) -> ExplicitPadding:
+        """((top, bottom), (left, right)) in pixels for an input of that size."""
+        return explicit_padding(
+            (height, width), self.kernel_size, self.strides, self.padding, self.dilation_rate
+        )
+
+    def descriptor(self, input_shape: Shape) -> tuple[int, ...]:
+        """The geometry for inputs of a whole shape as the C core has it: the sizes in `dw_desc`, in
+        the order of csrc/dwconv.h, then whether the layout is channels first.
+        """
+        batch, height, width, channels = self.to_nhwc(input_shape)
+        return (
+            *(batch, height, width, channels),
+            self.depth_multiplier,
+            *self.kernel_size,
+            *self.strides,
+            *self.dilation_rate,
+            *(amount for side in self.padding_for(height, width) for amount in side),
+            self.channels_first,
+        )
+
+    # ---- checks ----------------------------------------------------------------------------------
+
+    def read_input_shape(self, argument: str, input_shape: Any) -> WholeShape:
+        """An input's whole shape: N may be 0 or None, H and W may be None, C has to be known.
+
+        ValueError, which begins with `argument`, for anything else.
+        """
+        sizes = items_of(input_shape)
+        if sizes is None or len(sizes) != 4:
+            raise ValueError(
+                f"{argument}: expected four sizes, {self.letters}; received {input_shape!r}"
+            )
+        batch, height, width, channels = self.to_nhwc(sizes)
+        known: list[Size] = []
+        minima = (("batch", batch, 0), ("height", height, 1), ("width", width, 1))
+        for name, size, minimum in minima:
+            number = None if size is None else as_integer(size, minimum)
+            if size is not None and number is None:
+                raise ValueError(
+                    f"{argument}: expected the {name} in {self.letters} to be None or an integer "
+                    f">= {minimum}; received {input_shape!r}"
+                )
+            known.append(number)
+        channel_count = as_integer(channels, minimum=1)
+        if channel_count is None:
+            raise ValueError(
+                f"{argument}: expected the channels in {self.letters} to be a positive integer; "
+                f"received {input_shape!r}"
+            )
+        return self.from_nhwc(known[0], known[1], known[2], channel_count)
+
+    def check_array_shape(self, argument: str, shape: Sequence[int]) -> None:
+        """ValueError unless an array of that shape has rank 4 and positive sizes; N may be 0."""
+        if len(shape) != 4:
+            raise ValueError(
+                f"{argument}: expected rank 4, {self.letters}; received shape {tuple(shape)}"
+            )
+        if 0 in shape[1:]:
+            raise ValueError(
+                f"{argument}: expected positive sizes in {self.letters}, only N may be 0; "
+                f"received shape {tuple(shape)}"
+            )
+
+    def check_kernel(self, shape: Sequence[int], input_shape: Shape) -> None:
+        """ValueError unless a kernel's shape is (kh, kw, C, M) for an input's whole shape."""
+        channels = input_shape[self.channel_axis]
+        if tuple(shape) != self.kernel_shape(channels):
+            raise ValueError(
+                f"kernel: expected shape (kh, kw, C, M) = {self.kernel_shape(channels)}, with "
+                f"C = {channels}, the channels of x; received shape {tuple(shape)}"
+            )
+
+    def check_bias(self, shape: Sequence[int], input_shape: Shape) -> None:
+        """ValueError unless a bias's shape is (C*M,) for an input's whole shape."""
+        outputs = input_shape[self.channel_axis] * self.depth_multiplier
+        if tuple(shape) != (outputs,):
+            raise ValueError(
+                f"bias: expected shape (C*M,) = ({outputs},); received shape {tuple(shape)}"
+            )
