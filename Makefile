@@ -7,7 +7,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx dwconv/*.px[di] dwconv/*.h) setup.py pyproject.toml
+BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx dwconv/*.pxd dwconv/binding/*.pxi dwconv/binding/*.h) setup.py pyproject.toml
 # A free-threaded Python; '': one that tools/free_threaded_python.sh builds, once.
 FREE_THREADED ?=
 C_FILES := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc tests/c/*.[ch] tests/c/*.inc)

@@ -101,51 +101,22 @@ def compiler():
     return dw_compiler().decode()
 
 
-# The element types that a plan takes, by NumPy's character for them.
-cdef dict DTYPES = {"f": DW_F32, "d": DW_F64, "i": DW_I32}
-
-
-# Addresses of arrays that the caller keeps alive, read through memoryviews of the plan's dtype: a TypeError or
-# ValueError for another dtype, rank, layout or writability. An empty array has no element to take the address of.
-
-cdef const void *read_at(array, dw_dtype dtype) except? NULL:
-    cdef const float[:, :, :, ::1] f32
-    cdef const double[:, :, :, ::1] f64
-    cdef const int32_t[:, :, :, ::1] i32
-    if dtype == DW_F32:
-        f32 = array
-        return <const void *>&f32[0, 0, 0, 0] if f32.size else NULL
-    if dtype == DW_F64:
-        f64 = array
-        return <const void *>&f64[0, 0, 0, 0] if f64.size else NULL
-    i32 = array
-    return <const void *>&i32[0, 0, 0, 0] if i32.size else NULL
-
-
-cdef void *write_at(array, dw_dtype dtype) except? NULL:
-    cdef float[:, :, :, ::1] f32
-    cdef double[:, :, :, ::1] f64
-    cdef int32_t[:, :, :, ::1] i32
-    if dtype == DW_F32:
-        f32 = array
-        return <void *>&f32[0, 0, 0, 0] if f32.size else NULL
-    if dtype == DW_F64:
-        f64 = array
-        return <void *>&f64[0, 0, 0, 0] if f64.size else NULL
-    i32 = array
-    return <void *>&i32[0, 0, 0, 0] if i32.size else NULL
+include "binding/operands.pxi"
 
 
 def activate(str activation, double alpha, array, str isa):
-    """Applies one of FUSED_ACTIVATIONS to a float32 or float64 array (1, 1, 1, n), C-contiguous, in place.
+    """Applies one of FUSED_ACTIVATIONS to a float32 or float64 array of any shape, C-contiguous, in place.
 
     alpha: of leaky_relu (its negative_slope) and elu. The same bits as in a plan, denormal numbers as in one
     that flushes none. ValueError if it is not finite.
     """
     cdef dw_activation which = FUSED[activation]
     cdef dw_isa index = <dw_isa><int>ISA_NAMES.index(isa)
-    cdef dw_dtype dtype = DTYPES[array.dtype.char]
-    cdef void *at = write_at(array, dtype)
+    array = as_array("array", array)
+    cdef dw_dtype dtype = core_dtype("array", array.dtype)
+    array = operand("array", array, <object>NUMPY_DTYPES[dtype], None, True)
+    pin = arrays_pin(array)
+    cdef void *at = arrays_data(array)
     cdef int64_t count = array.size
     cdef dw_status status
     with nogil:
@@ -153,14 +124,14 @@ def activate(str activation, double alpha, array, str isa):
     check(status)
 
 
-cdef int fill_desc(dw_desc *desc, spec, x_shape, dtype, bint ieee) except -1:
+cdef int fill_desc(dw_desc *desc, spec, x_shape, dw_dtype dtype, bint ieee) except -1:
     """A descriptor without activation: the geometry in a ConvSpec, for inputs of `x_shape` in its layout. The core
     checks the values; here only what is no int64 is an error.
     """
     (desc.batch, desc.height, desc.width, desc.channels, desc.multiplier, desc.kernel_h, desc.kernel_w,
      desc.stride_h, desc.stride_w, desc.dilation_h, desc.dilation_w,
      desc.pad_top, desc.pad_bottom, desc.pad_left, desc.pad_right, channels_first) = spec.descriptor(x_shape)
-    desc.dtype = DTYPES[dtype.char]
+    desc.dtype = dtype
     desc.activation = DW_LINEAR
     desc.activation_alpha = 0
     desc.layout = DW_NCHW if channels_first else DW_NHWC
@@ -230,21 +201,21 @@ cdef class Plan(Vectorcallable):
         cdef dw_plan_info info
         cdef int i
 
-        fill_desc(&desc, spec, x_shape, kernel.dtype, ieee)
+        kernel = as_array("kernel", kernel)
+        fill_desc(&desc, spec, x_shape, core_dtype("kernel", kernel.dtype), ieee)
         desc.activation = FUSED[activation]
         desc.activation_alpha = alpha
         self.ieee = ieee
         self.dtype = desc.dtype
-        kernel_shape = kernel_shape_of(&desc)
-        if kernel.shape != kernel_shape:
-            raise ValueError(f"expected a kernel of shape {kernel_shape}; received {kernel.shape}")
+        self.numpy_dtype = NUMPY_DTYPES[self.dtype]
+        kernel = operand("kernel", kernel, self.numpy_dtype, kernel_shape_of(&desc), False)
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
-        outputs = desc.channels * desc.multiplier
-        if bias is not None and bias.shape != (outputs,):
-            raise ValueError(f"expected a bias of shape ({outputs},); received {bias.shape}")
-        kernel_at = read_at(kernel, self.dtype)
         if bias is not None:
-            bias_at = read_at(bias.reshape(1, 1, 1, outputs), self.dtype)
+            bias = operand("bias", bias, self.numpy_dtype, (desc.channels * desc.multiplier,), False)
+        pins = (arrays_pin(kernel), None if bias is None else arrays_pin(bias))
+        kernel_at = arrays_data(kernel)
+        if bias is not None:
+            bias_at = arrays_data(bias)
         with nogil:
             status = dw_plan_create(&desc, <dw_isa>isa_index, kernel_at, bias_at, &self.plan)
         check(status)
@@ -254,7 +225,6 @@ cdef class Plan(Vectorcallable):
         for i in range(4):
             self.x_sizes[i] = self.x_shape[i]
             self.y_sizes[i] = self.y_shape[i]
-        self.numpy_dtype = kernel.dtype
         dw_plan_describe(self.plan, &info)
         self.x_bytes, self.y_bytes = info.x_bytes, info.y_bytes
         self.y_class, self.placed_class = pool_class(self.y_bytes), pool_class(self.y_bytes + PAGE)
@@ -292,26 +262,17 @@ cdef class Plan(Vectorcallable):
     def run(self, x, out=None, num_threads=None):
         """The kernel alone: x (N, H, W, C) -> out (N, OH, OW, C*M), or a new array for None.
 
-        Both C-contiguous, aligned, of the plan's dtype, and disjoint; of anything with the buffer protocol. ValueError,
-        TypeError or BufferError for others.
+        Both C-contiguous, aligned, of the plan's dtype, and disjoint: arrays or anything with the buffer protocol.
+        TypeError for another type or dtype, ValueError for the rest.
         """
-        if x.shape != self.x_shape or (out is not None and out.shape != self.y_shape):
-            raise ValueError(
-                f"expected x of shape {self.x_shape} and out of shape {self.y_shape}; "
-                f"received {x.shape} and {None if out is None else out.shape}"
-            )
-        cdef const void *x_at
-        cdef void *y_at
-        if arrays_is_plain(x, self.numpy_dtype, self.x_sizes):
-            x_at = arrays_data(x)
-        else:
-            x_at = read_at(x, self.dtype)
+        cdef int threads = threads_of(self) if num_threads is None else read_threads(num_threads)
+        source = operand("x", x, self.numpy_dtype, self.x_shape, False)
         if out is None:
-            out = new_output(self, x_at)
-            y_at = arrays_data(out)
+            out = target = new_output(self, arrays_data(source))
         else:
-            y_at = write_at(out, self.dtype)
-        run_kernel(self, x_at, y_at, threads_of(self) if num_threads is None else read_threads(num_threads))
+            target = operand("out", out, self.numpy_dtype, self.y_shape, True)
+            check_apart("out", target, "x", source)
+        run_kernel(self, source, target, threads)
         return out
 
     def run_part(self, x, out, int part, int parts):
@@ -321,10 +282,12 @@ cdef class Plan(Vectorcallable):
         """
         if not 0 <= part < parts:
             raise ValueError(f"part: expected one of {parts} from 0 on; received {part}")
-        if x.shape != self.x_shape or out.shape != self.y_shape:
-            raise ValueError(f"expected {self.x_shape} and {self.y_shape}; received {x.shape} and {out.shape}")
-        cdef const void *x_at = read_at(x, self.dtype)
-        cdef void *y_at = write_at(out, self.dtype)
+        source = operand("x", x, self.numpy_dtype, self.x_shape, False)
+        target = operand("out", out, self.numpy_dtype, self.y_shape, True)
+        check_apart("out", target, "x", source)
+        x_pin, y_pin = arrays_pin(source), arrays_pin(target)
+        cdef const void *x_at = arrays_data(source)
+        cdef void *y_at = arrays_data(target)
         with nogil:
             dw_plan_run_part(self.plan, x_at, y_at, part, parts)
 
@@ -384,10 +347,16 @@ cdef extern from *:
 
 
 cdef int read_threads(num_threads) except 0:
-    """A number of threads, as an int that fits; more than there can be are as many as can be."""
-    if not isinstance(num_threads, int) or isinstance(num_threads, bool) or num_threads < 1:
+    """A number of threads, as an int that fits; more than there can be are as many as can be. ValueError unless it is a
+    positive integer, NumPy's and whole floats included.
+    """
+    try:
+        number = int(num_threads)
+    except (TypeError, ValueError, OverflowError):
+        number = 0
+    if not 1 <= number < 2**63 or number != num_threads or isinstance(num_threads, (bool, str)):
         raise ValueError(f"num_threads: expected a positive integer; received {num_threads!r}")
-    return min(num_threads, DW_MOST_THREADS)
+    return min(number, DW_MOST_THREADS)
 
 
 def set_default_threads(num_threads):
@@ -411,18 +380,27 @@ cdef extern from "binding/gil_spin.h" nogil:
     void turns_enter()
 
 
-cdef inline void run_kernel(Plan plan, const void *x, void *y, int threads):
+cdef inline int run_kernel(Plan plan, object x, object y, int threads) except -1:
+    """The kernel on two operands of the plan's sizes that share no memory."""
     if plan.brief and (threads == 1 or plan.worth_threads == 1):
-        dw_plan_run(plan.plan, x, y)
-        return
+        dw_plan_run(plan.plan, arrays_data(x), arrays_data(y))
+        return 0
+    return run_without_gil(plan, x, y, threads)
+
+
+cdef int run_without_gil(Plan plan, object x, object y, int threads) except -1:
+    cdef const void *x_at = arrays_data(x)
+    cdef void *y_at = arrays_data(y)
+    x_pin, y_pin = arrays_pin(x), arrays_pin(y)
     turns_leave()
     with nogil:
         if threads > 1 and plan.worth_threads > 1:
-            dw_plan_run_threads(plan.plan, x, y, threads)
+            dw_plan_run_threads(plan.plan, x_at, y_at, threads)
         else:
-            dw_plan_run(plan.plan, x, y)
+            dw_plan_run(plan.plan, x_at, y_at)
         turns_wait()
     turns_enter()
+    return 0
 
 
 cdef object call_plan(Plan plan, object x, object out, int threads):
@@ -430,22 +408,18 @@ cdef object call_plan(Plan plan, object x, object out, int threads):
     if plan.direct and arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
         if out is None:
             out = new_output(plan, arrays_data(x))
-            run_kernel(plan, arrays_data(x), arrays_data(out), threads)
+            run_kernel(plan, x, out, threads)
             return out
         if (
             arrays_is_plain(out, plan.numpy_dtype, plan.y_sizes)
             and arrays_is_writeable(out)
             and apart(arrays_data(x), plan.x_bytes, arrays_data(out), plan.y_bytes)
         ):
-            run_kernel(plan, arrays_data(x), arrays_data(out), threads)
+            run_kernel(plan, x, out, threads)
             return out
     if plan.operation is None:
         return plan.run(x, out, threads)
     return plan.operation(plan, x, out, threads)
-
-
-cdef inline bint apart(const void *a, size_t a_bytes, const void *b, size_t b_bytes):
-    return <uintptr_t>a + a_bytes <= <uintptr_t>b or <uintptr_t>b + b_bytes <= <uintptr_t>a
 
 
 cdef object plan_vectorcall(object self, PyObject **args, size_t nargsf, PyObject *names):
@@ -522,7 +496,7 @@ cdef object call_layer(PlannedLayer layer, object x):
             plan = <Plan>item
             if arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
                 y = new_output(plan, arrays_data(x))
-                run_kernel(plan, arrays_data(x), arrays_data(y), threads_of(plan))
+                run_kernel(plan, x, y, threads_of(plan))
                 return y
     return layer._call(x)
 

@@ -23,6 +23,7 @@ cdef class Gradient:
 
     cdef dw_grad *grad
     cdef dw_dtype dtype
+    cdef object numpy_dtype
     cdef readonly tuple x_shape
     cdef readonly tuple y_shape
     cdef readonly tuple kernel_shape
@@ -36,15 +37,16 @@ cdef class Gradient:
         cdef int isa_index = ISA_NAMES.index(isa)
         cdef dw_status status
 
-        fill_desc(&desc, spec, x_shape, dtype, ieee)
+        fill_desc(&desc, spec, x_shape, core_dtype("dtype", dtype), ieee)
         self.dtype = desc.dtype
+        self.numpy_dtype = NUMPY_DTYPES[self.dtype]
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
         self.kernel_shape = kernel_shape_of(&desc)
         self.has_input = kernel is not None
         if self.has_input:
-            if kernel.shape != self.kernel_shape:
-                raise ValueError(f"expected a kernel of shape {self.kernel_shape}; received {kernel.shape}")
-            kernel_at = read_at(kernel, self.dtype)
+            kernel = operand("kernel", kernel, self.numpy_dtype, self.kernel_shape, False)
+            pin = arrays_pin(kernel)
+            kernel_at = arrays_data(kernel)
         with nogil:
             status = dw_grad_create(&desc, <dw_isa>isa_index, kernel_at, &self.grad)
         check(status)
@@ -66,30 +68,37 @@ cdef class Gradient:
         num_threads: a positive int, the most that are used, or None for the default.
         """
         cdef int threads = load_default_threads() if num_threads is None else read_threads(num_threads)
-        expected = (self.y_shape, self.x_shape, self.x_shape, self.kernel_shape, (self.outputs,))
-        for array, shape in zip((dy, x, dx, dkernel, dbias), expected):
-            if array is not None and array.shape != shape:
-                raise ValueError(f"expected shapes {expected}; received {array.shape} for {shape}")
         if x is None and (dkernel is not None or dbias is not None):
-            raise ValueError("expected x for the gradients of kernel and bias")
+            raise ValueError("x: expected an array, for the gradients of kernel and bias; received None")
         if dx is not None and not self.has_input:
-            raise ValueError("expected a kernel at construction for the gradient of x")
-        cdef const void *dy_at = read_at(dy, self.dtype)
-        cdef const void *x_at = NULL
-        cdef void *dx_at = NULL
-        cdef void *dkernel_at = NULL
-        cdef void *dbias_at = NULL
+            raise ValueError("dx: expected None, there being no kernel since construction; received an array")
+        read = {"dy": operand("dy", dy, self.numpy_dtype, self.y_shape, False)}
         if x is not None:
-            x_at = read_at(x, self.dtype)
-        if dx is not None:
-            dx_at = write_at(dx, self.dtype)
-        if dkernel is not None:
-            dkernel_at = write_at(dkernel, self.dtype)
-        if dbias is not None:
-            dbias_at = write_at(dbias.reshape(1, 1, 1, self.outputs), self.dtype)
+            read["x"] = operand("x", x, self.numpy_dtype, self.x_shape, False)
+        written = {}
+        for name, array, shape in (
+            ("dx", dx, self.x_shape), ("dkernel", dkernel, self.kernel_shape), ("dbias", dbias, (self.outputs,))
+        ):
+            if array is None:
+                continue
+            array = operand(name, array, self.numpy_dtype, shape, True)
+            for other_name, other in (*read.items(), *written.items()):
+                check_apart(name, array, other_name, other)
+            written[name] = array
+        pins = [arrays_pin(array) for array in (*read.values(), *written.values())]
+        cdef const void *dy_at = address(read.get("dy"))
+        cdef const void *x_at = address(read.get("x"))
+        cdef void *dx_at = address(written.get("dx"))
+        cdef void *dkernel_at = address(written.get("dkernel"))
+        cdef void *dbias_at = address(written.get("dbias"))
         cdef void *workspace = malloc(<size_t>dw_grad_workspace(self.grad, threads))
         if workspace == NULL:
             raise MemoryError("out of memory")
         with nogil:
             dw_grad_run_threads(self.grad, dy_at, x_at, dx_at, dkernel_at, dbias_at, workspace, threads)
             free(workspace)
+
+
+cdef inline void *address(object array):
+    """Of an operand's memory; NULL for None."""
+    return NULL if array is None else arrays_data(array)

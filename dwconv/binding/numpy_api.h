@@ -23,6 +23,47 @@ static inline int arrays_is_writeable(PyObject *x) { return PyArray_ISWRITEABLE(
 
 static inline void *arrays_data(PyObject *x) { return PyArray_DATA((PyArrayObject *)x); }
 
+static inline size_t arrays_bytes(PyObject *x) { return (size_t)PyArray_NBYTES((PyArrayObject *)x); }
+
+static inline int arrays_is_array(PyObject *x) { return PyArray_Check(x); }
+
+static inline int arrays_is_exact(PyObject *x) { return PyArray_CheckExact(x); }
+
+static inline int arrays_is_c_contiguous(PyObject *x) { return PyArray_IS_C_CONTIGUOUS((PyArrayObject *)x); }
+
+static inline int arrays_is_aligned(PyObject *x) { return PyArray_ISALIGNED((PyArrayObject *)x); }
+
+/* Whether the elements are the same in memory: of another character (int and long), or with metadata, but not in
+ * another byte order. */
+static inline int arrays_have_dtype(PyObject *x, PyObject *dtype) {
+    return PyArray_EquivTypes(PyArray_DESCR((PyArrayObject *)x), (PyArray_Descr *)dtype);
+}
+
+/* A view of NumPy's own class: its sizes are those of the struct, whatever the subclass says. */
+static inline PyObject *arrays_base_class_view(PyObject *x) {
+    return PyArray_View((PyArrayObject *)x, NULL, &PyArray_Type);
+}
+
+/* An array over the memory of a memoryview, which it keeps. None if NumPy has no dtype for its format, and would copy. */
+static inline PyObject *arrays_of_buffer(PyObject *view) {
+    PyObject *array = PyArray_FromAny(view, NULL, 0, 0, 0, NULL);
+    if (!array || PyArray_DATA((PyArrayObject *)array) == PyMemoryView_GET_BUFFER(view)->buf) return array;
+    Py_DECREF(array);
+    Py_RETURN_NONE;
+}
+
+static inline PyObject *arrays_dtype(int type_number) { return (PyObject *)PyArray_DescrFromType(type_number); }
+
+/* What to keep while a kernel uses the memory of x without the GIL, besides x: NumPy's resize moves the memory of an
+ * array that nothing refers to as far as it can tell, or whatever refers to it if refcheck=False, unless there is a weak
+ * reference to it. None where the memory is not an array's own. */
+static inline PyObject *arrays_pin(PyObject *x) {
+    PyObject *base;
+    while ((base = PyArray_BASE((PyArrayObject *)x)) && PyArray_Check(base)) x = base;
+    if (!PyArray_CHKFLAGS((PyArrayObject *)x, NPY_ARRAY_OWNDATA)) Py_RETURN_NONE;
+    return PyWeakref_NewRef(x, NULL);
+}
+
 /* A new array over `memory`, which `owner` keeps. */
 static inline PyObject *arrays_over(void *memory, PyObject *owner, PyObject *dtype, int ndim, const npy_intp *sizes) {
     Py_INCREF(dtype);
@@ -47,38 +88,6 @@ static inline void arrays_enable_vectorcall(PyObject *type, Py_ssize_t offset) {
 #else
     (void)type, (void)offset;
 #endif
-}
-
-/* Reading and writing an attribute that other threads write, where no GIL keeps them apart. */
-static inline PyObject *arrays_load(PyObject *owner, PyObject **attribute) {
-    PyObject *value;
-#ifdef Py_GIL_DISABLED
-    Py_BEGIN_CRITICAL_SECTION(owner);
-#else
-    (void)owner;
-#endif
-    value = *attribute;
-    Py_INCREF(value);
-#ifdef Py_GIL_DISABLED
-    Py_END_CRITICAL_SECTION();
-#endif
-    return value;
-}
-
-static inline void arrays_store(PyObject *owner, PyObject **attribute, PyObject *value) {
-    PyObject *old;
-    Py_INCREF(value);
-#ifdef Py_GIL_DISABLED
-    Py_BEGIN_CRITICAL_SECTION(owner);
-#else
-    (void)owner;
-#endif
-    old = *attribute;
-    *attribute = value;
-#ifdef Py_GIL_DISABLED
-    Py_END_CRITICAL_SECTION();
-#endif
-    Py_DECREF(old);
 }
 
 #endif

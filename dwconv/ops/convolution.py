@@ -126,9 +126,11 @@ def depthwise_conv2d(
         isa,
         num_threads=read_num_threads(num_threads),
     )
-    if out is not None:
-        _check_out(out, y_shape, dtype, {"x": x, "kernel": kernel, "bias": bias})
-    return run(plan, x, dtype=dtype, finish=finish, out=out)
+    if out is None:
+        return run(plan, x, dtype=dtype, finish=finish)
+    target = _check_out(out, y_shape, dtype, {"x": x, "kernel": kernel, "bias": bias})
+    run(plan, x, dtype=dtype, finish=finish, out=target)
+    return out
 
 
 def split_activation(
@@ -221,20 +223,22 @@ class Operation:
         dtypes.check_castable(x.dtype, self.dtype, "x")
         if x.shape != plan.x_shape:
             raise ValueError(f"x: expected shape {plan.x_shape}; received shape {x.shape}")
+        target = None
         if out is not None:
-            _check_out(out, self.output_shape(plan), self.dtype, {"x": x})
+            target = _check_out(out, self.output_shape(plan), self.dtype, {"x": x})
         if x.dtype != self.dtype:  # first to that, also where it is not what is computed in
             with np.errstate(over="ignore"):
                 x = x.astype(self.dtype)
-        return run(
+        y = run(
             plan,
             x,
             dtype=self.dtype,
             finish=self.finish,
-            out=out,
+            out=target,
             name=self.name,
             num_threads=num_threads,
         )
+        return y if out is None else out
 
     def output_shape(self, plan: Plan) -> tuple[int, ...]:
         """The result's, in its layout and after the activation."""
@@ -334,11 +338,15 @@ def finished(finish: Activation, y: Array, name: str = "activation") -> Array:
 
 def _check_out(
     out: Any, shape: tuple[int, ...], dtype: dtypes.DType, inputs: dict[str, Array | None]
-) -> None:
+) -> Array:
+    """`out` as an array of NumPy's own class, whose shape is the memory's, whatever a subclass says
+    of itself; with the errors of `depthwise_conv2d`.
+    """
     if not isinstance(out, np.ndarray):
         raise TypeError(
             f"out: expected a NumPy array of shape {shape} and dtype {dtype}; received {type(out)}"
         )
+    out = np.asarray(out)
     if out.shape != shape:
         raise ValueError(f"out: expected shape {shape}; received shape {out.shape}")
     if out.dtype != dtype:
@@ -350,6 +358,7 @@ def _check_out(
             raise ValueError(
                 f"out: expected an array apart from {name}; received one that shares memory with it"
             )
+    return out
 
 
 def _dtype_name(dtype: dtypes.DType) -> str:

@@ -293,10 +293,10 @@ def plan_arguments(**change: Any) -> tuple[Any, ...]:
             ValueError,
         ),
         ({"kernel": np.ones((0, 3, 4, 2), np.float32), "kernel_size": (0, 3)}, ValueError),
-        ({"kernel": np.ones((3, 3, 4, 2), np.int32)}, ValueError),
+        ({"kernel": np.ones((3, 3, 4, 2), np.int32)}, TypeError),  # the bias is not
         ({"kernel": np.ones((3, 3, 4, 4), np.float32)[..., ::2]}, ValueError),
         ({"bias": np.ones(7, np.float32)}, ValueError),
-        ({"bias": np.ones(8)}, ValueError),
+        ({"bias": np.ones(8)}, TypeError),
         ({"strides": (0, 1)}, ValueError),
         ({"dilation_rate": (1, -1)}, ValueError),
         ({"padding": ((0, 0), (-1, 0))}, ValueError),
@@ -330,7 +330,7 @@ def test_core_run() -> None:
         (x.astype(x.dtype.newbyteorder()), out),
         (None, out),
     ):
-        with pytest.raises((ValueError, TypeError, AttributeError)):
+        with pytest.raises((ValueError, TypeError)):
             plan(wrong_x, wrong_out)  # type: ignore[arg-type]
         assert (out == 7).all()
     plan(x, out)
