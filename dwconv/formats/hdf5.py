@@ -3,8 +3,10 @@
 libhdf5 is made for files that one trusts: of randomly damaged copies of a small Keras file, some
 make it (2.0.0) loop, allocate gigabytes or die, and the process with it. This reader takes the
 part of the format that h5py writes unless told otherwise ("earliest"), which is all that a Keras
-of any generation has written; anything else is a FormatError that says so. Every address and size
-is checked against the file before it is used, and the number of steps is bounded.
+of any generation has written: also groups in the newer layout (`hdf5_links`), which names beyond
+ASCII bring about, and datasets in chunks (`hdf5_chunks`), which other programs make of Keras'.
+Anything else is a FormatError that says so. Every address and size is checked against the file
+before it is used, and the number of steps is bounded.
 
 Source: HDF5 File Format Specification 3.0, https://support.hdfgroup.org/documentation/hdf5/latest/.
 Section numbers below are of that. Writing is left to h5py.
@@ -15,14 +17,14 @@ from __future__ import annotations
 import math
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import FormatError, bfloat16, short
+from . import FormatError, bfloat16, hdf5_chunks, hdf5_links, short
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
@@ -38,10 +40,10 @@ _MAX_RANK = 32
 
 # Message types (IV.A.2) that are read; the others say nothing that a reader needs, but for those
 # that refuse.
-_DATASPACE, _DATATYPE, _LAYOUT, _ATTRIBUTE = 0x01, 0x03, 0x08, 0x0C
-_CONTINUATION, _SYMBOL_TABLE = 0x10, 0x11
-_NEWER = {0x02: "link info", 0x06: "link", 0x15: "attribute info"}
-_ELSEWHERE = {0x07: "external storage", 0x0B: "filters (compression)"}
+_DATASPACE, _LINK_INFO, _DATATYPE, _LINK = 0x01, 0x02, 0x03, 0x06
+_EXTERNAL, _LAYOUT, _FILTERS, _ATTRIBUTE = 0x07, 0x08, 0x0B, 0x0C
+_CONTINUATION, _SYMBOL_TABLE, _ATTRIBUTE_INFO = 0x10, 0x11, 0x15
+_READ = (_DATASPACE, _LINK_INFO, _DATATYPE, _LINK, _LAYOUT, _FILTERS, _ATTRIBUTE, _SYMBOL_TABLE)
 
 # (exponent at, its bits, mantissa at, its bits, bias) of IEEE 754 by the size in bytes (IV.A.2.d).
 _IEEE = {2: (10, 5, 0, 10, 15), 4: (23, 8, 0, 23, 127), 8: (52, 11, 0, 52, 1023)}
@@ -62,8 +64,13 @@ class _Header:
 
     shape: tuple[int, ...] | None = None
     type: _Type | None = None
-    layout: tuple[int, int] | bytes | None = None  # (address, bytes), or the data themselves
+    #: (address, bytes), or the data themselves, or where their chunks are.
+    layout: tuple[int, int] | bytes | hdf5_chunks.Chunks | None = None
+    filters: list[hdf5_chunks.Filter] = field(default_factory=list)
     table: tuple[int, int] | None = None  # of a group: addresses of B-tree and heap
+    links: list[bytes] = field(default_factory=list)  # the same in the newer layout: messages
+    stored_links: hdf5_links.LinkInfo | None = None  # and where the messages are otherwise
+    members: dict[str, int] | None = None  # what has been made of these
     attributes: list[bytes] = field(default_factory=list)
     refused: str | None = None  # why its data cannot be read
 
@@ -76,6 +83,7 @@ class File:
         self.size = file.seek(0, os.SEEK_END)
         self._steps = 0
         self._bytes = 0
+        self._chunk_bytes = 0
         self._groups: dict[int, dict[str, int]] = {}
         self._headers: dict[int, _Header] = {}
         self._heaps: dict[int, dict[int, bytes]] = {}
@@ -166,11 +174,11 @@ class File:
         return header
 
     def _message(self, header: _Header, kind: int, flags: int, body: bytes) -> None:
-        if kind in _NEWER:
-            raise _newer(f"a {_NEWER[kind]} message")
-        if kind in _ELSEWHERE:
-            header.refused = _ELSEWHERE[kind]
-        if kind not in (_DATASPACE, _DATATYPE, _LAYOUT, _ATTRIBUTE, _SYMBOL_TABLE):
+        if kind == _ATTRIBUTE_INFO:
+            raise _newer("an attribute info message")
+        if kind == _EXTERNAL:
+            header.refused = "external storage"
+        if kind not in _READ:
             return
         if flags & 2:
             raise _newer("a shared message")
@@ -182,6 +190,12 @@ class File:
             header.attributes.append(body)
         elif kind == _SYMBOL_TABLE:
             header.table = _unpack("<QQ", body, 0, "symbol table")
+        elif kind == _LINK:
+            header.links.append(body)
+        elif kind == _LINK_INFO:
+            header.stored_links = hdf5_links.link_info(body)
+        elif kind == _FILTERS:
+            header.filters = hdf5_chunks.pipeline(body)
         else:
             version, how = _unpack("<BB", body, 0, "layout")
             if version not in (3, 4) or how > 2:
@@ -191,17 +205,39 @@ class File:
                 header.layout = body[4 : 4 + size]
             elif how == 1:
                 header.layout = _unpack("<QQ", body, 2, "layout")
+            elif version == 3:
+                header.layout = hdf5_chunks.layout(body)
             else:
-                header.refused = "chunks"
+                header.refused = "chunks in the layout of libver='latest'"
 
     # ---- groups (III.A - III.C) ------------------------------------------------------------------
 
-    def _links(self, table: tuple[int, int]) -> dict[str, int]:
+    def _links(self, header: _Header) -> dict[str, int]:
         """Name -> address of an object header, of the members of a group."""
-        tree, heap = table
-        if tree not in self._groups:
-            self._groups[tree] = self._read_links(tree, heap)
-        return self._groups[tree]
+        if header.members is None:
+            if header.table is not None:
+                tree, heap = header.table
+                if tree not in self._groups:
+                    self._groups[tree] = self._read_links(tree, heap)
+                header.members = self._groups[tree]
+            else:
+                header.members = dict(sorted(self._newer_links(header).items()))
+        return header.members
+
+    def _newer_links(self, header: _Header) -> dict[str, int]:
+        """The same of a group in the newer layout; {} for what is no group."""
+        messages: Iterable[bytes] = header.links
+        if header.stored_links is not None:
+            messages = hdf5_links.stored_links(self._read, header.stored_links)
+        links: dict[str, int] = {}
+        for message in messages:
+            raw, target = hdf5_links.link(message)
+            name = _text(raw, "a link's name")
+            if name in links:
+                raise FormatError(f"expected names of links once; received {short(name)} twice")
+            if target is not None:
+                links[name] = target
+        return links
 
     def _read_links(self, tree: int, heap: int) -> dict[str, int]:
         head = self._read(heap, 32, "local heap")
@@ -267,6 +303,10 @@ class File:
         if header.type.dtype is None or header.type.dtype.kind not in "fiuV":
             raise FormatError(f"{what}: expected numbers; received another type of data")
         needed = math.prod(header.shape) * header.type.size
+        if isinstance(header.layout, hdf5_chunks.Chunks):
+            return _in_native_order(what, self._unpacked(what, header, header.layout))
+        if header.filters:
+            raise FormatError(f"{what}: expected plain storage; received filters without chunks")
         if isinstance(header.layout, bytes):
             data, stored = header.layout, len(header.layout)
         else:
@@ -275,10 +315,28 @@ class File:
             raise FormatError(f"{what}: expected {needed} bytes of data; received {stored}")
         if not isinstance(header.layout, bytes):
             data = self._bytes_at(address, needed, what) if needed else b""
-        array = np.frombuffer(data, header.type.dtype).reshape(header.shape)
-        if array.dtype.kind == "V":
-            return bfloat16(what, array)
-        return array.astype(array.dtype.newbyteorder("="), copy=False)
+        return _in_native_order(what, np.frombuffer(data, header.type.dtype).reshape(header.shape))
+
+    def _unpacked(self, what: str, header: _Header, chunks: hdf5_chunks.Chunks) -> NDArray[Any]:
+        """The numbers of a dataset in chunks."""
+        assert header.shape is not None
+        assert header.type is not None
+        assert header.type.dtype is not None
+        if len(chunks.shape) != len(header.shape):
+            raise FormatError(
+                f"{what}: expected chunks of rank {len(header.shape)}; received {chunks.shape}"
+            )
+        size = hdf5_chunks.unpacked(chunks, header.shape, header.type.size)
+        most = max(hdf5_chunks.MAX_UNPACKED, hdf5_chunks.MAX_RATIO * self.size)
+        self._chunk_bytes += size
+        if self._chunk_bytes > most:
+            raise FormatError(
+                f"{what}: expected chunks of {most} bytes in all, unpacked, in a file of "
+                f"{self.size}; received more"
+            )
+        return hdf5_chunks.read(
+            self._read, what, chunks, header.filters, header.shape, header.type.dtype
+        )
 
     def _attribute(self, what: str, body: bytes) -> tuple[str, _Type, tuple[int, ...] | None, int]:
         """(name, type, shape, where the data begin) of an attribute message (IV.A.2.m)."""
@@ -373,14 +431,10 @@ class Group:
         self._hdf5 = file
         self.path = path
         self._header = file._header(address)
-        self._members: dict[str, int] | None = None
         self._values: dict[str, bytes] | None = None
 
     def _links(self) -> dict[str, int]:
-        if self._members is None:
-            table = self._header.table
-            self._members = {} if table is None else self._hdf5._links(table)
-        return self._members
+        return self._hdf5._links(self._header)
 
     def names(self) -> list[str]:
         """The names of the members, sorted as HDF5 sorts them."""
@@ -400,7 +454,7 @@ class Group:
     @property
     def is_dataset(self) -> bool:
         """Whether it has data of its own."""
-        return self._header.table is None and self._header.shape is not None
+        return self._header.shape is not None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -435,10 +489,16 @@ class Group:
         return self._values
 
 
+def _in_native_order(what: str, array: NDArray[Any]) -> NDArray[Any]:
+    if array.dtype.kind == "V":
+        return bfloat16(what, array)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
 def _newer(what: str) -> FormatError:
     return FormatError(
         f"expected HDF5 as h5py writes it by default; received {what}. "
-        "Written again by h5py, without libver, chunks or compression, it is readable"
+        "Written again by h5py, without libver, it is readable"
     )
 
 
