@@ -15,7 +15,8 @@ from .binding.embedding import get_include
 from .config import trim_memory
 from .layers.depthwise_conv2d import DepthwiseConv2D
 from .layers.inputs import Input
-from .layers.sequential import Sequential, layer_depthwise_conv_2d
+from .layers.r_interface import layer_depthwise_conv_2d
+from .layers.sequential import Sequential
 from .ops.convolution import depthwise_conv2d
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ __all__ = [
 ]
 
 
-#: What waits until it is used, files and training, is half of importing the package: where it is.
+#: Names in modules that are imported when they are first used: files and training are half of what
+#: importing the package would take.
 _LATE = {
     "FormatError": "formats",
     "depthwise_conv2d_bias_grad": "ops.gradients",
@@ -62,18 +64,21 @@ _LATE = {
     "depthwise_conv2d_kernel_grad": "ops.gradients",
     "load": "saving",
     "load_layers": "saving",
-    "optimizers": "",
 }
+
+#: Modules that are imported when they are first used.
+_LATE_MODULES = {"gradients": "ops.gradients", "optimizers": "optimizers"}
 
 
 def __getattr__(name: str) -> Any:
-    """One of those, which is an ordinary attribute from then on."""
-    if name not in _LATE:
+    """A name of those, which is an ordinary attribute from then on."""
+    path = _LATE.get(name) or _LATE_MODULES.get(name)
+    if path is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    module = import_module(f".{_LATE[name] or name}", __name__)
-    globals()[name] = getattr(module, name) if _LATE[name] else module
+    module = import_module(f".{path}", __name__)
+    globals()[name] = getattr(module, name) if name in _LATE else module
     return globals()[name]
 
 

@@ -65,9 +65,16 @@ class Plans:
     def offer(self, plans: Iterable[Plan]) -> None: ...
 
 class PlannedLayer(Vectorcallable):
-    _weights: Any
+    _plans: Any
     def __init__(self, *arguments: Any, **keywords: Any) -> None: ...
-    def __call__(self, x: Any, *, num_threads: int | None = None) -> Any: ...
+    def __call__(
+        self,
+        inputs: Any = ...,
+        *,
+        x: Any = ...,
+        training: Any = None,
+        num_threads: int | None = None,
+    ) -> Any: ...
 
 class Gradient:
     kernel_shape: tuple[int, int, int, int]

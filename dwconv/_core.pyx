@@ -436,6 +436,8 @@ cdef object plan_vectorcall(object self, PyObject **args, size_t nargsf, PyObjec
 
 
 cdef tuple OUT = ("out",)
+cdef tuple TRAINING = ("training",)
+cdef object MISSING = object()
 
 
 @cython.auto_pickle(False)  # the layer's classes know how
@@ -463,36 +465,43 @@ cdef class PlannedLayer(Vectorcallable):
     """The base class of layers: a call looks for a plan of the present weights, and goes to `_call(x)`, which the
     layer defines, where there is none that takes x directly.
 
-    `_weights` is None or a Plans.
+    `_plans` is None or a Plans.
     """
 
-    cdef Plans weights_
+    cdef Plans plans_
 
     def __cinit__(self, *_, **__):
         self.vectorcall = <vectorcallfunc>layer_vectorcall
 
     @property
-    def _weights(self):
+    def _plans(self):
         with cython.critical_section(self):
-            return self.weights_
+            return self.plans_
 
-    @_weights.setter
-    def _weights(self, Plans value):
+    @_plans.setter
+    def _plans(self, Plans value):
         with cython.critical_section(self):
-            self.weights_ = value
+            self.plans_ = value
 
-    def __call__(self, x, *, num_threads=None):
-        """The output for x; see the class. num_threads: of this call, a positive int, or None for the layer's."""
-        return call_layer(self, x) if num_threads is None else self._call(x, num_threads)
+    def __call__(self, inputs=MISSING, *, x=MISSING, training=None, num_threads=None):
+        """The output for `inputs`, which may also be called x; see the class.
+
+        training: as in Keras; it makes no difference to a convolution. num_threads: of this call, a positive int, or
+        None for the layer's.
+        """
+        if (inputs is MISSING) == (x is MISSING):
+            raise TypeError("expected one input, the first argument, inputs=... or x=...")
+        array = x if inputs is MISSING else inputs
+        return call_layer(self, array) if num_threads is None else self._call(array, num_threads)
 
 
 cdef object call_layer(PlannedLayer layer, object x):
-    cdef Plans weights
+    cdef Plans plans
     cdef Plan plan
     with cython.critical_section(layer):
-        weights = layer.weights_
-    if weights is not None:
-        for item in weights.current():
+        plans = layer.plans_
+    if plans is not None:
+        for item in plans.current():
             plan = <Plan>item
             if arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
                 y = new_output(plan, arrays_data(x))
@@ -503,7 +512,7 @@ cdef object call_layer(PlannedLayer layer, object x):
 
 cdef object layer_vectorcall(object self, PyObject **args, size_t nargsf, PyObject *names):
     cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
-    if names == NULL and count == 1:
+    if count == 1 and (names == NULL or <object>names == TRAINING):
         return call_layer(<PlannedLayer>self, <object>args[0])
     return call_with_tuple(self, args, count, names)
 

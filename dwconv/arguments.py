@@ -168,7 +168,7 @@ def read_axes(argument: str, value: Any) -> int | list[int] | None:
 
 
 def read_padding(padding: Any, *, explicit: bool = True) -> Padding:
-    """'valid' or 'same', in any case; if `explicit` also ((top, bottom), (left, right)) in pixels."""
+    """'valid' or 'same', in any case; if `explicit` also ((top, bottom), (left, right)), pixels."""
     if isinstance(padding, str) and padding.lower() in ("valid", "same"):
         return cast('Literal["valid", "same"]', padding.lower())
     if explicit:

@@ -23,6 +23,7 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 DType: TypeAlias = np.dtype[Any]
 
@@ -39,6 +40,32 @@ COMPUTE: dict[str, DType] = {
 }
 
 _INTEGER_KINDS = "biu"
+
+# What `np.asarray` understands by itself.
+_ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__", "__buffer__")
+
+
+def read_array(argument: str, value: Any) -> NDArray[Any]:
+    """Anything that NumPy makes an array of as an array, not copied if that is possible.
+
+    That includes what has `__dlpack__` alone. TypeError, which names the argument, for a masked
+    array, since a convolution knows no mask, and for what is not in the CPU's memory.
+    """
+    if type(value) is np.ndarray:
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{argument}: expected an array without a mask; received a masked array, "
+            "of which filled(value) makes one"
+        )
+    if hasattr(value, "__dlpack__") and not any(hasattr(value, name) for name in _ARRAY_PROTOCOLS):
+        try:
+            return np.from_dlpack(value)
+        except (BufferError, RuntimeError, ValueError) as error:
+            raise TypeError(
+                f"{argument}: expected an array for the CPU; received {error}"
+            ) from error
+    return np.asarray(value)
 
 
 def named(name: Any) -> DType | None:

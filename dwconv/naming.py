@@ -24,13 +24,17 @@ def unique(prefix: str) -> str:
 
 
 def given_or_unique(name: Any, class_name: str) -> str:
-    """`name` if it is one, for None a unique one made from the class name.
+    """`name`, or for None a unique one made from the class name.
 
-    A given name does not advance the count. ValueError unless it is a non-empty string without '/',
-    which separates names in the paths of nested models.
+    A given name does not advance the count. ValueError as of `read`.
     """
-    if name is None:
-        return unique(snake_case(class_name))
+    return unique(snake_case(class_name)) if name is None else read(name)
+
+
+def read(name: Any) -> str:
+    """`name` as a str. ValueError unless it is a non-empty string without '/', which separates
+    names in the paths of nested models.
+    """
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"name: expected a non-empty string without '/'; received {name!r}")
     return str(name)

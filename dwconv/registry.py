@@ -346,6 +346,16 @@ class Registry(Generic[T]):
         return function_config(name)
 
 
+def read_object(argument: str, get: Callable[..., Any], value: Any, **options: Any) -> Any:
+    """`get(value)`, with the `get` of activations, initializers and so on. Its ValueError begins
+    with the argument's name.
+    """
+    try:
+        return get(value, **options)
+    except ValueError as error:
+        raise ValueError(f"{argument}: {error}") from error
+
+
 def long_config(
     module: str | None, class_name: str, config: Config, registered_name: str | None = None
 ) -> Config:

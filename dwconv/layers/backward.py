@@ -14,7 +14,7 @@ import numpy as np
 
 from .. import activations, dtypes, ops
 from ..ops import gradients
-from .weights import Array, Weights
+from .weights import Array, LayerWeights
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +73,7 @@ def _sum(a: Any, b: Any) -> Any:
 # ---- a layer -------------------------------------------------------------------------------------
 
 
-def layer_vjp(layer: Any, weights: Weights, x: Array) -> tuple[Array, Pullback]:
+def layer_vjp(layer: Any, weights: LayerWeights, x: Array) -> tuple[Array, Pullback]:
     """What `DepthwiseConv2D.vjp` says, for a layer that is built and has these weights."""
     if not dtypes.is_float(layer.compute_dtype):
         raise TypeError(
@@ -91,7 +91,7 @@ def layer_vjp(layer: Any, weights: Weights, x: Array) -> tuple[Array, Pullback]:
 
 
 def _pull(
-    layer: Any, weights: Weights, x: Array, y_shape: tuple[int, ...], dy: Any, want_input: bool
+    layer: Any, weights: LayerWeights, x: Array, y_shape: tuple[int, ...], dy: Any, want_input: bool
 ) -> Gradients:
     dy = np.asarray(dy)
     dtypes.check_numeric(dy.dtype, "dy")
@@ -103,7 +103,9 @@ def _pull(
         dy = dy.astype(wide, copy=False)
         kernel, *bias = (array.astype(compute, copy=False) for array in weights.arrays())
         dz = _before_activation(layer, kernel, bias, x, dy)
-        plan = gradients.make_plan(layer.spec, x.shape, compute, kernel if want_input else None)
+        plan = gradients.make_plan(
+            layer._config.spec, x.shape, compute, kernel if want_input else None
+        )
         dx, dkernel, dbias = gradients.run(
             plan,
             dz,
@@ -132,7 +134,11 @@ def _before_activation(
     if linear and penalty is None:
         return dy
     plan = ops.make_plan(
-        layer.spec, x.shape, kernel, bias[0] if bias else None, num_threads=layer.num_threads
+        layer._config.spec,
+        x.shape,
+        kernel,
+        bias[0] if bias else None,
+        num_threads=layer.num_threads,
     )
     z = ops.run(plan, x, dtype=dy.dtype)
     if penalty is not None and len(z):  # divided by N, of which there is none

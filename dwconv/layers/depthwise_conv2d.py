@@ -1,39 +1,40 @@
 """The layer: Keras' DepthwiseConv2D without Keras.
 
+It has a `LayerConfig` (what it is, read once), a `ConvSpec` within that (the geometry), and, once
+it is built, `LayerWeights` with the plans that were packed from them. The compiled base class finds
+the plan for an input's shape and calls it; `_call` is for all that it does not find.
+
 Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
 height/width, OH/OW output height/width. Every pair is (height, width).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+import copy
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import (
-    activations,
-    config,
-    constraints,
-    dtypes,
-    initializers,
-    naming,
-    ops,
-    regularizers,
-)
-from ..arguments import read_bool, read_num_threads
-from ..ops import ConvSpec
-from . import configs, dtype_policy, inputs
-from .configured import ConfiguredLayer
-from .weights import NAMES, Array, Plan, Shape, Weights, read_copy, read_list
+from .. import _core, dtypes, naming, ops
+from ..arguments import DataFormat, Pair, read_num_threads
+from ..dtypes import DType, read_array
+from . import inputs
+from .config import ARGUMENTS, LayerConfig, layer_arguments, read_setting, unknown_keywords
+from .dtype_policy import DTypePolicy
+from .settings import Setting
+from .weights import NAMES, Array, LayerWeights, Plan, Shape, read_copy, read_list
 
 if TYPE_CHECKING:
     from ..formats import PathLike
     from . import backward
 
+L = TypeVar("L", bound="DepthwiseConv2D")
 
-class DepthwiseConv2D(ConfiguredLayer):
+
+class DepthwiseConv2D(_core.PlannedLayer):
     """Depthwise convolution: each input channel with its own `depth_multiplier` kernels.
 
     Called with x (N, H, W, C), or (N, C, H, W) if channels_first, it returns an array (N, OH, OW,
@@ -58,7 +59,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         data_format: 'channels_last' or 'channels_first', in any case; None: what
             $KERAS_HOME/keras.json or ~/.keras/keras.json says, else channels_last.
         dilation_rate: an int or two, in pixels. Not together with strides other than 1, as in
-            Keras; the functional operation can do both.
+            Keras 1 and 2, unless `allow_strided_dilation` says so.
         activation: None, a name, a config dict, a function of the whole output or a layer. It sees
             the output in its data_format: softmax and others that act on the last axis act on the
                 width if channels_first.
@@ -82,6 +83,8 @@ class DepthwiseConv2D(ConfiguredLayer):
         num_threads: how many threads a call may use, a positive int; None: what
             `dwconv.config.num_threads()` is by then. May be set, is no part of the config, and
             `layer(x, num_threads=N)` is for one call. Outputs are the same to the bit.
+        allow_strided_dilation: a bool: whether strides and dilation_rate may both be other than 1.
+            Keras 3 computes such a layer, and so does this one then.
 
     An int32 layer takes integer inputs of any width, cast as NumPy casts them, and refuses floats,
     whose fractions a cast would drop. Its weights must be whole numbers in range: give `weights` or
@@ -92,7 +95,8 @@ class DepthwiseConv2D(ConfiguredLayer):
     constructs such a layer, but has no int32 convolution to call.)
 
     Raises:
-        ValueError: an argument that is none, `strides` together with `dilation_rate`.
+        ValueError: an argument that is none; strides and dilation_rate both other than 1, unless
+            allowed.
         TypeError: an unknown keyword, an activation that an int32 layer cannot have.
 
     Example:
@@ -130,75 +134,171 @@ class DepthwiseConv2D(ConfiguredLayer):
         trainable: Any = True,
         weights: Sequence[ArrayLike] | None = None,
         num_threads: Any = None,
+        allow_strided_dilation: Any = False,
         **unknown: Any,
     ) -> None:
         if unknown:
-            raise configs.unknown_keywords(unknown, _argument_names())
+            raise unknown_keywords(unknown, ARGUMENTS | {"weights", "num_threads"})
         super().__init__()
-        if data_format is None:
-            data_format = config.image_data_format()
-        self.spec = spec = ConvSpec.read(
-            kernel_size,
-            strides,
-            padding,
-            dilation_rate,
-            depth_multiplier,
-            data_format,
-            explicit=False,
-        )
-        self.kernel_size, self.strides = spec.kernel_size, spec.strides
-        self.dilation_rate, self.padding = spec.dilation_rate, str(spec.padding)
-        self.depth_multiplier, self.data_format = spec.depth_multiplier, spec.data_format
-        if self.strides != (1, 1) and self.dilation_rate != (1, 1):
-            raise ValueError(
-                "expected strides or dilation_rate to be 1; received "
-                f"strides={self.strides} and dilation_rate={self.dilation_rate}"
-            )
-        self.dtype_policy = dtype_policy.read(dtype)
-        self.activation = activation
-        self.use_bias = read_bool("use_bias", use_bias)
-        read = configs.read_object
-        self.depthwise_initializer = read(
-            "depthwise_initializer",
-            initializers.get,
-            "glorot_uniform" if depthwise_initializer is None else depthwise_initializer,
-        )
-        self.bias_initializer = read(
-            "bias_initializer",
-            initializers.get,
-            "zeros" if bias_initializer is None else bias_initializer,
-        )
-        self.depthwise_regularizer = read(
-            "depthwise_regularizer", regularizers.get, depthwise_regularizer
-        )
-        self.bias_regularizer = read("bias_regularizer", regularizers.get, bias_regularizer)
-        self.activity_regularizer = activity_regularizer
-        self.num_threads = num_threads
-        self.depthwise_constraint = read(
-            "depthwise_constraint", constraints.get, depthwise_constraint
-        )
-        self.bias_constraint = read("bias_constraint", constraints.get, bias_constraint)
-        self.trainable = True if trainable is None else trainable
-        self._declared_shape = inputs.declared_shape(input_shape, batch_input_shape, batch_size)
+        self._lock = threading.Lock()
+        self._weights: LayerWeights | None = None  # None until the layer is built
+        self._initial: LayerWeights | None = None  # `weights`, until then
         self._build_shape: inputs.WholeShape | None = None
-        self._initial: Weights | None = None
+        self._activity_loss: float | None = None
+        self._num_threads = read_num_threads(num_threads)
+        config = LayerConfig.read(
+            kernel_size=kernel_size,
+            strides=strides,
+            padding=padding,
+            depth_multiplier=depth_multiplier,
+            data_format=data_format,
+            dilation_rate=dilation_rate,
+            activation=activation,
+            use_bias=use_bias,
+            depthwise_initializer=depthwise_initializer,
+            bias_initializer=bias_initializer,
+            depthwise_regularizer=depthwise_regularizer,
+            bias_regularizer=bias_regularizer,
+            activity_regularizer=activity_regularizer,
+            depthwise_constraint=depthwise_constraint,
+            bias_constraint=bias_constraint,
+            dtype=dtype,
+            name=name,
+            trainable=trainable,
+            allow_strided_dilation=allow_strided_dilation,
+        )
+        self._configure(config)
+        self._declared_shape = inputs.declared_shape(input_shape, batch_input_shape, batch_size)
         if weights is not None:
             self._start_with(weights)
         # Last: a layer that could not be made uses up no name.
-        self.name = naming.given_or_unique(name, type(self).__name__)
+        self._configure(
+            replace(config, name=naming.given_or_unique(config.name, type(self).__name__))
+        )
+
+    # ---- config ----------------------------------------------------------------------------------
+
+    kernel_size = Setting[Pair]("(kh, kw).", fixed=True)
+    strides = Setting[Pair]("In pixels.", fixed=True)
+    padding = Setting[str]("'valid' or 'same'.", fixed=True)
+    depth_multiplier = Setting[int]("M.", fixed=True)
+    data_format = Setting[DataFormat]("'channels_last' or 'channels_first'.", fixed=True)
+    dilation_rate = Setting[Pair]("In pixels.", fixed=True)
+    use_bias = Setting[bool]("Whether a bias is added.", fixed=True)
+    dtype_policy = Setting[DTypePolicy]("Of weights and of computation.", fixed=True)
+    allow_strided_dilation = Setting[bool](
+        "Whether strides and dilation_rate could both be other than 1.", fixed=True
+    )
+    name = Setting[str]("What messages, models and files call the layer.")
+    trainable = Setting[bool]("Whether training changes the weights.")
+    activation = Setting[Any]("The function that the output goes through.")
+    depthwise_initializer = Setting[Any]("How the kernel starts.")
+    bias_initializer = Setting[Any]("How the bias starts.")
+    depthwise_regularizer = Setting[Any]("The penalty on the kernel, or None.")
+    bias_regularizer = Setting[Any]("The penalty on the bias, or None.")
+    activity_regularizer = Setting[Any]("The penalty on the output, or None.")
+    depthwise_constraint = Setting[Any]("What `apply_constraints` does to the kernel, or None.")
+    bias_constraint = Setting[Any]("What `apply_constraints` does to the bias, or None.")
+
+    #: As in Keras: a mask says nothing to a convolution, which passes it on.
+    supports_masking = True
+
+    def _configure(self, config: LayerConfig) -> None:
+        """Takes over a config, and what plans do besides the kernel according to it."""
+        fused, after = ops.split_activation(config.activation, config.dtype_policy.compute)
+        self._config = config
+        self._operation = ops.Operation(
+            str(config.name), config.dtype_policy.compute, config.spec.data_format, fused, after
+        )
+
+    def _set(self, name: str, value: Any) -> None:
+        """Sets a value of the config; what a `Setting` does."""
+        with self._lock:
+            value = read_setting(name, value, self._config.dtype_policy)
+            self._configure(replace(self._config, **{name: value}))
+            # Plans contain the activation, and calls that find a plan record no penalty.
+            if name in ("activation", "activity_regularizer"):
+                self._drop_plans()
+
+    @property
+    def num_threads(self) -> int | None:
+        """How many threads a call may use; None: `dwconv.config.num_threads()`. May be set."""
+        return self._num_threads
+
+    @num_threads.setter
+    def num_threads(self, value: Any) -> None:
+        number = read_num_threads(value)
+        with self._lock:
+            self._num_threads = number
+            self._drop_plans()
+
+    @property
+    def dtype(self) -> DType:
+        """What the weights are made of: `variable_dtype`, as in Keras."""
+        return self.dtype_policy.variable
+
+    @property
+    def variable_dtype(self) -> DType:
+        """What the weights are made of."""
+        return self.dtype_policy.variable
+
+    @property
+    def compute_dtype(self) -> DType:
+        """What inputs are cast to and outputs are made of."""
+        return self.dtype_policy.compute
+
+    def get_config(self) -> dict[str, Any]:
+        """What Keras 3 gives for the same layer: `keras.layers.DepthwiseConv2D.from_config` takes
+        it. (`allow_strided_dilation`, which Keras does not know, is in it only if it is set.)
+
+        So neither weights nor input shapes are part of it. ValueError for a function that has no
+        name (a lambda).
+        """
+        return self._config.get_config()
+
+    @classmethod
+    def from_config(cls: type[L], config: Mapping[str, Any], generation: int | None = None) -> L:
+        """A layer from `get_config()`, of this package, any generation of Keras, tf.keras or R.
+
+        Args:
+            config: the inner dict, with the constructor's arguments. `groups` may be 1; None stands
+                for a default, a list of one element for that.
+            generation: 1, 2 or 3, which Keras wrote it, for names that changed their meaning
+                (hard_sigmoid); None: 2 for what Keras 3 never writes (`groups`,
+                `batch_input_shape`, nested dicts without module), else 3. With 3, given
+                explicitly, strides and dilation_rate may both be other than 1: Keras 3 computes
+                that.
+
+        Raises TypeError for a name that no layer has, ValueError for values.
+        """
+        return cls(**layer_arguments(config, _arguments_of(cls), generation))
+
+    def same_config(self, other: object) -> bool:
+        """Whether `other` is a layer of the same class and config; names, weights and input shapes
+        do not count. ValueError for a function without a name, as of `get_config`.
+        """
+        if not isinstance(other, DepthwiseConv2D) or type(other) is not type(self):
+            return False
+        return {**self.get_config(), "name": None} == {**other.get_config(), "name": None}
+
+    def __repr__(self) -> str:
+        kernel = self.kernel
+        state = "not built" if kernel is None else f"built for {kernel.shape[2]} channels"
+        return f"<{type(self).__name__} {self._config}, {state}>"
 
     # ---- calling ---------------------------------------------------------------------------------
 
     def _call(self, x: Any, num_threads: Any = None) -> Any:
-        """The output for x: a call of the layer comes here if it finds no plan that takes x as it
+        """The output for x. A call of the layer comes here if it finds no plan that takes x as it
         is, and always if there is an activity regularizer or a number of threads.
         """
-        num_threads = read_num_threads(num_threads)
         if isinstance(x, inputs.SymbolicTensor):
+            read_num_threads(num_threads)
             shape = self.compute_output_shape(x.shape)
             self.build(x.shape)
             return inputs.SymbolicTensor(shape, self.compute_dtype, self.name)
-        x = np.asarray(x)
+        x = read_array("x", x)
+        # Weights before config: who changes the config drops the plans of these weights afterwards.
         weights = self._weights
         if weights is None:
             self.compute_output_shape(x.shape)  # the errors come before weights are made
@@ -207,15 +307,17 @@ class DepthwiseConv2D(ConfiguredLayer):
         plan = weights.plans.get(x.shape)
         if plan is None:
             self.compute_output_shape(x.shape)  # for its errors
-            plan = weights.add_plan(
+            penalty = self.activity_regularizer
+            plan = weights.plans.add(
                 x.shape,
-                lambda: self._new_plan(weights, x.shape, num_threads=self.num_threads),
-                offer=self.activity_regularizer is None,
+                lambda: self._make_plan(weights, x.shape, num_threads=self._num_threads),
+                publish=penalty is None,
             )
-        y = plan(x, num_threads=num_threads)
-        if self.activity_regularizer is not None:
+        y = plan(x) if num_threads is None else plan(x, num_threads=read_num_threads(num_threads))
+        penalty = self.activity_regularizer
+        if penalty is not None:
             batch = y.shape[0]
-            self._activity_loss = float(self.activity_regularizer(y)) / batch if batch else 0.0
+            self._activity_loss = float(penalty(y)) / batch if batch else 0.0
         return y
 
     def plan(
@@ -225,10 +327,10 @@ class DepthwiseConv2D(ConfiguredLayer):
 
         `plan(x, out=None)` is what the layer returns for x, which must have the plan's shape. With
         `out`, an array of the output's shape and dtype that shares no element with x, the output is
-        there, and nothing is allocated if x and out are C-contiguous and nothing comes between them
-        and the kernel; `plan.describe()` tells, and which kernel computes. A plan keeps the weights
-        and the activation that the layer has now, and records no activity loss. Any number of
-        threads may call it at once.
+        there, and nothing is allocated if x and out are C-contiguous and the kernel is all there is
+        to do. `plan.describe()` tells that, and which kernel computes. A plan keeps the weights and
+        the activation that the layer has now, and records no activity loss. Any number of threads
+        may call it at once.
 
         Args:
             input_shape: (N, H, W, C), or (N, C, H, W) if channels_first; all of them known.
@@ -244,10 +346,9 @@ class DepthwiseConv2D(ConfiguredLayer):
         shape = tuple(size for size in sizes if size is not None)
         if len(shape) < len(sizes):
             raise ValueError(f"input_shape: expected four known sizes; received {sizes}")
-        num_threads = self.num_threads if num_threads is None else read_num_threads(num_threads)
+        num_threads = self._num_threads if num_threads is None else read_num_threads(num_threads)
         self.compute_output_shape(shape)  # for its errors
-        weights = self._weights or self._built_for(shape)
-        return self._new_plan(weights, shape, isa, num_threads)
+        return self._make_plan(self._weights or self._built_for(shape), shape, isa, num_threads)
 
     def vjp(self, x: Any) -> tuple[Array, backward.Pullback]:
         """(y, pullback): the output for x, as a call gives it, and the way back.
@@ -264,74 +365,18 @@ class DepthwiseConv2D(ConfiguredLayer):
         another shape, NotImplementedError for an activation or activity regularizer without
         `gradient`.
         """
-        x = np.asarray(x)
+        x = read_array("x", x)
         from . import backward
 
         return backward.layer_vjp(self, self._weights or self._built_for(x.shape), x)
 
-    @property
-    def activation(self) -> Any:
-        """The function that the output goes through. May be set, to anything the constructor
-        takes.
-        """
-        return self._activation
-
-    @activation.setter
-    def activation(self, value: Any) -> None:
-        activation = configs.read_object("activation", activations.get, value)
-        if dtypes.is_integer(self.compute_dtype) and isinstance(activation, activations.Activation):
-            activation(np.zeros(2, self.compute_dtype))  # raises what the first call would
-        self._split = ops.split_activation(activation, self.compute_dtype)
-        self._activation = activation
-        self._drop_plans()  # they have the old one in them
-
-    @property
-    def activity_regularizer(self) -> Any:
-        """The penalty on the output, or None. May be set, to anything the constructor takes."""
-        return self._activity_regularizer
-
-    @activity_regularizer.setter
-    def activity_regularizer(self, value: Any) -> None:
-        self._activity_regularizer = configs.read_object(
-            "activity_regularizer", regularizers.get, value
-        )
-        self._drop_plans()  # calls go by them without asking for a penalty
-
-    @property
-    def num_threads(self) -> int | None:
-        """How many threads a call may use; None: `dwconv.config.num_threads()`. May be set."""
-        return self._num_threads
-
-    @num_threads.setter
-    def num_threads(self, value: Any) -> None:
-        self._num_threads = read_num_threads(value)
-        self._drop_plans()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in _FIXED and name in self.__dict__:
-            raise AttributeError(f"{name}: expected a new layer for another value; it is fixed")
-        super().__setattr__(name, value)
-
-    def _built_for(self, shape: Shape) -> Weights:
-        self.compute_output_shape(shape)  # its errors come before weights are made
-        self.build(shape)
-        return self._built_weights()
-
-    def _new_plan(
-        self, weights: Weights, shape: Shape, isa: str | None = None, num_threads: Any = None
+    def _make_plan(
+        self, weights: LayerWeights, shape: Shape, isa: str | None = None, num_threads: Any = None
     ) -> Plan:
-        fused, finish = self._split
-        with np.errstate(over="ignore"):  # mixed_float16 rounds large weights to infinity
-            kernel, *bias = (a.astype(self.compute_dtype, copy=False) for a in weights.arrays())
+        operation = self._operation
+        kernel, bias = weights.cast(operation.dtype)
         return ops.make_plan(
-            self.spec,
-            shape,
-            kernel,
-            bias[0] if bias else None,
-            fused,
-            isa,
-            ops.Operation(self.name, self.compute_dtype, self.data_format, fused, finish),
-            num_threads,
+            self._config.spec, shape, kernel, bias, operation.fused, isa, operation, num_threads
         )
 
     # ---- shapes ----------------------------------------------------------------------------------
@@ -344,13 +389,17 @@ class DepthwiseConv2D(ConfiguredLayer):
         """
         sizes = self._check_shape(input_shape)
         try:
-            shape = self.spec.output_shape(sizes)
+            shape = self._config.spec.output_shape(sizes)
         except ValueError as error:
             raise ValueError(f"{self.name}: {error}") from error
         return ops.activated_shape(self.activation, shape)
 
+    def compute_mask(self, inputs: Any = None, previous_mask: Any = None) -> Any:
+        """`previous_mask`, as in Keras."""
+        return previous_mask
+
     def _check_shape(self, input_shape: Any) -> inputs.WholeShape:
-        return inputs.check(self.name, input_shape, self.data_format, self._known_channels())
+        return self._config.spec.read_input_shape(self.name, input_shape, self._known_channels())
 
     def _known_channels(self) -> int | None:
         """C by the weights, made or given, else by the declared input shape."""
@@ -358,7 +407,7 @@ class DepthwiseConv2D(ConfiguredLayer):
         if weights is not None:
             return int(weights.kernel.shape[2])
         if self._declared_shape is not None:
-            return self._declared_shape[inputs.channel_axis(self.data_format)]
+            return self._declared_shape[self._config.spec.channel_axis]
         return None
 
     @property
@@ -384,8 +433,8 @@ class DepthwiseConv2D(ConfiguredLayer):
         """Makes the weights for an input of the whole shape `input_shape` (None: the declared one).
 
         Only the channels need to be known. A layer that is built already keeps its weights.
-        Raises ValueError for another rank or other channels than the layer has, for an initializer
-        that makes another shape, and without any shape.
+        Raises ValueError for a shape that a call would refuse, for an initializer that makes
+        another shape, and without any shape; then the layer is as before.
         """
         if input_shape is None:
             input_shape = self._declared_shape
@@ -394,23 +443,28 @@ class DepthwiseConv2D(ConfiguredLayer):
                 f"{self.name}: expected an input_shape, here or at construction; received none"
             )
         sizes = self._check_shape(input_shape)
-        channels = sizes[inputs.channel_axis(self.data_format)]
-        if not channels:
-            raise ValueError(f"{self.name}: expected at least one channel; received shape {sizes}")
+        self.compute_output_shape(sizes)  # for its errors
+        channels = sizes[self._config.spec.channel_axis]
+        assert channels is not None
         with self._lock:
             if self._weights is None:
-                self._weights = self._initial or self._first_weights(channels)
+                self._use(self._initial or self._first_weights(channels))
                 self._build_shape = sizes
                 self._initial = None
 
-    def _first_weights(self, channels: int) -> Weights:
-        shape = (*self.kernel_size, channels, self.depth_multiplier)
-        kernel = self._initialized("depthwise_initializer", shape)
-        if not self.use_bias:
-            return Weights(kernel)
-        return Weights(
-            kernel, self._initialized("bias_initializer", (channels * self.depth_multiplier,))
+    def _built_for(self, shape: Shape) -> LayerWeights:
+        self.compute_output_shape(shape)  # its errors come before weights are made
+        self.build(shape)
+        return self._built_weights()
+
+    def _first_weights(self, channels: int) -> LayerWeights:
+        kernel = self._initialized(
+            "depthwise_initializer", self._config.spec.kernel_shape(channels)
         )
+        if not self.use_bias:
+            return LayerWeights(kernel)
+        outputs = channels * self.depth_multiplier
+        return LayerWeights(kernel, self._initialized("bias_initializer", (outputs,)))
 
     def _initialized(self, argument: str, shape: Shape) -> Array:
         name, dtype = f"{self.name}: {argument}", self.variable_dtype
@@ -429,9 +483,154 @@ class DepthwiseConv2D(ConfiguredLayer):
         dtype = self.variable_dtype
         kernel = read_copy(NAMES[0], kernel, shape, dtype, copy)
         outputs = kernel.shape[2] * self.depth_multiplier
-        self._initial = Weights(
+        self._initial = LayerWeights(
             kernel, *(read_copy(NAMES[1], array, (outputs,), dtype, copy) for array in bias)
         )
+
+    def _build_with(self, weights: Sequence[Array]) -> None:
+        """Builds the layer with weights out of a file, for the declared input shape or else any of
+        as many channels. Raises what `build` raises; then the layer is as before.
+        """
+        before = self._initial
+        try:
+            self._start_with(weights)
+            shape = self._declared_shape
+            if shape is None:
+                shape = self._config.spec.from_nhwc(None, None, None, weights[0].shape[2])
+            self.build(shape)
+        finally:
+            self._initial = None if self.built else before
+
+    # ---- weights ---------------------------------------------------------------------------------
+
+    @property
+    def built(self) -> bool:
+        """Whether the layer has its weights."""
+        return self._weights is not None
+
+    def _built_weights(self) -> LayerWeights:
+        weights = self._weights
+        if weights is None:
+            raise ValueError(f"{self.name}: expected a layer that is built; call build first")
+        return weights
+
+    def _use(self, weights: LayerWeights) -> None:
+        """Replaces the weights, for calls too. Under the lock."""
+        self._weights = weights
+        self._plans = weights.plans
+
+    def _drop_plans(self) -> None:
+        """Forgets the plans, which something else than the weights has made wrong. Under the
+        lock.
+        """
+        if self._weights is not None:
+            self._use(LayerWeights(self._weights.kernel, self._weights.bias))
+
+    def get_weights(self) -> list[Array]:
+        """Copies of the kernel (kh, kw, C, M) and, with use_bias, the bias (C*M,); [] before
+        build.
+        """
+        weights = self._weights
+        return [] if weights is None else [array.copy() for array in weights.arrays()]
+
+    def set_weights(self, weights: Sequence[ArrayLike]) -> None:
+        """Puts copies of [kernel] or [kernel, bias] in the place of the weights, cast to their
+        dtype.
+
+        ValueError for another number or other shapes, and before the layer is built; TypeError for
+        what is not real numbers. Then nothing has changed.
+        """
+        old = self._built_weights()
+        new = old.like(read_list(f"{self.name}: weights", weights, self.use_bias), self.name)
+        with self._lock:
+            self._use(new)
+
+    @property
+    def weights(self) -> list[Array]:
+        """[kernel] or [kernel, bias] as read-only arrays, not copied; `set_weights` changes
+        them.
+        """
+        weights = self._weights
+        return [] if weights is None else [array.view() for array in weights.arrays()]
+
+    @property
+    def trainable_weights(self) -> list[Array]:
+        """`weights` if the layer is trainable, else []."""
+        return self.weights if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[Array]:
+        """`weights` unless the layer is trainable, else []."""
+        return [] if self.trainable else self.weights
+
+    @property
+    def kernel(self) -> Array | None:
+        """The kernel (kh, kw, C, M), read-only; None before the layer is built."""
+        weights = self._weights
+        return None if weights is None else weights.kernel.view()
+
+    @property
+    def depthwise_kernel(self) -> Array | None:
+        """What Keras 2 calls the kernel."""
+        return self.kernel
+
+    @property
+    def bias(self) -> Array | None:
+        """The bias (C*M,), read-only; None without one and before the layer is built."""
+        bias = None if self._weights is None else self._weights.bias
+        return None if bias is None else bias.view()
+
+    def count_params(self) -> int:
+        """Number of weights, kernel and bias together. ValueError before the layer is built."""
+        return sum(array.size for array in self._built_weights().arrays())
+
+    # ---- training --------------------------------------------------------------------------------
+
+    @property
+    def losses(self) -> list[float]:
+        """Penalties of the last call's output, of the kernel, of the bias, as far as there are
+        regularizers.
+
+        The first is of the output after the activation, divided by N (0 for N = 0), and is missing
+        before the first call. The other two are missing while the layer is not built or not
+        trainable.
+        """
+        found = [] if self._activity_loss is None else [self._activity_loss]
+        penalties = (self.depthwise_regularizer, self.bias_regularizer)
+        for penalty, array in zip(penalties, self.trainable_weights, strict=False):
+            if penalty is not None:
+                found.append(float(penalty(array)))
+        return found
+
+    def loss_gradients(self) -> backward.Gradients:
+        """The gradients of the penalties of kernel and bias: `losses` without the first, which the
+        pullback of `vjp` includes.
+
+        `.kernel` and `.bias` are None without a regularizer, and while the layer is not built or
+        not trainable. NotImplementedError for a regularizer without `gradient`.
+        """
+        from . import backward
+
+        return backward.loss_gradients(self)
+
+    def apply_constraints(self) -> None:
+        """Replaces the weights by what the constraints make of them, as Keras does after a training
+        step.
+
+        Nothing happens without constraints or before the layer is built; `trainable` makes no
+        difference, the call being explicit. ValueError for a constraint that changes the shape.
+        """
+        old = self._weights
+        rules = (self.depthwise_constraint, self.bias_constraint)
+        if old is None or rules == (None, None):
+            return
+        values = [
+            array if rule is None else rule(array.copy())
+            for rule, array in zip(rules, old.arrays(), strict=False)
+        ]
+        new = old.like(values, self.name)
+        with self._lock:
+            self._use(new)
 
     # ---- files -----------------------------------------------------------------------------------
 
@@ -446,45 +645,18 @@ class DepthwiseConv2D(ConfiguredLayer):
         subclass, which no file could bring back, and for weights given at construction to a layer
         that is not built yet; ImportError where h5py is needed and missing; OSError.
         """
-        from ..formats import store
+        from . import files
 
-        store.write(path, *self._saved())
-
-    def _saved(self) -> tuple[dict[str, Any], dict[str, Array]]:
-        """The item of a model's config that is this layer, with what files need besides, and its
-        weights by name.
-        """
-        if type(self) is not DepthwiseConv2D:
-            raise ValueError(
-                f"{self.name}: expected a DepthwiseConv2D itself; received a "
-                f"{type(self).__name__}. `save_weights` takes it"
-            )
-        if self._initial is not None:
-            raise ValueError(
-                f"{self.name}: expected a layer that has taken over the weights given to it; "
-                "call build first"
-            )
-        return self._document(), dict(zip(("kernel", "bias"), self.weights, strict=False))
-
-    def _document(self) -> dict[str, Any]:
-        return {
-            "class_name": DepthwiseConv2D.__name__,
-            "config": DepthwiseConv2D.get_config(self),
-            "build_config": {"input_shape": self._build_shape} if self.built else None,
-            "batch_input_shape": self._declared_shape,
-        }
+        files.save(self, path)
 
     def save_weights(self, path: PathLike) -> None:
         """Writes the weights to a file as `save` does: .safetensors, .npz, .keras or .weights.h5.
 
         Raises what `save` raises, and ValueError for a layer that is not built.
         """
-        arrays = self._built_weights().arrays()
-        from ..formats import store
+        from . import files
 
-        store.write_weights(
-            path, self._document(), dict(zip(("kernel", "bias"), arrays, strict=False))
-        )
+        files.save_weights(self, path)
 
     def load_weights(self, path: PathLike) -> None:
         """Takes over the weights in a file: of its only depthwise layer or of the one that has this
@@ -496,62 +668,51 @@ class DepthwiseConv2D(ConfiguredLayer):
         names the file, for one that is damaged, has no such layer or weights of other shapes or
         dtypes; ValueError for an unknown suffix; OSError. Then nothing has changed.
         """
-        from ..formats import store
+        from . import files
 
-        found = store.depthwise_weights(path, self.name)
-        with store.naming(path):
-            self._take(found)
+        files.load_weights(self, path)
 
-    def _take(self, found: Mapping[str, Array]) -> None:
-        """Puts weights from a file in the place of the layer's, or builds it with them."""
-        from ..formats import FormatError
+    def _saved_arrays(self, prefix: str) -> Iterator[tuple[str, Array]]:
+        """The weights by name, for a file with the config. ValueError if it could not bring back
+        the layer.
+        """
+        if type(self) is not DepthwiseConv2D:
+            raise ValueError(
+                f"{self.name}: expected a DepthwiseConv2D itself; received a "
+                f"{type(self).__name__}. `save_weights` takes it"
+            )
+        if self._initial is not None:
+            raise ValueError(
+                f"{self.name}: expected a layer that has taken over the weights given to it; "
+                "call build first"
+            )
+        for name, array in zip(("kernel", "bias"), self.weights, strict=False):
+            yield prefix + name, array
 
-        names = ["kernel", "bias"][: 1 + self.use_bias]
-        if sorted(found) != sorted(names):
-            raise FormatError(f"{self.name}: expected {names}; received {sorted(found)}")
-        for name, array in found.items():
-            if array.dtype != self.variable_dtype:
-                raise FormatError(
-                    f"{self.name}: {name}: expected dtype {self.variable_dtype}; "
-                    f"received {array.dtype}"
-                )
-        values = [found[name] for name in names]
-        try:
-            if self.built:
-                self.set_weights(values)
-                return
-            old, shape = self._initial, self._declared_shape
-            if shape is None:
-                sizes: list[int | None] = [None] * 4
-                sizes[inputs.channel_axis(self.data_format)] = found["kernel"].shape[2:3][0]
-                shape = tuple(sizes)
-            try:
-                self._start_with(values)
-                self.build(shape)
-            finally:
-                self._initial = None if self.built else old
-        except (ValueError, TypeError, LookupError) as error:
-            raise FormatError(str(error)) from error
+    # ---- copies ----------------------------------------------------------------------------------
 
+    def __copy__(self: L) -> L:
+        """A deep copy: two layers share nothing."""
+        return copy.deepcopy(self)
 
-# What plans and weights depend on.
-_FIXED = frozenset(
-    {
-        "spec",
-        "kernel_size",
-        "strides",
-        "padding",
-        "depth_multiplier",
-        "data_format",
-        "dilation_rate",
-        "use_bias",
-        "dtype_policy",
-    }
-)
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._lock = threading.Lock()
+        if self._weights is not None:
+            self._use(self._weights)
 
 
-def _argument_names() -> tuple[str, ...]:
-    """Names of the constructor's arguments, in order."""
-    import inspect  # slow to import, and for a message only
+def _arguments_of(kind: type[DepthwiseConv2D]) -> set[str]:
+    """The names that a config of the class may hold: those of its constructor, and, since that may
+    pass some on as **keywords, those of its base classes'.
+    """
+    if kind is DepthwiseConv2D:
+        return set(ARGUMENTS)
+    import inspect  # slow to import, and not needed before
 
-    return tuple(inspect.signature(DepthwiseConv2D).parameters)[:-1]
+    classes = [base for base in kind.__mro__ if issubclass(base, DepthwiseConv2D)]
+    names = {name for base in classes for name in inspect.signature(base).parameters}
+    return names - {"weights", "num_threads", "unknown"}

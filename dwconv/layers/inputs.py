@@ -94,25 +94,3 @@ def declared_shape(input_shape: Any, batch_input_shape: Any, batch_size: Any) ->
 def channel_axis(data_format: DataFormat) -> int:
     """Where C is in a whole shape."""
     return 1 if data_format == "channels_first" else 3
-
-
-def check(layer: str, shape: Any, data_format: DataFormat, channels: int | None) -> WholeShape:
-    """The sizes in a whole shape that a layer is given.
-
-    ValueError, which names the layer, for another rank than 4, unknown channels, or other channels
-    than `channels` (None: any).
-    """
-    sizes = read_shape(f"{layer}: input shape", shape)
-    letters = "(N, C, H, W)" if data_format == "channels_first" else "(N, H, W, C)"
-    if len(sizes) != 4:
-        raise ValueError(f"{layer}: expected an input of rank 4, {letters}; received shape {sizes}")
-    received = sizes[channel_axis(data_format)]
-    if received is None:
-        raise ValueError(
-            f"{layer}: expected a known number of channels in {letters}; received shape {sizes}"
-        )
-    if received != channels and channels is not None:
-        raise ValueError(
-            f"{layer}: expected {channels} channels in {letters}; received shape {sizes}"
-        )
-    return sizes

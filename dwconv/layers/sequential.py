@@ -1,4 +1,4 @@
-"""Models: a stack of layers, and R's `layer_depthwise_conv_2d`.
+"""Models: a stack of layers.
 
 A whole shape is (N, H, W, C), or (N, C, H, W) for channels_first layers; None where a size is open.
 """
@@ -9,12 +9,13 @@ import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import naming
 from ..arguments import read_bool, read_shape
-from . import configs, dtype_policy, inputs, summary
+from ..dtypes import read_array
+from . import dtype_policy, inputs, summary
+from .config import generation_of
 from .depthwise_conv2d import DepthwiseConv2D
 from .inputs import SymbolicTensor, WholeShape
 from .weights import Array
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from . import backward
 
 S = TypeVar("S", bound="Sequential")
+
+_MISSING: Any = object()
 
 
 class Sequential:
@@ -157,14 +160,19 @@ class Sequential:
         """Whether there are layers and all are built."""
         return bool(self._layers) and all(getattr(layer, "built", True) for layer in self._layers)
 
-    def __call__(self, x: Any) -> Any:
-        """The last layer's output for x, an array or `SymbolicTensor`; builds the model if needed.
+    def __call__(self, inputs: Any = _MISSING, *, x: Any = _MISSING, training: Any = None) -> Any:
+        """The last layer's output for `inputs`, an array or `SymbolicTensor`, which may also be
+        called x; builds the model if needed.
 
+        training: as in Keras; it makes no difference to our layers, and others do not get it.
         Raises what the layers raise, and ValueError for a model without layers.
         """
+        if (inputs is _MISSING) == (x is _MISSING):
+            raise TypeError("expected one input, the first argument, inputs=... or x=...")
+        x = x if inputs is _MISSING else inputs
         self._check_filled()
         if self._build_shape is None:
-            x = x if hasattr(x, "shape") else np.asarray(x)
+            x = x if isinstance(x, SymbolicTensor) else read_array("x", x)
             self.build(x.shape)
         for layer in self._layers:
             if isinstance(x, SymbolicTensor) and not isinstance(layer, OURS):
@@ -184,7 +192,7 @@ class Sequential:
         Raises what the layers raise, and NotImplementedError for a layer without `vjp`.
         """
         self._check_filled()
-        x = np.asarray(x)
+        x = read_array("x", x)
         if self._build_shape is None:
             self.build(x.shape)
         from . import backward
@@ -395,12 +403,8 @@ class Sequential:
 
     def _saved_arrays(self, prefix: str) -> Iterator[tuple[str, Array]]:
         for layer in self._layers:
-            path = f"{prefix}{_name(layer)}/"
-            if type(layer) is Sequential:
-                yield from layer._saved_arrays(path)
-            elif isinstance(layer, DepthwiseConv2D):
-                for name, array in layer._saved()[1].items():
-                    yield path + name, array
+            if type(layer) is Sequential or isinstance(layer, DepthwiseConv2D):
+                yield from layer._saved_arrays(f"{prefix}{_name(layer)}/")
             elif _call(layer, "get_weights", []):
                 raise ValueError(f"expected layers of dwconv; received {layer!r}, with weights")
 
@@ -485,63 +489,9 @@ def _layer_from(entry: Any, custom: dict[str, Callable[..., Any]]) -> Any:
             f"class_name: expected one of {known}, or custom_objects; received {kind!r}"
         )
     if found is DepthwiseConv2D:
-        generation = configs.generation(config) if "module" in entry else 2
+        generation = generation_of(config) if "module" in entry else 2
         return DepthwiseConv2D.from_config(config, generation=generation)
     if found is Sequential:
         return Sequential.from_config(config, custom)
     make = getattr(found, "from_config", found)
     return make(config)
-
-
-def layer_depthwise_conv_2d(
-    object: Any,  # noqa: A002 (R's name)
-    kernel_size: Any,
-    strides: Any = (1, 1),
-    padding: str | None = "valid",
-    depth_multiplier: Any = 1,
-    data_format: str | None = None,
-    activation: Any = None,
-    use_bias: Any = True,
-    depthwise_initializer: Any = "glorot_uniform",
-    bias_initializer: Any = "zeros",
-    depthwise_regularizer: Any = None,
-    bias_regularizer: Any = None,
-    activity_regularizer: Any = None,
-    depthwise_constraint: Any = None,
-    bias_constraint: Any = None,
-    input_shape: Any = None,
-    batch_input_shape: Any = None,
-    batch_size: Any = None,
-    dtype: Any = None,
-    name: str | None = None,
-    trainable: Any = None,
-    weights: Any = None,
-    *,
-    dilation_rate: Any = (1, 1),
-    num_threads: Any = None,
-    **unknown: Any,
-) -> Any:
-    """R's function of that name: makes a `DepthwiseConv2D` and composes it with `object`.
-
-    object: None gives the layer itself; a `Sequential` is returned with the layer added to it;
-    another layer gives a new `Sequential` of both; an input, an array or `Input(...)`, gives the
-    layer's output for it. The other arguments are those of `DepthwiseConv2D`, but in the order of
-    the R document, and None, R's NULL, stands for each default. Raises what these raise.
-
-    Example:
-        >>> layer_depthwise_conv_2d(np.zeros((1, 8, 8, 4)), 3, strides=1, padding="same").shape
-        (1, 8, 8, 4)
-    """
-    arguments = {key: value for key, value in locals().items() if value is not None}
-    for name in ("object", "unknown"):
-        arguments.pop(name, None)
-    arguments["kernel_size"] = kernel_size  # for its own error
-    layer = DepthwiseConv2D(**arguments, **unknown)
-    if object is None:
-        return layer
-    if isinstance(object, Sequential):
-        object.add(layer)
-        return object
-    if is_layer(object):
-        return Sequential([object, layer])
-    return layer(object)

@@ -1,4 +1,4 @@
-"""The arrays of one built layer and the plans packed from them.
+"""The weights of one built layer, and the plans that were packed from them.
 
 Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
 height/width.
@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core
-from ..dtypes import DType, check_numeric, is_integer
+from ..dtypes import DType, check_numeric, is_integer, read_array
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
-Plan: TypeAlias = Any  # what ops.plan returns; only ops knows the compiled module's type
+Plan: TypeAlias = Any  # what ops.make_plan returns; only ops knows the compiled module's type
 
 #: What messages call the arrays, in order.
 NAMES = ("weights[0], the kernel", "weights[1], the bias")
@@ -27,46 +27,88 @@ NAMES = ("weights[0], the kernel", "weights[1], the bias")
 PLANS = 8
 
 
-class Weights(_core.Plans):
-    """A kernel (kh, kw, C, M), a bias (C*M,) or None, and a plan for each of the last input shapes.
+class PlanCache(_core.Plans):
+    """The plans for the last `PLANS` input shapes.
 
-    The arrays never change: a layer with new weights gets a new object. So no plan can be out of
-    date, and a thread that runs while another one sets weights computes with the old ones
-    throughout.
+    A call of a layer looks through the plans that the cache has published, in the compiled module,
+    before it comes to Python.
     """
 
-    __slots__ = ("_lock", "bias", "kernel", "plans")
+    def __init__(self) -> None:
+        super().__init__()
+        #: Input shape -> plan, oldest first. Read without the lock, which a dict allows.
+        self._plans: dict[Shape, Plan] = {}
+        self._lock = threading.Lock()
+
+    def get(self, shape: Shape) -> Plan | None:
+        """The plan for inputs of `shape`; None if there is none."""
+        return self._plans.get(shape)
+
+    def add(self, shape: Shape, make: Callable[[], Plan], publish: bool) -> Plan:
+        """The plan that `make` returns, kept in the place of the oldest one.
+
+        publish: whether calls of the layer may use the cached plans without asking the layer.
+        `make` runs outside of the lock: two threads may both make a plan for a new shape, and one
+        of the two is kept.
+        """
+        plan = make()
+        with self._lock:
+            if shape not in self._plans and len(self._plans) >= PLANS:
+                del self._plans[next(iter(self._plans))]
+            self._plans[shape] = plan
+            if publish:
+                self.offer(reversed(self._plans.values()))  # the newest is looked at first
+        return plan
+
+    def shapes(self) -> list[Shape]:
+        """The input shapes that have a plan, oldest first."""
+        return list(self._plans)
+
+
+class LayerWeights:
+    """A kernel (kh, kw, C, M), a bias (C*M,) or None, and a cache of plans made from them.
+
+    The arrays never change: a layer with new weights gets a new object. So no plan can be out of
+    date, and a thread that runs while another one sets weights computes with the old ones to the
+    end.
+    """
+
+    __slots__ = ("bias", "kernel", "plans")
 
     def __init__(self, kernel: Array, bias: Array | None = None) -> None:
-        super().__init__()
         self.kernel = kernel
         self.bias = bias
+        self.plans = PlanCache()
         for array in self.arrays():
             array.flags.writeable = False
-        #: Input shape -> plan, oldest first. Read without the lock, which a dict allows.
-        self.plans: dict[Shape, Plan] = {}
-        self._lock = threading.Lock()
 
     def arrays(self) -> list[Array]:
         """[kernel, bias] or, without bias, [kernel]."""
         return [self.kernel] if self.bias is None else [self.kernel, self.bias]
 
-    def add_plan(self, shape: Shape, make: Callable[[], Plan], offer: bool) -> Plan:
-        """The plan for inputs of `shape`, made outside of the lock and kept in the place of the
-        oldest; `offer`: for the layer's calls to use without asking the layer.
-        """
-        plan = make()
-        with self._lock:
-            if shape not in self.plans and len(self.plans) >= PLANS:
-                del self.plans[next(iter(self.plans))]
-            self.plans[shape] = plan
-            if offer:
-                self.offer(reversed(self.plans.values()))  # the newest is looked at first
-        return plan
+    def cast(self, dtype: DType) -> tuple[Array, Array | None]:
+        """(kernel, bias or None) in another dtype. A large weight may become infinite there."""
+        if self.kernel.dtype == dtype:
+            return self.kernel, self.bias
+        with np.errstate(over="ignore"):
+            bias = None if self.bias is None else self.bias.astype(dtype)
+            return self.kernel.astype(dtype), bias
 
-    def __reduce__(self) -> tuple[type[Weights], tuple[Array, Array | None]]:
+    def like(self, values: list[Any], prefix: str) -> LayerWeights:
+        """Weights that are copies of `values`, in the shapes and the dtype of these.
+
+        ValueError, which begins with `prefix`, for another shape; TypeError for what is not
+        numeric.
+        """
+        copies = [
+            read_copy(f"{prefix}: {name}", value, array.shape, array.dtype)
+            for name, value, array in zip(NAMES, values, self.arrays(), strict=False)
+        ]
+        return LayerWeights(*copies)
+
+    def __reduce__(self) -> tuple[type[LayerWeights], tuple[Array, Array | None]]:
         # Copies and pickles hold the arrays; plans are made again where they are needed.
-        return Weights, (self.kernel, self.bias)
+        return LayerWeights, (self.kernel, self.bias)
 
 
 def read_list(argument: str, weights: Any, use_bias: bool) -> list[Any]:
@@ -92,7 +134,7 @@ def read_copy(
     integer dtype, its values are whole and in range, floats included; TypeError unless it holds
     real numbers.
     """
-    array = np.asarray(values)
+    array = read_array(argument, values)
     check_numeric(array.dtype, argument)
     fits = array.ndim == len(shape) and all(
         wanted in (None, size) for wanted, size in zip(shape, array.shape, strict=True)
@@ -102,7 +144,7 @@ def read_copy(
         raise ValueError(f"{argument}: expected shape {sizes}; received {array.shape}")
     if is_integer(dtype):
         _check_whole(argument, array, dtype)
-    # Values beyond a float's range become infinite, which is what casting means and no reason to
+    # Values beyond a float's range become infinite. That is what casting means, and no reason to
     # warn.
     with np.errstate(over="ignore"):
         if copy:

@@ -16,12 +16,11 @@ from ..arguments import (
     Padding,
     Pair,
     Size,
-    as_integer,
-    items_of,
     read_data_format,
     read_padding,
     read_pair,
     read_positive_int,
+    read_shape,
 )
 from ..shapes import explicit_padding, output_size, per_dimension
 
@@ -130,19 +129,15 @@ class ConvSpec:
         return (*self.kernel_size, channels, self.depth_multiplier)
 
     def output_shape(self, input_shape: Sequence[Size]) -> WholeShape:
-        """The output's whole shape, for an input's of four ints or None; None where that has None.
+        """The output's whole shape for an input's, of positive ints or None; None where that has
+        None. N may be 0.
 
-        ValueError for a height or width below 1 and for an output that would be empty.
+        ValueError for an output that would be empty.
         """
         batch, height, width, channels = self.to_nhwc(input_shape)
         (kernel_h, kernel_w), (stride_h, stride_w) = self.kernel_size, self.strides
         (dilation_h, dilation_w), multiplier = self.dilation_rate, self.depth_multiplier
         vertical, horizontal = per_dimension(self.padding)
-        if (height is not None and height < 1) or (width is not None and width < 1):
-            raise ValueError(
-                f"expected height and width in {self.letters} to be >= 1; "
-                f"received shape {tuple(input_shape)}"
-            )
         return self.from_nhwc(
             batch,
             output_size(height, kernel_h, stride_h, vertical, dilation_h, "height"),
@@ -173,34 +168,39 @@ class ConvSpec:
 
     # ---- checks ----------------------------------------------------------------------------------
 
-    def read_input_shape(self, argument: str, input_shape: Any) -> WholeShape:
-        """An input's whole shape: N may be 0 or None, H and W may be None, C has to be known.
+    def read_input_shape(
+        self, owner: str, input_shape: Any, channels: int | None = None
+    ) -> WholeShape:
+        """A whole input shape: N, H and W may be None, unknown, C may not, and N may be 0.
 
-        ValueError, which begins with `argument`, for anything else.
+        ValueError, which begins with `owner`, for anything else and for other channels than
+        `channels` (None: any).
         """
-        sizes = items_of(input_shape)
-        if sizes is None or len(sizes) != 4:
+        sizes = read_shape(f"{owner}: input shape", input_shape)
+        if len(sizes) != 4:
             raise ValueError(
-                f"{argument}: expected four sizes, {self.letters}; received {input_shape!r}"
+                f"{owner}: expected an input of rank 4, {self.letters}; received shape {sizes}"
             )
-        batch, height, width, channels = self.to_nhwc(sizes)
-        known: list[Size] = []
-        minima = (("batch", batch, 0), ("height", height, 1), ("width", width, 1))
-        for name, size, minimum in minima:
-            number = None if size is None else as_integer(size, minimum)
-            if size is not None and number is None:
-                raise ValueError(
-                    f"{argument}: expected the {name} in {self.letters} to be None or an integer "
-                    f">= {minimum}; received {input_shape!r}"
-                )
-            known.append(number)
-        channel_count = as_integer(channels, minimum=1)
-        if channel_count is None:
+        batch, height, width, received = self.to_nhwc(sizes)
+        if received is None:
             raise ValueError(
-                f"{argument}: expected the channels in {self.letters} to be a positive integer; "
-                f"received {input_shape!r}"
+                f"{owner}: expected a known number of channels in {self.letters}; "
+                f"received shape {sizes}"
             )
-        return self.from_nhwc(known[0], known[1], known[2], channel_count)
+        if channels is not None and received != channels:
+            raise ValueError(
+                f"{owner}: expected {channels} channels in {self.letters}; received shape {sizes}"
+            )
+        if received == 0:
+            raise ValueError(
+                f"{owner}: expected at least one channel in {self.letters}; received shape {sizes}"
+            )
+        if height == 0 or width == 0:
+            raise ValueError(
+                f"{owner}: expected height and width in {self.letters} to be >= 1; "
+                f"received shape {sizes}"
+            )
+        return self.from_nhwc(batch, height, width, received)
 
     def check_array_shape(self, argument: str, shape: Sequence[int]) -> None:
         """ValueError unless an array of that shape has rank 4 and positive sizes; N may be 0."""

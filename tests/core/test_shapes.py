@@ -151,19 +151,19 @@ def test_same_puts_the_odd_pixel_after() -> None:
 def test_output_shape(arguments: tuple[Any, ...], expected: tuple[int | None, ...]) -> None:
     shape, *options = arguments
     spec = ConvSpec.read(*options)
-    assert spec.output_shape(spec.read_input_shape("input_shape", shape)) == expected
+    assert spec.output_shape(spec.read_input_shape("x", shape)) == expected
 
 
 @pytest.mark.parametrize(
     ("shape", "options", "message"),
     [
-        ((1, 4, 4), {}, "input_shape: expected four sizes"),
-        (4, {}, "input_shape: expected four sizes"),
-        ((1, 0, 4, 3), {}, "the height in"),
-        ((1, 4, -1, 3), {}, "the width in"),
-        ((-1, 4, 4, 3), {}, "the batch in"),
-        ((1, 4, 4, None), {}, "the channels in"),
-        ((1, 4, 4, 0), {}, "the channels in"),
+        ((1, 4, 4), {}, "^x: expected an input of rank 4, .N, H, W, C."),
+        (4, {}, "^x: .*expected a sequence of sizes; received 4"),
+        ((1, 0, 4, 3), {}, "^x: expected height and width in"),
+        ((1, 4, -1, 3), {}, "^x: .*>= 0 or None; received -1"),
+        ((-1, 4, 4, 3), {}, "^x: .*>= 0 or None; received -1"),
+        ((1, 4, 4, None), {}, "^x: expected a known number of channels"),
+        ((1, 4, 4, 0), {}, "^x: expected at least one channel"),
         ((1, 2, 4, 3), {}, "^height: .*which makes an empty output"),
         ((1, 4, 2, 3), {}, "^width: .*which makes an empty output"),
         ((1, 4, 4, 3), {"dilation_rate": 2}, r"^height: .*3 with dilation 2 \(reaches 5\)"),
@@ -175,7 +175,7 @@ def test_output_shape(arguments: tuple[Any, ...], expected: tuple[int | None, ..
 def test_output_shape_refuses(shape: Any, options: dict[str, Any], message: str) -> None:
     def output_shape() -> Any:
         spec = ConvSpec.read(3, **options)
-        return spec.output_shape(spec.read_input_shape("input_shape", shape))
+        return spec.output_shape(spec.read_input_shape("x", shape))
 
     with pytest.raises(ValueError, match=message):
         output_shape()

@@ -21,7 +21,7 @@ from support.layers import check_output, draw, isolate
 import dwconv
 from dwconv import DepthwiseConv2D
 from dwconv.layers import weights
-from dwconv.layers.depthwise_conv2d import _argument_names
+from dwconv.layers.config import ARGUMENTS
 
 
 @pytest.fixture(autouse=True)
@@ -279,8 +279,8 @@ def test_the_signature_has_the_documented_order() -> None:
     parameters = inspect.signature(DepthwiseConv2D).parameters
     positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
     assert positional == ["kernel_size", "strides", "padding", "depth_multiplier", "data_format"]
-    assert tuple(parameters)[:-1] == _argument_names()
-    assert {"activation", "weights", "trainable", "batch_input_shape"} <= set(_argument_names())
+    assert {*parameters} == ARGUMENTS | {"weights", "num_threads", "unknown"}
+    assert {"activation", "trainable", "batch_input_shape"} <= ARGUMENTS
 
 
 @pytest.mark.parametrize("name", ["kernel_size", "strides", "dilation_rate"])
@@ -710,10 +710,12 @@ def test_plans_are_kept_for_the_last_shapes() -> None:
         x = draw(*shape)
         check_output(layer, x, layer(x))
     assert layer._weights is not None
-    assert list(layer._weights.plans) == shapes[3:]
-    plan = layer._weights.plans[shapes[-1]]
+    plans = layer._weights.plans
+    assert plans.shapes() == shapes[3:]
+    plan = plans.get(shapes[-1])
+    assert plan is not None
     layer(draw(*shapes[-1]))
-    assert layer._weights.plans[shapes[-1]] is plan
+    assert plans.get(shapes[-1]) is plan
 
 
 def test_calls_from_threads_while_weights_change_see_old_or_new_ones() -> None:

@@ -132,9 +132,30 @@ def test_calls_of_a_plan() -> None:
     ):
         with pytest.raises(TypeError, match=r"__call__|argument"):
             plan(*arguments, **keywords)
-    assert_same_bits(layer(x=x), expected, "by keyword")
-    for arguments, keywords in (((), {}), ((x, x), {}), ((x,), {"training": True})):
-        with pytest.raises(TypeError, match=r"__call__|argument"):
+
+
+def test_calls_of_a_layer() -> None:
+    """`training` and `inputs` are Keras' names; a convolution does the same in training."""
+    layer, x = made(), draw(1, 6, 7, 5)
+    expected = layer(x)
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((), {"x": x}),
+        ((), {"inputs": x}),
+        ((x,), {"training": False}),
+        ((x,), {"training": True, "num_threads": 1}),
+        ((), {"inputs": x, "training": None}),
+    ]
+    for arguments, keywords in calls:
+        assert_same_bits(layer(*arguments, **keywords), expected, str(keywords))
+    wrong: list[tuple[tuple[Any, ...], dict[str, Any]]] = [
+        ((), {}),
+        ((x, x), {}),
+        ((x,), {"x": x}),
+        ((x,), {"mode": 1}),
+        ((), {"training": True}),
+    ]
+    for arguments, keywords in wrong:
+        with pytest.raises(TypeError, match=r"__call__|argument|expected one input"):
             layer(*arguments, **keywords)
 
 

@@ -353,7 +353,8 @@ def test_the_documents_order() -> None:
         use_bias depthwise_initializer bias_initializer depthwise_regularizer bias_regularizer
         activity_regularizer depthwise_constraint bias_constraint input_shape batch_input_shape
         batch_size dtype name trainable weights"""
-    names = [*document.split(), "dilation_rate", "num_threads", "unknown"]
+    names = [*document.split(), "dilation_rate", "num_threads"]
+    names += ["allow_strided_dilation", "unknown"]
     assert [p.name for p in parameters] == names
     assert parameters[-2].kind is inspect.Parameter.KEYWORD_ONLY
     # Whatever the layer takes, the function takes.
@@ -362,7 +363,7 @@ def test_the_documents_order() -> None:
 
 
 def test_none_means_every_default() -> None:
-    count = len(inspect.signature(layer_depthwise_conv_2d).parameters) - 5
+    count = len(inspect.signature(layer_depthwise_conv_2d).parameters) - 6
     layer = layer_depthwise_conv_2d(None, 3, *[None] * count, dilation_rate=None, num_threads=None)
     assert layer.get_config() == {**DepthwiseConv2D(3).get_config(), "name": layer.name}
 

@@ -30,7 +30,7 @@ def layer_of(*arguments: Any, channels: int = 2, **keywords: Any) -> dwconv.Dept
     """A built float64 layer with weights that are all different from zero."""
     layer = dwconv.DepthwiseConv2D(*arguments, **{"dtype": "float64", **keywords})
     first = layer.data_format == "channels_first"
-    layer.build((None, channels, 9, 9) if first else (None, 9, 9, channels))
+    layer.build((None, channels, None, None) if first else (None, None, None, channels))
     layer.set_weights([draw(*w.shape, seed=5, dtype="float64") for w in layer.get_weights()])
     return layer
 

@@ -34,12 +34,12 @@ ORDER = [
 
 #: Who may use the compiled module.
 USERS_OF_CORE = {"config", "isa", "activations", "ops.convolution", "ops.gradients"}
-USERS_OF_CORE |= {"layers.weights", "layers.weighted"}
+USERS_OF_CORE |= {"layers.weights", "layers.depthwise_conv2d"}
 USERS_OF_CORE |= {"__init__"}  # to say what to do if it cannot be imported
 
 #: What importing dwconv leaves for later.
-LATE = {"binding.missing", "cli", "formats", "layers.backward", "optimizers", "ops.description"}
-LATE |= {"ops.gradients", "saving"}
+LATE = {"binding.missing", "cli", "formats", "layers.backward", "layers.files"}
+LATE |= {"ops.description", "ops.gradients", "optimizers", "saving"}
 
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy", "safetensors"}
@@ -175,6 +175,8 @@ def test_importing_loads_little() -> None:
         assert callable(dwconv.load_layers) and "load" in dir(dwconv)
         assert "dwconv.saving" in sys.modules
         assert dwconv.optimizers is sys.modules["dwconv.optimizers"]
+        from dwconv import gradients
+        assert gradients is sys.modules["dwconv.ops.gradients"]
         assert dwconv.FormatError is sys.modules["dwconv.formats"].FormatError
     """
     done = run_python("-c", textwrap.dedent(code))
