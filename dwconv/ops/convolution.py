@@ -346,19 +346,19 @@ def _check_out(
         raise TypeError(
             f"out: expected a NumPy array of shape {shape} and dtype {dtype}; received {type(out)}"
         )
-    out = np.asarray(out)
-    if out.shape != shape:
-        raise ValueError(f"out: expected shape {shape}; received shape {out.shape}")
-    if out.dtype != dtype:
-        raise TypeError(f"out: expected dtype {dtype}; received dtype {_dtype_name(out.dtype)}")
-    if not out.flags.writeable:
+    array: Array = np.asarray(out)
+    if array.shape != shape:
+        raise ValueError(f"out: expected shape {shape}; received shape {array.shape}")
+    if array.dtype != dtype:
+        raise TypeError(f"out: expected dtype {dtype}; received dtype {_dtype_name(array.dtype)}")
+    if not array.flags.writeable:
         raise ValueError("out: expected a writable array; received a read-only one")
-    for name, array in inputs.items():
-        if array is not None and _overlap(out, array):
+    for name, other in inputs.items():
+        if other is not None and _overlap(array, other):
             raise ValueError(
                 f"out: expected an array apart from {name}; received one that shares memory with it"
             )
-    return out
+    return array
 
 
 def _dtype_name(dtype: dtypes.DType) -> str:
