@@ -8,20 +8,25 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from io import TextIOWrapper
 from pathlib import Path
 
 from . import __version__, config, isa
 from .cli import CommandError
+from .terminal import printable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; `arguments` are sys.argv[1:] by default."""
     chosen = _parser().parse_args(arguments)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a terminal cannot show is no reason to fail
+            stream.reconfigure(errors="backslashreplace")
     try:
         status = _run(chosen)
         sys.stdout.flush()
     except CommandError as error:
-        print(f"dwconv {chosen.command}: {error}", file=sys.stderr)
+        print(f"dwconv {chosen.command}: {printable(error)}", file=sys.stderr)
         return error.exit_status
     except KeyboardInterrupt:
         print(file=sys.stderr)

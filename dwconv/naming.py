@@ -10,9 +10,18 @@ _counts: dict[str, int] = {}
 _lock = threading.Lock()
 
 
-def snake_case(class_name: str) -> str:
-    """'DepthwiseConv2D' -> 'depthwise_conv2d'."""
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[^_])(?=[A-Z][a-z])", "_", class_name).lower()
+def snake_case(class_name: str, generation: int = 3) -> str:
+    """'DepthwiseConv2D' -> 'depthwise_conv2d', as that generation of Keras does it.
+
+    Source: `to_snake_case` in keras/src/utils/naming.py of Keras 3 and in utils/generic_utils.py of
+    Keras 2.7 to 2.15. Both make 'my__net' of 'My_Net'; of '_Net' Keras 3 makes '__net' and Keras 2
+    'private__net'. (Older ones treat digits otherwise, but write no files in which a layer goes by
+    its class.)
+    """
+    name = re.sub(r"\W+", "", class_name) if generation == 3 else class_name
+    name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
+    name = re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
+    return f"private{name}" if generation < 3 and name.startswith("_") else name
 
 
 def unique(prefix: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import FormatError, load, load_layers
+from ..terminal import printable
 from . import CommandError, reading
 
 
@@ -14,17 +15,17 @@ def run(source: Path, target: Path, config: Path | None, layer: str | None) -> i
     """Writes `target` and says what it holds; 0."""
     with reading(source):
         layers = load_layers(source, config)
-        thing, what = _chosen(source, layers, config, layer)
+        saveable, what = _chosen(source, layers, config, layer)
     with reading(target):
-        thing.save(target)
-    print(f"read     {source}: {layers.kind}")
-    print(f"written  {target}: {what}, {target.stat().st_size:,} bytes")
+        saveable.save(target)
+    print(printable(f"read     {source}: {layers.kind}"))
+    print(printable(f"written  {target}: {what}, {target.stat().st_size:,} bytes"))
     others = [
         *([] if layer is None else [path for path in layers if path != layer]),
         *layers.skipped,
     ]
     if others:
-        print(f"left out {len(others)}: {', '.join(others)}")
+        print(printable(f"left out {len(others)}: {', '.join(others)}"))
     return 0
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import DepthwiseConv2D, isa, load, reference
+from ..terminal import printable
 from . import CommandError, filters
 from .info import cpu_name
 
@@ -51,7 +52,7 @@ def run(image: Path | None, output: Path, train: bool = False) -> int:
     layer.build(x.shape)
     layer.set_weights([filters.bank(3)])
     y = layer(x)
-    print(f"photograph  {name}, {photo.shape[0]} x {photo.shape[1]} pixels")
+    print(f"photograph  {printable(name)}, {photo.shape[0]} x {photo.shape[1]} pixels")
     print(f"layer       {layer!r}")
     print(f"output      {y.shape} {y.dtype}: {', '.join(filters.NAMES)} of each colour")
 
@@ -61,7 +62,7 @@ def run(image: Path | None, output: Path, train: bool = False) -> int:
     path = output / f"{stem}-filtered.png"
     caption = f"{name}. dwconv.DepthwiseConv2D({filters.SIZE}, depth_multiplier=3) in float32"
     width, height = picture.write(path, photo, y[0], caption)
-    print(f"picture     {path}, {width} x {height}")
+    print(f"picture     {printable(path)}, {width} x {height}")
     return 0 if within and identical else 1
 
 
@@ -136,7 +137,7 @@ def _print_saved(layer: DepthwiseConv2D, x: Array, y: Array, path: Path) -> bool
     again = load(path)(x)
     identical = bool(again.dtype == y.dtype and again.tobytes() == y.tobytes())
     verdict = "identical to the bit" if identical else "NOT identical: FAILED"
-    print(f"saved       {path}, loaded again: output {verdict}")
+    print(f"saved       {printable(path)}, loaded again: output {verdict}")
     return identical
 
 

@@ -9,6 +9,7 @@ from .. import DepthwiseConv2D, load_layers
 from ..formats import store
 from ..layers import summary
 from ..saving import Layers
+from ..terminal import printable
 from . import reading
 
 
@@ -18,14 +19,14 @@ def run(path: Path, config: Path | None) -> int:
         layers = None if config is None and _is_weights_alone(path) else load_layers(path, config)
         kind, rows = _unnamed(path) if layers is None else (layers.kind, _rows(layers))
         size = path.stat().st_size
-    print(f"file     {path}, {size:,} bytes")
-    print(f"kind     {kind}")
+    print(f"file     {printable(path)}, {size:,} bytes")
+    print(f"kind     {printable(kind)}")
     if layers is None:
         print("config   none: --config, or a .json file beside it, says what the layers are")
     print("\n".join(summary.render(_HEADERS if layers is not None else _FEWER, rows)))
     if layers is not None and layers.skipped:
         skipped = ", ".join(f"{name} ({kind})" for name, kind in layers.skipped.items())
-        print(f"skipped  {len(layers.skipped)}: {skipped}")
+        print(f"skipped  {len(layers.skipped)}: {printable(skipped)}")
     return 0
 
 

@@ -8,6 +8,8 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
+from ..terminal import printable
+
 T = TypeVar("T")
 
 _INTERVAL = 0.1  # seconds between two drawings
@@ -36,5 +38,5 @@ def progress(items: Sequence[T], label: str) -> Iterator[T]:
 
 def _line(label: str, done: int, total: int) -> str:
     filled = _BAR * done // total
-    line = f"{label} [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total}"
+    line = f"{printable(label)} [{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total}"
     return line[: shutil.get_terminal_size().columns - 1]

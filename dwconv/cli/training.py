@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from .. import DepthwiseConv2D, depthwise_conv2d, isa
 from ..initializers import GlorotUniform
 from ..optimizers import Adam
+from ..terminal import printable
 from . import filters
 from .info import cpu_name
 from .progress import progress
@@ -45,7 +46,7 @@ def run(name: str, photo: Array, path: Path) -> int:
     """Trains on photo (H, W, 3), prints and draws what happens; 0 if the weights agree."""
     x = sharpened(photo)
     known = filters.bank(x.shape[3])
-    print(f"photograph  {name}, sharpened: {x.shape[1]} x {x.shape[2]} pixels")
+    print(f"photograph  {printable(name)}, sharpened: {x.shape[1]} x {x.shape[2]} pixels")
     print(f"to learn    {known.size} weights: {', '.join(filters.NAMES)} of each colour")
     done = learn(x, known)
     steps = len(done.losses)
@@ -57,7 +58,7 @@ def run(name: str, photo: Array, path: Path) -> int:
     verdict = "" if done.agrees else ": FAILED"
     print(f"weights     within {done.errors[-1]:.1e} of the known ones{verdict}")
     width, height = draw(path, done, f"{name}. {known.size} weights, Adam, mean squared error")
-    print(f"picture     {path}, {width} x {height}")
+    print(f"picture     {printable(path)}, {width} x {height}")
     return 0 if done.agrees else 1
 
 

@@ -7,6 +7,7 @@ are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,7 +17,23 @@ from ..arguments import unwrap
 from ..dtypes import COMPUTE, DType, is_numeric, named
 
 _MIXED = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
-_POLICY_CLASSES = ("DTypePolicy", "Policy")  # Keras 3, Keras 2
+# Who wrote a policy by the name of its class, and what in its config has the name of the dtypes.
+_POLICY_CLASSES = {
+    "DTypePolicy": "name",  # Keras 3
+    "FloatDTypePolicy": "name",  # the same, by a name of its own from 3.3 on
+    "Policy": "name",  # TensorFlow 2.4 and later
+    "PolicyV1": "name",  # its experimental one, with a loss_scale
+    # Those of quantized models: a depthwise layer is none of those that Keras quantizes. It
+    # computes in the dtypes of the policy that the quantized one is made from.
+    "QuantizedDTypePolicy": "source_name",
+    "QuantizedFloat8DTypePolicy": "source_name",
+    "Int4DTypePolicy": "source_name",
+    "GPTQDTypePolicy": "source_name",
+    "AWQDTypePolicy": "source_name",
+    # Policies by the paths of layers, and one for all others.
+    "DTypePolicyMap": "default_policy",
+}
+_QUANTIZED = ("int8", "float8", "int4", "gptq", "awq")
 
 
 class DTypePolicy(NamedTuple):
@@ -71,17 +88,56 @@ def read_input(dtype: Any) -> DType:
     return found
 
 
-def _name(dtype: Any) -> Any:
+def of_layer(dtype: Any, path: str) -> Any:
+    """The policy of the layer at `path` ('outer/inner') in a DTypePolicyMap's config dict; any
+    other `dtype` as it is.
+
+    Keras looks for the whole path, then for a pattern (`re.fullmatch`). The patterns of a file are
+    not run: nobody has vouched for them. One that is more than letters, '/' and a last '.*' is a
+    ValueError.
+    """
+    if not isinstance(dtype, Mapping) or unwrap(dtype.get("class_name")) != "DTypePolicyMap":
+        return dtype
+    config = dtype.get("config")
+    policies = config.get("policy_map") if isinstance(config, Mapping) else None
+    if not isinstance(policies, Mapping):
+        return dtype
+    if path in policies:
+        return policies[path]
+    found = []
+    for pattern, policy in policies.items():
+        stem = str(pattern).removesuffix(".*")
+        if _PATTERN.search(stem):
+            raise ValueError(f"dtype: expected a path, or one with '.*'; received {pattern!r}")
+        if stem != pattern and path.startswith(stem):
+            found.append(policy)
+    if len(found) > 1:
+        raise ValueError(f"dtype: expected one policy for {path!r}; received {len(found)}")
+    return found[0] if found else dtype
+
+
+_PATTERN = re.compile(r"[][\\.^$*+?{}|()]")
+
+
+def _name(dtype: Any, in_map: bool = False) -> Any:
     """The name in a policy or its config; what NumPy understands by itself as it is."""
     if isinstance(dtype, Mapping):
         class_name, config = unwrap(dtype.get("class_name")), dtype.get("config")
-        if class_name not in _POLICY_CLASSES or not isinstance(config, Mapping):
-            wanted = " or ".join(_POLICY_CLASSES)
+        key = _POLICY_CLASSES.get(class_name) if isinstance(class_name, str) else None
+        is_map = key == "default_policy"
+        if key is None or not isinstance(config, Mapping) or (in_map and is_map):
+            wanted = ", ".join(_POLICY_CLASSES)
             raise ValueError(
-                f"dtype: expected a dict with class_name {wanted} and a config; "
+                f"dtype: expected a dict with a config and a class_name of {wanted}; "
                 f"received {dict(dtype)!r}"
             )
-        return unwrap(config.get("name", ""))
+        name = unwrap(config.get(key, ""))
+        if name is None:  # Keras' default when the file is read
+            return "float32"
+        return _name(name, in_map=True) if is_map else name
+    if isinstance(dtype, str) and "_from_" in dtype:
+        mode, _, source = dtype.partition("_from_")  # 'int8_from_float32', of quantized models
+        return source if mode.startswith(_QUANTIZED) else dtype
     if isinstance(dtype, (str, np.dtype, type)):
         return dtype
     return getattr(dtype, "name", "")  # Keras' policies, TensorFlow's dtypes

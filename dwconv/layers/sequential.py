@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from .. import naming
 from ..arguments import read_bool, read_shape
 from ..dtypes import read_array
+from ..terminal import printable
 from . import dtype_policy, inputs, summary
 from .config import generation_of
 from .depthwise_conv2d import DepthwiseConv2D
@@ -422,7 +423,7 @@ class Sequential:
             count = f"{_call(layer, 'count_params', 0):,}" if built else "0 (unbuilt)"
             label = f"{_name(layer)} ({type(layer).__name__})"
             rows.append((label, "?" if shape is None else str(shape), count))
-        lines = [f'Model: "{self.name}"']
+        lines = [f'Model: "{printable(self.name)}"']
         lines += summary.render(("Layer (type)", "Output Shape", "Param #"), rows)
         for label, arrays in (
             ("Total", self.weights),

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..terminal import can_print, printable
+
+#: Top of the header, its cells, its bottom; between rows, cells of a row, bottom of the table.
+_BOX = ("┏━┳┓", "┃", "┡━╇┩", "├─┼┤", "│", "└─┴┘")
+_ASCII = ("+-++", "|", "+=++", "+-++", "|", "+-++")
+
 
 def render(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table with a box around it, as wide as its cells need."""
+    """The lines of a table with a box around it, as wide as its cells need.
+
+    What cells hold is made printable; the box is ASCII where standard output has no other.
+    """
+    top, edge, middle, between, bar, bottom = _BOX if can_print("".join(_BOX)) else _ASCII
+    rows = [[printable(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [
-        _rule("┏┳┓", "━", widths),
-        _cells("┃", header, widths),
-        _rule("┡╇┩", "━", widths),
-    ]
+    lines = [_rule(top, widths), _cells(edge, header, widths), _rule(middle, widths)]
     for i, row in enumerate(rows):
         if i:
-            lines.append(_rule("├┼┤", "─", widths))
-        lines.append(_cells("│", row, widths))
-    return [*lines, _rule("└┴┘", "─", widths)]
+            lines.append(_rule(between, widths))
+        lines.append(_cells(bar, row, widths))
+    return [*lines, _rule(bottom, widths)]
 
 
 def bytes_text(count: int) -> str:
@@ -30,8 +37,9 @@ def bytes_text(count: int) -> str:
     return f"{size:.2f} GB"
 
 
-def _rule(ends: str, line: str, widths: Sequence[int]) -> str:
-    return ends[0] + ends[1].join(line * (width + 2) for width in widths) + ends[2]
+def _rule(marks: str, widths: Sequence[int]) -> str:
+    left, line, cross, right = tuple(marks)
+    return left + cross.join(line * (width + 2) for width in widths) + right
 
 
 def _cells(bar: str, cells: Sequence[str], widths: Sequence[int]) -> str:

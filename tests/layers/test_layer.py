@@ -320,7 +320,10 @@ def test_bad_pairs_name_argument_and_value(name: str, value: Any) -> None:
         ({"dtype": "complex64"}, "dtype: expected one of"),
         ({"dtype": "no such"}, "dtype: expected one of .* received 'no such'"),
         ({"dtype": object()}, "dtype: expected one of"),
-        ({"dtype": {"class_name": "Foo", "config": {}}}, "class_name DTypePolicy or Policy"),
+        (
+            {"dtype": {"class_name": "Foo", "config": {}}},
+            "class_name of DTypePolicy, ",
+        ),
         ({"activation": "rellu"}, "^activation: expected .*, received 'rellu'; .*'relu'"),
         ({"activation": 3}, "^activation: expected .*, received 3"),
         *(

@@ -25,6 +25,7 @@ PACKAGE = ROOT / "dwconv"
 ORDER = [
     *("binding", "_version", "_core"),
     *("arguments", "shapes", "dtypes", "config", "isa", "naming", "reference", "registry"),
+    "terminal",
     *("activations", "initializers", "regularizers", "constraints"),
     *("ops", "formats", "layers", "optimizers"),
     "saving",
