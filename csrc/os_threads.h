@@ -57,6 +57,7 @@ static inline int64_t os_nanoseconds(void) {
 #include <sched.h>
 #include <signal.h>
 #include <time.h>
+#include <unistd.h>
 
 typedef pthread_mutex_t os_mutex;
 typedef pthread_cond_t os_condition;
@@ -96,30 +97,31 @@ static inline int64_t os_nanoseconds(void) {
 #endif
 /* ---- CPUs ------------------------------------------------------------------------------------------- */
 
-/* Where a thread may run, but for one CPU. Zero at first. */
 #ifdef __linux__
-typedef struct os_places {
-    cpu_set_t all, now;
-    int without; /* that CPU, plus 1 */
-} os_places;
+#include <sys/syscall.h>
 
+typedef pid_t os_thread_id;
+
+static inline os_thread_id os_self(void) { return (os_thread_id)syscall(SYS_gettid); }
 static inline int os_cpu(void) { return sched_getcpu(); }
 
-/* Keeps the calling thread away from a CPU, and no longer from the one before; if there is another one. */
-static inline void os_keep_away(os_places *places, int cpu) {
+/* Lets a thread of this process run on the CPUs that the process may use, `except` one (-1: none) if others are left.
+ * Those of the process are those of its main thread, which os.sched_getaffinity and taskset show. (A new thread has the
+ * CPUs of the thread that started it, which may have pinned itself to one.) */
+static inline void os_allow_cpus(os_thread_id thread, int except) {
     cpu_set_t set;
-    if (places->without == cpu + 1) return;
-    places->without = cpu + 1;
-    if (sched_getaffinity(0, sizeof set, &set)) return;
-    if (!CPU_EQUAL(&set, &places->now)) places->all = set; /* not by us: at the beginning, or somebody else's wish */
-    set = places->all;
-    if (cpu >= 0) CPU_CLR((size_t)cpu, &set);
-    if (CPU_COUNT(&set) > 0 && !sched_setaffinity(0, sizeof set, &set)) places->now = set;
+    if (sched_getaffinity(getpid(), sizeof set, &set)) return;
+    if (except >= 0) {
+        CPU_CLR((size_t)except, &set);
+        if (CPU_COUNT(&set) == 0) return;
+    }
+    sched_setaffinity(thread, sizeof set, &set);
 }
 #else
-typedef int os_places;
+typedef int os_thread_id;
+static inline os_thread_id os_self(void) { return 0; }
 static inline int os_cpu(void) { return -1; } /* unknown */
-static inline void os_keep_away(os_places *places, int cpu) { (void)places, (void)cpu; }
+static inline void os_allow_cpus(os_thread_id thread, int except) { (void)thread, (void)except; }
 #endif
 
 #endif

@@ -13,6 +13,10 @@ int dw_pool_threads(int64_t nanoseconds, int64_t least, int num_threads);
  * begins late. */
 int dw_pool_parts(int64_t nanoseconds, int threads);
 
+/* How many threads a call can have, its caller included: DW_MOST_THREADS, or, after a thread could not be started, those
+ * that there are. */
+int dw_pool_most(void);
+
 /* One of `parts` parts of some work, which may run at the same time as the others. */
 typedef void dw_task_fn(const void *arguments, int part, int parts);
 

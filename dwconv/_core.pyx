@@ -227,7 +227,7 @@ cdef class Plan(Vectorcallable):
             self.y_sizes[i] = self.y_shape[i]
         dw_plan_describe(self.plan, &info)
         self.x_bytes, self.y_bytes = info.x_bytes, info.y_bytes
-        self.y_class, self.placed_class = pool_class(self.y_bytes), pool_class(self.y_bytes + PAGE)
+        self.y_class, self.placed_class = block_cache_class(self.y_bytes), block_cache_class(self.y_bytes + PAGE)
         if self.y_class < 0 or self.placed_class < 0:
             raise MemoryError(f"an output of {self.y_bytes} bytes cannot be allocated")
         self.operation = operation
@@ -250,8 +250,10 @@ cdef class Plan(Vectorcallable):
 
     @property
     def num_threads(self):
-        """How many threads a call uses: those asked for, or fewer where the work is worth no more."""
-        return min(threads_of(self), self.worth_threads)
+        """How many threads a call uses: those asked for, or fewer where the work is worth no more or no more can be
+        started.
+        """
+        return min(threads_of(self), self.worth_threads, dw_pool_most())
 
     def describe(self):
         """What the plan has decided, and what it does besides: a dwconv.ops.Description."""
@@ -330,9 +332,10 @@ cdef inline object new_output(Plan plan, const void *x):
     return new_array(size_class, place, plan.numpy_dtype, 4, plan.y_sizes)
 
 
-cdef extern from "pool.h":
+cdef extern from "pool.h" nogil:
     enum:
         DW_MOST_THREADS
+    int dw_pool_most()
 
 
 cdef extern from *:

@@ -6,17 +6,17 @@ cimport cython
 
 cdef extern from "binding/block_cache.h":
     enum:
-        POOL_LINE
-    int pool_class(size_t bytes)
-    size_t pool_class_bytes(int size_class)
-    void *pool_take(int size_class)
-    void pool_give(void *memory, int size_class)
-    void pool_set_limit(size_t bytes)
-    size_t pool_trim()
-    size_t pool_idle()
-    void pool_lock()
-    void pool_unlock()
-    void pool_after_fork_in_child()
+        BLOCK_CACHE_LINE
+    int block_cache_class(size_t bytes)
+    size_t block_cache_class_bytes(int size_class)
+    void *block_cache_take(int size_class)
+    void block_cache_put(void *memory, int size_class)
+    void block_cache_set_limit(size_t bytes)
+    size_t block_cache_trim()
+    size_t block_cache_idle()
+    void block_cache_lock()
+    void block_cache_unlock()
+    void block_cache_after_fork_in_child()
 
 cdef extern from "binding/numpy_api.h":
     ctypedef Py_ssize_t npy_intp
@@ -34,7 +34,7 @@ _import_array()
 @cython.freelist(32)
 cdef class Memory:
     """The owner of an output's memory, `base` of the array: when nothing refers to either, nor to a view, the
-    block goes back to the pool. Blocks are 64-byte aligned.
+    block goes back to the cache. Blocks are 64-byte aligned.
     """
 
     cdef void *at
@@ -42,7 +42,7 @@ cdef class Memory:
 
     def __dealloc__(self):
         if self.at != NULL:
-            pool_give(self.at, self.size_class)
+            block_cache_put(self.at, self.size_class)
 
 
 cdef object new_array(int size_class, int place, dtype, int ndim, const npy_intp *sizes):
@@ -51,9 +51,9 @@ cdef object new_array(int size_class, int place, dtype, int ndim, const npy_intp
     """
     cdef size_t offset
     memory = <Memory>Memory.__new__(Memory)
-    memory.at = pool_take(size_class)
+    memory.at = block_cache_take(size_class)
     if memory.at == NULL:
-        raise MemoryError(f"an output of {pool_class_bytes(size_class)} bytes cannot be allocated")
+        raise MemoryError(f"an output of {block_cache_class_bytes(size_class)} bytes cannot be allocated")
     memory.size_class = size_class
     offset = (<size_t>place - <size_t>memory.at) % 4096 if place >= 0 else 0
     return arrays_over(<char *>memory.at + offset, memory, dtype, ndim, sizes)
@@ -69,7 +69,7 @@ def empty(tuple shape, dtype):
     for i in range(ndim):
         sizes[i] = shape[i]
         bytes *= sizes[i]
-    cdef int size_class = pool_class(bytes)
+    cdef int size_class = block_cache_class(bytes)
     if size_class < 0:
         raise MemoryError(f"an output of {bytes} bytes cannot be allocated")
     return new_array(size_class, -1, dtype, ndim, sizes)
@@ -77,38 +77,38 @@ def empty(tuple shape, dtype):
 
 def set_memory_limit(size_t limit):
     """How many bytes may lie idle; frees what is too much."""
-    pool_set_limit(limit)
+    block_cache_set_limit(limit)
 
 
 def idle_memory():
     """Bytes that lie idle."""
-    return pool_idle()
+    return block_cache_idle()
 
 
 def trim_memory():
     """Frees what lies idle; returns how many bytes."""
-    return pool_trim()
+    return block_cache_trim()
 
 
 def memory_class(size_t size):
     """(index of the size class, bytes of its blocks) for so many bytes; index -1 if there is none."""
-    cdef int size_class = pool_class(size)
-    return size_class, pool_class_bytes(size_class) if size_class >= 0 else 0
+    cdef int size_class = block_cache_class(size)
+    return size_class, block_cache_class_bytes(size_class) if size_class >= 0 else 0
 
 
 def _before_fork():
-    pool_lock()
+    block_cache_lock()
 
 
 def _after_fork_in_parent():
-    pool_unlock()
+    block_cache_unlock()
 
 
 def _after_fork_in_child():
-    pool_after_fork_in_child()
+    block_cache_after_fork_in_child()
 
 
-# No thread may be inside of the pool when the memory is copied; with a GIL none is, without one these see to it.
+# No thread may be inside of the cache when the memory is copied; with a GIL none is, without one these see to it.
 if hasattr(_os, "register_at_fork"):
     _os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child

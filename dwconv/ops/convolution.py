@@ -342,7 +342,7 @@ def _check_out(
     """`out` as an array of NumPy's own class, whose shape is the memory's, whatever a subclass says
     of itself; with the errors of `depthwise_conv2d`.
     """
-    if not isinstance(out, np.ndarray):
+    if not issubclass(type(out), np.ndarray):  # `__class__` may be a lie, too
         raise TypeError(
             f"out: expected a NumPy array of shape {shape} and dtype {dtype}; received {type(out)}"
         )

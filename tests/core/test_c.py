@@ -12,12 +12,12 @@ import shlex
 import shutil
 import subprocess
 import sys
-import sysconfig
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from support.compilers import find_compilers
 
 from dwconv import _core
 
@@ -30,22 +30,6 @@ CPU_LACKS_IT = 77  # the exit status of test_vec
 
 #: A cross compiler and what runs its programs, for the instruction sets of other processors.
 EMULATED = {"neon": ("aarch64-linux-gnu-gcc", "qemu-aarch64-static")}
-
-
-def find_compilers() -> list[str]:
-    """$CC if it is set, else whichever of gcc and clang there are, else Python's own compiler."""
-    if os.environ.get("CC"):
-        return [os.environ["CC"]]
-    both = [name for name in ("gcc", "clang") if shutil.which(name)]
-    if both:
-        return both
-    return [name for name in ("cc", sysconfig.get_config_var("CC")) if name and which(name)][:1]
-
-
-def which(command: str) -> str | None:
-    """The program that a command such as 'ccache gcc' starts with."""
-    words = shlex.split(command)
-    return shutil.which(words[0]) if words else None
 
 
 def c_plus_plus(command: str) -> str | None:

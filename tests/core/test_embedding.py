@@ -15,8 +15,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 from support import ROOT, assert_same_bits
+from support.compilers import find_compilers
 from support.layers import draw
-from test_c import find_compilers
 
 import dwconv
 

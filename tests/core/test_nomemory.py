@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from support import run_python
-from test_c import find_compilers
+from support.compilers import find_compilers
 
 #: Ways to compute, each with all that they allocate by themselves.
 ACTIONS = """

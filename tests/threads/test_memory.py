@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import random
+import re
 import sys
+import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -229,6 +232,59 @@ def test_a_variable_that_is_no_limit(wrong: str) -> None:
     assert (done.returncode, done.stderr) == (2, f"dwconv info: {message}\n")
     code = "import dwconv; dwconv.config.set_memory_limit(5); print(dwconv.config.memory_limit())"
     assert run_python("-c", code, DWCONV_MEMORY_LIMIT=wrong).stdout.strip() == "5"
+
+
+SMAPS = Path("/proc/self/smaps")
+
+
+def marked_for_huge_pages(at: int) -> bool:
+    """Whether the page at an address asks for huge pages, or is said to have none (nh)."""
+    inside = False
+    for line in SMAPS.read_text().splitlines():
+        if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
+            inside = int(found[1], 16) <= at < int(found[2], 16)
+        elif inside and line.startswith("VmFlags:"):
+            return bool({"hg", "nh"} & set(line.split()))
+    raise AssertionError(f"no mapping at {at:#x}")
+
+
+@pytest.mark.skipif(not SMAPS.exists(), reason="Linux says so in /proc")
+def test_the_mark_for_huge_pages_goes_with_the_memory() -> None:
+    """What the C library hands out later is not marked, from its heap or not."""
+    libc = ctypes.CDLL(None)
+    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    libc.free.argtypes = [ctypes.c_void_p]
+    libc.free(libc.malloc(30 << 20))  # raises the size from which malloc makes mappings
+    arrays = [output(6 << 20) for _ in range(6)]
+    marks = [marked_for_huge_pages(address(array)) for array in arrays]
+    assert all(marks) or not any(marks)  # a kernel may have no huge pages
+    assert all(address(array) % (2 << 20) == 0 for array in arrays)
+    addresses = [address(array) for array in arrays]
+    del arrays
+    dwconv.trim_memory()
+    others = [libc.malloc(size << 20) for size in (3, 6, 3, 6, 3, 6)]
+    assert not any(map(marked_for_huge_pages, others)), (others, addresses)
+    for other in others:
+        libc.free(other)
+
+
+def test_tracemalloc_sees_outputs_while_they_live() -> None:
+    tracemalloc.start()
+    try:
+        for size in (1 << 10, 1 << 20, 5 << 20):
+            for _ in range(2):  # new, then recycled
+                before = tracemalloc.get_traced_memory()[0]
+                array = output(size)
+                grown = tracemalloc.get_traced_memory()[0] - before
+                assert size <= grown <= size * 9 // 8 + 4096, size
+                traces = [
+                    trace for trace in tracemalloc.take_snapshot().traces if trace.size >= size
+                ]
+                assert any(Path(__file__).name in str(trace.traceback) for trace in traces)
+                del array, traces, every
+                assert tracemalloc.get_traced_memory()[0] - before < size
+    finally:
+        tracemalloc.stop()
 
 
 def test_empty_refuses_what_it_cannot_hold() -> None:

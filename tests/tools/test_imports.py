@@ -243,6 +243,34 @@ def test_without_the_compiled_module(present: str | None, wanted: str, tmp_path:
     assert re.search(wanted, last), last
 
 
+def test_from_a_zip(tmp_path: Path) -> None:
+    """No operating system loads a module from within a file, whatever is installed."""
+    copy_of_package(tmp_path / "unpacked")
+    archive = shutil.make_archive(str(tmp_path / "app"), "zip", tmp_path / "unpacked")
+    last = import_of(Path(archive))
+    assert re.search(r"expected a folder; .*app.zip.dwconv is inside of .*Unpack it", last), last
+    assert "nstall" not in last
+
+
+def test_in_a_second_interpreter() -> None:
+    code = """
+        import numpy, dwconv
+        try:
+            import _interpreters as interpreters
+        except ImportError:
+            import _xxsubinterpreters as interpreters
+        tried = "try: import dwconv\\nexcept ImportError as error: print(error)"
+        interpreters.run_string(interpreters.create(), tried)
+    """
+    try:
+        import _xxsubinterpreters  # noqa: F401  # type: ignore[import-not-found]
+    except ImportError:
+        pytest.importorskip("_interpreters")
+    done = run_python("-c", textwrap.dedent(code))
+    assert "expected the main interpreter of the process" in done.stdout, done
+    assert "nstall" not in done.stdout
+
+
 # ---- the C core ----------------------------------------------------------------------------------
 
 C_FILES = sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in {".c", ".h", ".inc"})
