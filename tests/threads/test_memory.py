@@ -281,7 +281,7 @@ def test_tracemalloc_sees_outputs_while_they_live() -> None:
                     trace for trace in tracemalloc.take_snapshot().traces if trace.size >= size
                 ]
                 assert any(Path(__file__).name in str(trace.traceback) for trace in traces)
-                del array, traces, every
+                del array, traces
                 assert tracemalloc.get_traced_memory()[0] - before < size
     finally:
         tracemalloc.stop()
