@@ -16,7 +16,7 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 pyt
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test demo check bench bench-quick shape test-c test-isa test-keras test-free-threaded lint format lint-c \
+.PHONY: help build test demo check bench bench-quick bench-plot shape test-c test-isa test-keras test-free-threaded lint format lint-c \
 	wheels wheels-test zig-check release-check neon-mca asan tsan fuzz soak clean
 
 help:
@@ -28,7 +28,8 @@ help:
 	@echo 'make test-keras   tests/optional beside real Kerases, in .venv-keras (1.5 GB)'
 	@echo 'make check   every instruction set of this CPU against the reference'
 	@echo 'make bench   beside other runtimes; writes bench/results   ARGS="mobilenet_v1 --shapes PATTERN"'
-	@echo 'make bench-quick  the same within two minutes, writes nothing'
+	@echo 'make bench-quick  the same within two minutes, for a look: writes nothing'
+	@echo 'make bench-plot   draws bench/history.jsonl, all runs so far    ARGS="--out history.png"'
 	@echo 'make shape   multiply-adds and spills of every kernel, as gcc and clang compile it'
 	@echo 'make asan    the tests with AddressSanitizer and UBSan     ARGS="tests/core/test_ops.py"'
 	@echo 'make tsan    the tests of threads with ThreadSanitizer'
@@ -76,6 +77,9 @@ bench: $(VENV)/installed $(PEERS)/installed
 
 bench-quick: $(VENV)/installed $(PEERS)/installed
 	$(BIN)/python bench/run.py --python $(PEERS)/bin/python --quick $(ARGS)
+
+bench-plot: $(VENV)/installed
+	$(BIN)/python bench/history.py $(ARGS)
 
 shape: $(VENV)/made
 	$(BIN)/python tools/code_shape.py $(ARGS)

@@ -24,7 +24,7 @@ def draw(run: Run, path: Path) -> None:
     rows = [row for row in run.rows if row.best_peer and OURS in row.figures]
     if not rows:
         return
-    peers = [name for name in run.names if RUNTIMES[name].is_peer]
+    peers = [name for name in run.versions if RUNTIMES[name].is_peer]
     figure, axes = pyplot.subplots(figsize=(9, 1.6 + 0.3 * len(rows)), layout="constrained")
     colours = dict(
         zip(peers, ("#d08770", "#ebcb8b", "#7aa874", "#9a7fb0", "#8a8f99"), strict=False)
@@ -51,7 +51,7 @@ def draw(run: Run, path: Path) -> None:
     axes.set_xlabel("speed; the fastest peer of each shape is 1")
     axes.grid(axis="x", color="#dddddd", zorder=0)
     axes.set_axisbelow(True)
-    axes.set_title(f"{run.title}\n{run.facts['CPU']}", fontsize=10)
+    axes.set_title(f"{run.title}\n{run.machine}", fontsize=10)
     figure.legend(loc="outside lower center", ncols=len(peers) + 2, fontsize=8, frameon=False)
     figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     pyplot.close(figure)

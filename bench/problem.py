@@ -64,9 +64,5 @@ def read(path: Path) -> Problem:
     """The problem that `write` wrote. Its arrays are ordinary ones: wherever NumPy puts them."""
     with np.load(path) as file:
         what = json.loads(str(file["what"]))
-        fields = {
-            name: tuple(value) if isinstance(value, list) else value
-            for name, value in what["shape"].items()
-        }
         arrays = [file[name] for name in ("x", "kernel", "bias")]
-    return Problem(Shape(**fields), what["channels_first"], *arrays)
+    return Problem(Shape.from_json(what["shape"]), what["channels_first"], *arrays)

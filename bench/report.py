@@ -1,4 +1,4 @@
-"""What a run found: rows of a table, summaries against the targets, JSON and Markdown."""
+"""What a run found: one row per shape; as a table, as JSON and back, as Markdown."""
 
 from __future__ import annotations
 
@@ -8,13 +8,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import summary
 from driver import OURS, RUNTIMES, Figures, as_json, ratio
+from machine import Machine
 from shapes import Shape
-
-ALL_AT_LEAST, EACH_AT_LEAST, SHARE_AT_LEAST = 2.3, 1.05, 0.75
-AVX2_AT_LEAST, FLOAT64_AT_LEAST, CHANNELS_FIRST_AT_LEAST = 1.4, 0.45, 2.0
-TINY, TINY_AT_MOST = "8x8x16 k3 s1", 0.7
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,6 @@ class Row:
     """One shape of one class, and what every runtime took for it."""
 
     group: str
-    at_least: float | None
     shape: Shape
     figures: dict[str, Figures]
 
@@ -56,11 +52,30 @@ class Row:
 class Run:
     """All rows, and what is needed to judge them."""
 
-    title: str
+    machine: Machine
+    networks: tuple[str, ...]
+    channels_first: bool
+    date: str  #: such as 2026-11-28
+    commit: str  #: '' where it is not known
     facts: dict[str, str]
-    names: list[str]  #: of the runtimes, in the order of the columns
+    versions: dict[str, str]  #: runtime -> name and version, in the order of the columns
     rows: list[Row]
     failures: list[str]
+    partial: str = ""  #: why this is no whole run
+
+    @property
+    def layout(self) -> str:
+        return "channels_first" if self.channels_first else "channels_last"
+
+    @property
+    def title(self) -> str:
+        return f"{', '.join(self.networks)}: {self.layout}, batch 1"
+
+    @property
+    def stem(self) -> str:
+        """The name of its files, without a suffix."""
+        parts = [self.machine.slug, *self.networks, *["channels-first"] * self.channels_first]
+        return "-".join([*parts, *["part"] * bool(self.partial)])
 
 
 def header(names: Iterable[str]) -> list[str]:
@@ -70,14 +85,8 @@ def header(names: Iterable[str]) -> list[str]:
 def cells(row: Row, names: Iterable[str]) -> list[str]:
     """One row of the table: microseconds, '-' where there is no figure."""
     times = [f"{row.figures[n].seconds * 1e6:.2f}" if n in row.figures else "-" for n in names]
-    advantage, share = row.advantage(), row.share()
-    return [
-        str(row.shape),
-        *times,
-        row.best_peer or "-",
-        "-" if advantage is None else f"{advantage:.2f}",
-        "-" if share is None else f"{share:.2f}",
-    ]
+    ratios = [summary.two_digits(row.advantage()), summary.two_digits(row.share())]
+    return [str(row.shape), *times, row.best_peer or "-", *ratios]
 
 
 def line(fields: Iterable[str]) -> str:
@@ -86,65 +95,24 @@ def line(fields: Iterable[str]) -> str:
     return f"{first:<24}" + "".join(f"{text:>{max(12, len(text) + 2)}}" for text in rest)
 
 
-def summary(run: Run, channels_first: bool) -> list[str]:
-    """Sentences that compare with the targets."""
-    told = []
-    compared = [row for row in run.rows if row.advantage() is not None]
-    groups = dict.fromkeys((row.group, row.at_least) for row in compared)
-    if not channels_first:
-        for group, at_least in groups:
-            told.append(advantage(group, [r for r in compared if r.group == group], at_least))
-    if compared:
-        everything = CHANNELS_FIRST_AT_LEAST if channels_first else ALL_AT_LEAST
-        has_targets = any(at_least for _, at_least in groups)
-        told.append(advantage("all shapes", compared, everything if has_targets else None))
-        worst = min(compared, key=lambda row: row.advantage() or 0)
-        told.append(advantage(f"the least, {worst.shape}", [worst], EACH_AT_LEAST))
-    if shares := [s for row in run.rows if (s := row.share()) is not None]:
-        told.append(verdict("median share of roofline", float(np.median(shares)), SHARE_AT_LEAST))
-    if values := [a for row in run.rows if (a := row.advantage("dwconv-avx2")) is not None]:
-        told.append(verdict("AVX2, best peer / ours", geometric_mean(values), AVX2_AT_LEAST))
-    both = [row.figures for row in run.rows if {OURS, "dwconv-float64"} <= row.figures.keys()]
-    if both:
-        values = [ratio(figures[OURS], figures["dwconv-float64"]) for figures in both]
-        told.append(
-            verdict("float64, speed of float32's", geometric_mean(values), FLOAT64_AT_LEAST)
-        )
-    for row in run.rows:
-        if str(row.shape) == TINY and {OURS, "litert"} <= row.figures.keys():
-            value = ratio(row.figures[OURS], row.figures["litert"])
-            met = "" if value <= TINY_AT_MOST else "  MISSED"
-            told.append(
-                f"{f'{TINY}: ours / LiteRT':<36} {value:5.2f}  (at most {TINY_AT_MOST}){met}"
-            )
-    return told
+def markdown_table(titles: list[str], rows: Iterable[list[str]]) -> list[str]:
+    return [f"| {' | '.join(fields)} |" for fields in (titles, ["---"] * len(titles), *rows)]
 
 
-def advantage(name: str, rows: list[Row], at_least: float | None) -> str:
-    """The geometric mean of best peer / ours, and what it would be on the roofline."""
-    limits = [limit for row in rows if (limit := row.limit()) is not None]
-    limit = geometric_mean(limits) if limits else None
-    return verdict(name, geometric_mean(row.advantage() or 0 for row in rows), at_least, limit)
+# ---- files ---------------------------------------------------------------------------------------
 
 
-def verdict(name: str, value: float, at_least: float | None, limit: float | None = None) -> str:
-    wanted = [f"at least {at_least}"] if at_least is not None else []
-    possible = [f"roofline {limit:.2f}"] if limit is not None else []
-    text = f"{name:<36} {value:5.2f}"
-    if wanted or possible:
-        text += f"  ({', '.join(wanted + possible)})"
-    return text if at_least is None or value >= at_least else f"{text}  MISSED"
+def write(path: Path, text: str) -> None:
+    """Writes a file as a whole: who interrupts it keeps the old one."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)
 
 
-def geometric_mean(values: Iterable[float]) -> float:
-    return float(np.exp(np.mean(np.log(list(values)))))
-
-
-def write_json(run: Run, sentences: list[str], path: Path) -> None:
+def to_json(run: Run) -> str:
     rows = [
         {
             "group": row.group,
-            "at_least": row.at_least,
             "shape": str(row.shape),
             "sizes": asdict(row.shape),
             "fmas": row.shape.fmas,
@@ -155,29 +123,63 @@ def write_json(run: Run, sentences: list[str], path: Path) -> None:
         }
         for row in run.rows
     ]
-    content: dict[str, Any] = {
+    content = {
         "title": run.title,
+        "machine": asdict(run.machine),
+        "networks": run.networks,
+        "layout": run.layout,
+        "date": run.date,
+        "commit": run.commit,
         "facts": run.facts,
-        "summary": sentences,
+        "versions": run.versions,
         "failures": run.failures,
+        "partial": run.partial,
         "rows": rows,
     }
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    return json.dumps(content, indent=1) + "\n"
 
 
-def write_markdown(run: Run, sentences: list[str], path: Path, picture: str) -> None:
-    lines = [f"# {run.title}", "", *(f"- {k}: {v}" for k, v in run.facts.items()), ""]
-    lines += [f"![bars per shape]({picture})", "", "Microseconds per call.", ""]
-    titles = header(run.names)
-    group = None
-    for row in run.rows:
-        if row.group != group:
-            group = row.group
-            if row is not run.rows[0]:
-                lines.append("")
-            lines += [f"## {group}", "", f"| {' | '.join(titles)} |", "|" + "---|" * len(titles)]
-        lines.append(f"| {' | '.join(cells(row, run.names))} |")
-    lines += ["", "## Summary", "", "```", *sentences, "```", ""]
+def from_json(text: str) -> Run:
+    """The run whose `to_json` that is. Ratios are computed again from the figures of the rounds."""
+    content: dict[str, Any] = json.loads(text)
+    rows = [
+        Row(row["group"], Shape.from_json(row["sizes"]), _figures(row["figures"]))
+        for row in content["rows"]
+    ]
+    return Run(
+        Machine(**content["machine"]),
+        tuple(content["networks"]),
+        content["layout"] == "channels_first",
+        content["date"],
+        content["commit"],
+        content["facts"],
+        content["versions"],
+        rows,
+        content["failures"],
+        content["partial"],
+    )
+
+
+def _figures(content: dict[str, Any]) -> dict[str, Figures]:
+    return {
+        name: Figures(found["variant"], found["rounds"], found["others"])
+        for name, found in content.items()
+    }
+
+
+def to_markdown(run: Run) -> str:
+    commit = {"commit": run.commit} if run.commit else {}
+    part = {"not a whole run": run.partial} if run.partial else {}
+    facts = {"machine": str(run.machine), "date": run.date, **commit, **part}
+    facts |= run.facts | run.versions
+    lines = [f"# {run.title}", "", *(f"- {k}: {v}" for k, v in facts.items()), ""]
+    lines += [f"![bars per shape]({run.stem}.svg)", "", "Microseconds per call.", ""]
+    for group in dict.fromkeys(row.group for row in run.rows):
+        rows = [cells(row, run.versions) for row in run.rows if row.group == group]
+        lines += [f"## {group}", "", *markdown_table(header(run.versions), rows), ""]
+    found = summary.lines(run)
+    lines += ["## Summary", "", *markdown_table(*summary.table(found, run.machine)), ""]
+    lines += [*summary.notes(run), ""]
     if run.failures:
         lines += ["## Not measured", "", *(f"- {failure}" for failure in run.failures), ""]
-    path.write_text("\n".join(lines), encoding="utf-8")
+    return "\n".join(lines)

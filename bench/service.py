@@ -17,7 +17,6 @@ import itertools
 import json
 import os
 import platform
-import re
 import statistics
 import subprocess
 import sys
@@ -26,6 +25,7 @@ import time
 import zlib
 from array import array
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -239,8 +239,9 @@ def main() -> int:
     if arguments.worker:
         return work(arguments.worker)
 
-    from dwconv.cli.info import cpu_name
+    from machine import this_machine
 
+    machine = this_machine()
     CACHE.mkdir(parents=True, exist_ok=True)
     log = (CACHE / "service.log").open("w", encoding="utf-8")  # what libraries have to say
     processes = {}
@@ -269,16 +270,19 @@ def main() -> int:
         for name, by_threads in rounds.items()
     }
     facts = (
-        f"{SHAPE}, float32, 'same', bias + ReLU; {cpu_name()}, {CORES} cores; Python "
+        f"{SHAPE}, float32, 'same', bias + ReLU; {machine}, {CORES} cores; Python "
         f"{platform.python_version()}; medians over {arguments.rounds} rounds of "
         f"{arguments.seconds:g} s; idle CPU: in {IDLE_SECONDS:g} s after the last call"
     )
     lines = [facts, "", *table(figures)]
     print("\n".join(lines))
     if arguments.save:
-        stem = "service-" + re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
+        stem = f"service-{machine.slug}"
         RESULTS.mkdir(exist_ok=True)
-        text = json.dumps({"facts": facts, "figures": figures, "rounds": rounds}, indent=1)
+        text = json.dumps(
+            {"machine": asdict(machine), "facts": facts, "figures": figures, "rounds": rounds},
+            indent=1,
+        )
         (RESULTS / f"{stem}.json").write_text(text + "\n", encoding="utf-8")
         markdown = "\n".join(["# Called from several threads", "", *lines, ""])
         (RESULTS / f"{stem}.md").write_text(markdown, encoding="utf-8")

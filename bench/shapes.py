@@ -1,7 +1,8 @@
 """Shapes of named networks: bench/shapes/*.txt, one shape per line, '#' begins a comment.
 
-A line in brackets, `[name >= 2.0]`, begins a class of shapes and says what best peer / ours should
-be at least. Used by the workers, too: NumPy is not needed, dwconv neither.
+A line in brackets begins a class of shapes. `[name: avx512 >= 2.1, avx2 >= 1.9]` sets the targets
+of the class: what best peer / ours should at least be on a machine whose widest instruction set is
+that one. The workers import this module, so it needs neither NumPy nor dwconv.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 FOLDER = Path(__file__).parent / "shapes"
 
 _COLUMNS = ("H", "W", "C", "k", "s", "d", "M")
-_HEADING = re.compile(r"\[(?P<name>.+?)(?: >= (?P<at_least>[0-9.]+))?\]")
+_HEADING = re.compile(r"\[(?P<name>[^:>\]]+)(?:: (?P<targets>.+))?\]")
+_TARGET = re.compile(r"(?P<isa>avx512|avx2) >= (?P<at_least>[0-9]+(?:\.[0-9]+)?)")
 
 
 @dataclass(frozen=True)
@@ -36,13 +39,18 @@ class Shape:
             text += f" d{_short(self.dilation_rate)}"
         return text if self.multiplier == 1 else f"{text} M{self.multiplier}"
 
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Shape:
+        """The shape whose dataclasses.asdict went through JSON, which makes lists of tuples."""
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+
     @property
     def same_padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
         """((top, bottom), (left, right)) of 'same' as in TensorFlow: the odd pixel comes last."""
         sides = []
         for axis, size in enumerate((self.height, self.width)):
-            reach = (self.kernel_size[axis] - 1) * self.dilation_rate[axis] + 1
-            total = max((self.output[axis] - 1) * self.strides[axis] + reach - size, 0)
+            span = (self.kernel_size[axis] - 1) * self.dilation_rate[axis] + 1
+            total = max((self.output[axis] - 1) * self.strides[axis] + span - size, 0)
             sides.append((total // 2, total - total // 2))
         return sides[0], sides[1]
 
@@ -62,10 +70,10 @@ class Shape:
 
 @dataclass(frozen=True)
 class Group:
-    """A class of shapes, and what best peer / ours should be at least (None: no target)."""
+    """A class of shapes and its targets, {instruction set: what best peer / ours should be}."""
 
     name: str
-    at_least: float | None
+    targets: dict[str, float]
     shapes: tuple[Shape, ...]
 
 
@@ -77,14 +85,19 @@ def networks() -> list[str]:
 def read(network: str) -> list[Group]:
     """The classes of bench/shapes/<network>.txt; without headings one, named as the network."""
     path = FOLDER / f"{network}.txt"
-    groups: list[tuple[str, float | None, list[Shape]]] = []
+    groups: list[tuple[str, dict[str, float], list[Shape]]] = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         text = line.partition("#")[0].strip()
         if not text:
             continue
-        if heading := _HEADING.fullmatch(text):
-            at_least = heading["at_least"]
-            groups.append((heading["name"], float(at_least) if at_least else None, []))
+        if text.startswith("["):
+            try:
+                groups.append((*_heading(text), []))
+            except ValueError:
+                raise ValueError(
+                    f"{path}:{number}: expected [name] or [name: avx512 >= 2.1, avx2 >= 1.9]; "
+                    f"received {line!r}"
+                ) from None
             continue
         try:
             height, width, channels, kernel, stride, dilation, multiplier = text.split()
@@ -97,9 +110,9 @@ def read(network: str) -> list[Group]:
                 f"{path}:{number}: expected the columns {wanted}; received {line!r}"
             ) from None
         if not groups:
-            groups.append((network, None, []))
+            groups.append((network, {}, []))
         groups[-1][2].append(shape)
-    return [Group(name, at_least, tuple(shapes)) for name, at_least, shapes in groups]
+    return [Group(name, targets, tuple(shapes)) for name, targets, shapes in groups]
 
 
 def select(groups: list[Group], pattern: str) -> list[Group]:
@@ -110,8 +123,23 @@ def select(groups: list[Group], pattern: str) -> list[Group]:
         if not fnmatchcase(group.name, pattern):
             shapes = tuple(shape for shape in shapes if fnmatchcase(str(shape), pattern))
         if shapes:
-            chosen.append(Group(group.name, group.at_least, shapes))
+            chosen.append(Group(group.name, group.targets, shapes))
     return chosen
+
+
+def _heading(text: str) -> tuple[str, dict[str, float]]:
+    """Name and targets of a class. ValueError if that is no heading."""
+    heading = _HEADING.fullmatch(text)
+    if not heading:
+        raise ValueError(text)
+    targets = {}
+    if heading["targets"]:
+        for part in heading["targets"].split(", "):
+            target = _TARGET.fullmatch(part)
+            if not target:
+                raise ValueError(part)
+            targets[target["isa"]] = float(target["at_least"])
+    return heading["name"], targets
 
 
 def _pair(text: str) -> tuple[int, int]:
