@@ -154,20 +154,26 @@ def _number(text: str) -> int | str:
 _read_variables()
 
 
+# ---- keras.json ----------------------------------------------------------------------------------
+
+
 def image_data_format() -> DataFormat:
     """What keras.json says, in $KERAS_HOME, else in ~/.keras; 'channels_last' if there is none.
 
-    The first of the files that exists decides, with 'channels_last' if it lacks the entry. Raises
-    ValueError, which names the file, for one that cannot be read or holds something else.
+    The first of the files that exists decides, with 'channels_last' if it lacks the entry. A file
+    that cannot be read, or that holds something else than Keras writes, says nothing, as in Keras:
+    then it is 'channels_last', and a RuntimeWarning names the file, once in a process. (Keras
+    writes the file at its first import and not in one step, so that another process may find it
+    empty or half written.)
     """
     for path in _keras_files():
         try:
-            text = path.read_text(encoding="utf-8")
+            return _image_data_format_in(path)
         except (FileNotFoundError, NotADirectoryError):
             continue
-        except (OSError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}: expected a readable keras.json; received {error}") from error
-        return _parse(text, path)
+        except (OSError, ValueError, RecursionError) as error:
+            _warn_once(path, error)
+            return "channels_last"
     return "channels_last"
 
 
@@ -180,19 +186,34 @@ def _keras_files() -> list[Path]:
     return [folder / "keras.json" for folder in folders]
 
 
-def _parse(text: str, path: Path) -> DataFormat:
-    try:
-        import json  # only where there is such a file
+def _image_data_format_in(path: Path) -> DataFormat:
+    """The entry of a keras.json. OSError or ValueError for a file that cannot be read."""
+    text = path.read_text(encoding="utf-8")
+    import json  # only where there is such a file
 
-        settings = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: expected JSON; received {error}") from error
+    settings = json.loads(text)
     if not isinstance(settings, dict):
-        raise ValueError(f"{path}: expected a JSON object; received {type(settings).__name__}")
+        raise ValueError(f"expected a JSON object; received {type(settings).__name__}")
     value = settings.get("image_data_format", "channels_last")
-    if not isinstance(value, str):
-        raise ValueError(f"{path}: image_data_format: expected a string; received {value!r}")
     try:
+        if value is None:
+            raise ValueError("data_format: expected a string; received None")
         return read_data_format(value)
     except ValueError as error:
-        raise ValueError(f"{path}: image_{error}") from error
+        raise ValueError(f"image_{error}") from error
+
+
+def _warn_once(path: Path, error: Exception) -> None:
+    if path not in _warned:
+        _warned.add(path)
+        import warnings
+
+        warnings.warn(
+            f"{path}: expected a readable keras.json; received {error}. "
+            "Layers without data_format are channels_last",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
+
+_warned: set[Path] = set()

@@ -145,7 +145,7 @@ class Constant(Initializer):
             raise ValueError(
                 f"expected a constant that fits {sizes}, received shape {received}"
             ) from error
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             return values.astype(kind)
 
     def _check_fits(self, dtype: np.dtype[Any]) -> None:
@@ -250,7 +250,7 @@ class _RandomInitializer(Initializer):
             )
         # Keras takes negative seeds, PCG64 does not.
         seed = None if self.seed is None else self.seed % 2**64
-        with np.errstate(over="ignore", under="ignore"):
+        with np.errstate(all="ignore"):
             return self._draw(np.random.Generator(np.random.PCG64(seed)), sizes).astype(kind)
 
     def get_config(self) -> Config:

@@ -456,6 +456,9 @@ tanh = _define("tanh", formulas.tanh, formulas.tanh_derivative)
 tanh_shrink = _define("tanh_shrink", formulas.tanh_shrink, formulas.tanh_shrink_derivative)
 threshold = _define("threshold", formulas.threshold, formulas.threshold_derivative)
 
+# A name of FUSED_ACTIVATIONS, the only one that is no name of Keras'.
+_REGISTRY.add_alias("gelu_tanh", "gelu", approximate=True)
+
 # Keras' activation layers, as they appear in configs in the place of an activation: our activation,
 # the layer's own defaults, other names of the arguments (Keras 2's), and whether Keras 3 has the
 # layer with our parameters.

@@ -81,7 +81,7 @@ def layer_vjp(layer: Any, weights: LayerWeights, x: Array) -> tuple[Array, Pullb
             f"received one of {layer.compute_dtype}"
         )
     y = layer(x)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         x = x.astype(layer.compute_dtype, copy=False)
 
     def pullback(dy: Any, input: bool = True) -> Gradients:  # noqa: A002 (as in `grads.input`)
@@ -93,13 +93,13 @@ def layer_vjp(layer: Any, weights: LayerWeights, x: Array) -> tuple[Array, Pullb
 def _pull(
     layer: Any, weights: LayerWeights, x: Array, y_shape: tuple[int, ...], dy: Any, want_input: bool
 ) -> Gradients:
-    dy = np.asarray(dy)
+    dy = dtypes.read_array("dy", dy)
     dtypes.check_numeric(dy.dtype, "dy")
     if dy.shape != y_shape:
         raise ValueError(f"dy: expected shape {y_shape}, the output's; received {dy.shape}")
     compute = layer.compute_dtype
     wide = dtypes.compute_dtype(compute)
-    with np.errstate(over="ignore", invalid="ignore"):
+    with np.errstate(all="ignore"):
         dy = dy.astype(wide, copy=False)
         kernel, *bias = (array.astype(compute, copy=False) for array in weights.arrays())
         dz = _before_activation(layer, kernel, bias, x, dy)

@@ -90,7 +90,7 @@ class LayerWeights:
         """(kernel, bias or None) in another dtype. A large weight may become infinite there."""
         if self.kernel.dtype == dtype:
             return self.kernel, self.bias
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             bias = None if self.bias is None else self.bias.astype(dtype)
             return self.kernel.astype(dtype), bias
 
@@ -146,7 +146,7 @@ def read_copy(
         _check_whole(argument, array, dtype)
     # Values beyond a float's range become infinite. That is what casting means, and no reason to
     # warn.
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         if copy:
             return np.array(array, dtype, order="C", subok=False)
         return np.require(array, dtype, ["C", "A"]).view(np.ndarray)

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from .. import _core, activations, config, dtypes
 from .. import isa as isas
 from ..arguments import DataFormat, ExplicitPadding, read_num_threads
+from ..registry import read_object
 from .spec import ConvSpec, Shape
 
 if TYPE_CHECKING:
@@ -108,19 +109,19 @@ def depthwise_conv2d(
         >>> float(y[0, :, :, 1].max())
         4.0
     """
-    x, kernel = np.asarray(x), np.asarray(kernel)
+    x, kernel = dtypes.read_array("x", x), dtypes.read_array("kernel", kernel)
     spec = ConvSpec.for_kernel(kernel.shape, strides, padding, dilation_rate, data_format)
     dtype = dtypes.result_dtype(x.dtype, kernel.dtype)
     fused, finish = split_activation(activation, dtype)
     if bias is not None:
-        bias = np.asarray(bias)
+        bias = dtypes.read_array("bias", bias)
         dtypes.check_castable(bias.dtype, dtype, "bias")
     spec.check_array_shape("x", x.shape)
     y_shape = activated_shape(finish, spec.output_shape(x.shape))
     plan = make_plan(
         spec,
         x.shape,
-        kernel.astype(dtypes.compute_dtype(dtype), copy=False),
+        _plain(kernel, dtypes.compute_dtype(dtype)),
         bias,
         fused,
         isa,
@@ -141,7 +142,7 @@ def split_activation(
 
     Takes what `activations.get` takes, with its errors.
     """
-    function = activations.get(activation)
+    function = read_object("activation", activations.get, activation)
     fused = function.fused() if isinstance(function, activations.Activation) else None
     if fused is not None and dtypes.is_integer(dtype) and fused.name not in _EXACT:
         fused = None  # the function raises what is to be said
@@ -219,7 +220,7 @@ class Operation:
         """y for x, in `out` if given; with the errors of `depthwise_conv2d`, and ValueError for
         another shape than the plan's.
         """
-        x = np.asarray(x)
+        x = dtypes.read_array("x", x)
         dtypes.check_castable(x.dtype, self.dtype, "x")
         if x.shape != plan.x_shape:
             raise ValueError(f"x: expected shape {plan.x_shape}; received shape {x.shape}")
@@ -227,7 +228,7 @@ class Operation:
         if out is not None:
             target = _check_out(out, self.output_shape(plan), self.dtype, {"x": x})
         if x.dtype != self.dtype:  # first to that, also where it is not what is computed in
-            with np.errstate(over="ignore"):
+            with np.errstate(all="ignore"):
                 x = x.astype(self.dtype)
         y = run(
             plan,
@@ -285,7 +286,7 @@ def run(
     of x's or the result's dtype become infinite; that is what casting means, no reason to warn.
     """
     compute = dtypes.compute_dtype(dtype)
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         source = _plain(x, compute)
         plain = out is None or (out.flags.c_contiguous and out.flags.aligned)
         if plain and _direct(dtype, finish):
@@ -308,7 +309,11 @@ def _direct(dtype: dtypes.DType, finish: Activation | None) -> bool:
 
 def _plain(array: Array, dtype: dtypes.DType) -> Array:
     """`array`, or a copy, as the core wants it: of `dtype`, C-contiguous, aligned, native."""
-    return np.require(array, dtype, ("C", "A"))
+    flags = array.flags
+    if array.dtype == dtype and flags.c_contiguous and flags.aligned and type(array) is np.ndarray:
+        return array  # np.require takes microseconds
+    with np.errstate(all="ignore"):
+        return np.require(array, dtype, ("C", "A"))
 
 
 def activated_shape(activation: Any, shape: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -63,7 +63,7 @@ def depthwise_conv2d_input_grad(
     Raises what `depthwise_conv2d` raises, and ValueError for a dy that is not of the output's
     shape.
     """
-    dy, kernel = np.asarray(dy), np.asarray(kernel)
+    dy, kernel = dtypes.read_array("dy", dy), dtypes.read_array("kernel", kernel)
     dtype = _result_dtype(dy, kernel, "kernel")
     spec = ConvSpec.for_kernel(kernel.shape, strides, padding, dilation_rate, data_format)
     x_shape = read_four_sizes("input_shape", input_shape, batch=True)
@@ -115,7 +115,7 @@ def depthwise_conv2d_kernel_grad(
         array([[1., 3.],
                [7., 9.]])
     """
-    dy, x = np.asarray(dy), np.asarray(x)
+    dy, x = dtypes.read_array("dy", dy), dtypes.read_array("x", x)
     dtype = _result_dtype(dy, x, "x")
     sizes = read_four_sizes("kernel_shape", kernel_shape, batch=False)
     spec = ConvSpec.for_kernel(sizes, strides, padding, dilation_rate, data_format)
@@ -139,7 +139,7 @@ def depthwise_conv2d_bias_grad(
     the bit what `depthwise_conv2d_kernel_grad` sums along with the kernel's gradient for a layer.
     Raises ValueError for another rank, TypeError for what is not floats.
     """
-    dy = np.asarray(dy)
+    dy = dtypes.read_array("dy", dy)
     dtype = _result_dtype(dy, dy, "dy")
     # The gradient of a 1x1 convolution whose output has dy's shape; that of its kernel is ignored.
     spec = ConvSpec.for_kernel((1, 1, 1, 1), data_format=data_format)
@@ -166,7 +166,7 @@ def make_plan(
     compute = dtypes.compute_dtype(dtype)
     if kernel is not None:
         spec.check_kernel(kernel.shape, x_shape)
-        with np.errstate(over="ignore"):
+        with np.errstate(all="ignore"):
             kernel = np.require(kernel, compute, ("C", "A"))
     ieee = config.denormals() == "ieee"
     return _core.Gradient(spec, x_shape, compute, kernel, isas.resolve(isa), ieee)
@@ -227,12 +227,12 @@ def _source(array: Array, shape: Shape, name: str, dtype: dtypes.DType) -> Array
     """`array`, or a copy, as the core wants it; ValueError unless it has `shape`."""
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}; received {array.shape}")
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return np.require(array, dtypes.compute_dtype(dtype), ("C", "A"))
 
 
 def _rounded(array: Array | None, dtype: dtypes.DType) -> Array | None:
     if array is None:
         return None
-    with np.errstate(over="ignore"):
+    with np.errstate(all="ignore"):
         return array.astype(dtype, copy=False)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import warnings
 from pathlib import Path
 
 import pytest
 
-from dwconv import config
+from dwconv import DepthwiseConv2D, config
 
 
 @pytest.fixture
@@ -52,33 +55,58 @@ def test_entry_missing(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert config.image_data_format() == "channels_last"
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[]",
-        '"channels_first"',
-        '{"image_data_format": "NCHW"}',
-        '{"image_data_format": null}',
-    ],
-)
-def test_broken_file(home: Path, text: str) -> None:
-    path = write(home / ".keras", text)
-    with pytest.raises(ValueError, match="expected") as caught:
-        config.image_data_format()
-    assert str(caught.value).startswith(f"{path}: ")
-    assert path.read_text(encoding="utf-8") == text
+BROKEN = {
+    "empty": b"",
+    "half written": b'{\n    "floatx": "float32",\n    "eps',
+    "mistyped": b'{"image_data_format": "channels_last",}',
+    "an array": b"[]",
+    "a string": b'"channels_first"',
+    "a name of another framework": b'{"image_data_format": "NCHW"}',
+    "null": b'{"image_data_format": null}',
+    "a number": b'{"image_data_format": 1}',
+    "no text": b"\xff\xfe\x80",
+    "nested deep": b"[" * 100_000,
+}
 
 
-def test_not_text(home: Path) -> None:
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_broken_file(home: Path, content: bytes) -> None:
+    """Such a file stops no layer: Keras' default, and one warning that names the file."""
     path = write(home / ".keras", "")
-    path.write_bytes(b"\xff\xfe\x80")
-    with pytest.raises(ValueError, match="expected a readable"):
-        config.image_data_format()
+    path.write_bytes(content)
+    with pytest.warns(RuntimeWarning, match="expected a readable keras.json") as caught:
+        assert config.image_data_format() == "channels_last"
+    assert str(caught[0].message).startswith(f"{path}: ")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert DepthwiseConv2D(3).data_format == "channels_last"  # no second warning
+    assert path.read_bytes() == content
 
 
 def test_directory_in_its_place(home: Path) -> None:
     (home / ".keras" / "keras.json").mkdir(parents=True)
-    with pytest.raises(ValueError, match="expected a readable"):
-        config.image_data_format()
+    with pytest.warns(RuntimeWarning, match="expected a readable"):
+        assert config.image_data_format() == "channels_last"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+def test_home_that_may_not_be_entered(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that runs as another user than its HOME's. Root may enter all, so the system says
+    no here instead of a mode.
+    """
+
+    def refused(path: Path, **_: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.warns(RuntimeWarning, match="Permission denied"):
+        assert config.image_data_format() == "channels_last"
+
+
+def test_a_broken_file_hides_the_other(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first file that exists decides: what KERAS_HOME should have said is not known."""
+    write(home / ".keras", json.dumps({"image_data_format": "channels_first"}))
+    write(home / "k", "{")
+    monkeypatch.setenv("KERAS_HOME", str(home / "k"))
+    with pytest.warns(RuntimeWarning, match="keras.json"):
+        assert config.image_data_format() == "channels_last"

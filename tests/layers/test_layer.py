@@ -439,18 +439,145 @@ def test_data_format_comes_from_keras_json(tmp_path: Path) -> None:
     assert DepthwiseConv2D(3).get_config()["data_format"] == "channels_first"
     assert DepthwiseConv2D(3, data_format="Channels_Last").data_format == "channels_last"
     (tmp_path / "keras.json").write_text("{")
-    with pytest.raises(ValueError, match=r"keras\.json: expected JSON"):
-        DepthwiseConv2D(3)
+    with pytest.warns(RuntimeWarning, match=r"keras\.json: expected"):
+        assert DepthwiseConv2D(3).data_format == "channels_last"
 
 
 @pytest.mark.parametrize(
-    "name", ["kernel_size", "strides", "padding", "depth_multiplier", "data_format", "use_bias"]
+    "name",
+    [
+        *("kernel_size", "strides", "padding", "depth_multiplier", "data_format", "use_bias"),
+        *("dilation_rate", "dtype_policy", "allow_strided_dilation"),
+    ],
 )
 def test_what_plans_depend_on_is_fixed(name: str) -> None:
     layer = DepthwiseConv2D(3)
     before = getattr(layer, name)
     with pytest.raises(AttributeError, match=name):
         setattr(layer, name, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("activation", "relu", dwconv.activations.relu),
+        ("trainable", np.False_, False),
+        ("name", "other", "other"),
+        ("depthwise_initializer", "ones", dwconv.initializers.Ones()),
+        ("bias_initializer", None, dwconv.initializers.Zeros()),
+        ("depthwise_regularizer", "l2", dwconv.regularizers.L2()),
+        (
+            "bias_regularizer",
+            {"class_name": "L1", "config": {"l1": 1.0}},
+            dwconv.regularizers.L1(1),
+        ),
+        ("activity_regularizer", abs, abs),
+        ("depthwise_constraint", "non_neg", dwconv.constraints.NonNeg()),
+        ("bias_constraint", None, None),
+    ],
+)
+def test_what_may_be_set_is_read_as_at_construction(name: str, value: Any, kept: Any) -> None:
+    layer = built()
+    setattr(layer, name, value)
+    assert getattr(layer, name) == kept
+    assert layer.built
+    if name not in ("trainable", "bias_constraint", "activity_regularizer"):
+        written = layer.get_config()[name]
+        assert written == DepthwiseConv2D(3, **{name: value}).get_config()[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("activation", "nope"), ("trainable", 1), ("name", "a/b"), ("name", None)),
+        *(("depthwise_initializer", "no"), ("bias_regularizer", 3), ("bias_constraint", "no")),
+    ],
+)
+def test_what_is_no_value_of_a_setting(name: str, value: Any) -> None:
+    layer = built()
+    before = getattr(layer, name)
+    with pytest.raises(ValueError, match=f"^{name}: expected"):
+        setattr(layer, name, value)
+    assert getattr(layer, name) == before
+
+
+def test_names_of_keras_2() -> None:
+    layer = DepthwiseConv2D(3)
+    assert layer.depthwise_kernel is None
+    layer.build((None, 5, 5, 2))
+    assert_same_bits(layer.depthwise_kernel, layer.kernel, "kernel")
+
+
+def test_masks_are_passed_on() -> None:
+    layer = DepthwiseConv2D(3)
+    assert layer.supports_masking
+    mask = np.ones((1, 5), bool)
+    assert layer.compute_mask(np.ones((1, 5, 5, 2)), mask) is mask
+    assert layer.compute_mask(np.ones((1, 5, 5, 2))) is None
+
+
+# ---- strides together with dilation --------------------------------------------------------------
+
+
+def test_strides_with_dilation_where_they_are_allowed() -> None:
+    both: dict[str, Any] = {"strides": 2, "dilation_rate": (1, 3), "padding": "same"}
+    with pytest.raises(ValueError, match="allow_strided_dilation=True computes both"):
+        DepthwiseConv2D(3, **both)
+    layer = DepthwiseConv2D(3, **both, allow_strided_dilation=True)
+    x = draw(2, 9, 10, 3)
+    y = layer(x)
+    check_output(layer, x, y)
+    assert y.shape == layer.compute_output_shape(x.shape) == (2, 5, 5, 3)
+    gradient = layer.vjp(x)[1](np.ones_like(y)).input
+    expected = dwconv.depthwise_conv2d_input_grad(np.ones_like(y), layer.kernel, x.shape, **both)
+    assert_same_bits(gradient, expected, "dL/dx")
+    for again in (DepthwiseConv2D.from_config(layer.get_config()), copy.copy(layer)):
+        assert again.allow_strided_dilation
+        assert again.same_config(layer)
+    assert layer.get_config()["allow_strided_dilation"] is True
+    assert "allow_strided_dilation" not in DepthwiseConv2D(3).get_config()
+    with pytest.raises(ValueError, match=r"^allow_strided_dilation: expected True or False"):
+        DepthwiseConv2D(3, allow_strided_dilation="yes")
+
+
+def test_strides_with_dilation_in_configs_of_keras_3() -> None:
+    """Keras 3 computes them; Keras 1 and 2 do not, and nobody knows who wrote a bare dict."""
+    config = {"name": "both", "kernel_size": [3, 3], "strides": [2, 2], "dilation_rate": [2, 2]}
+    layer = DepthwiseConv2D.from_config(config, generation=3)
+    assert layer.allow_strided_dilation
+    x = draw(1, 9, 9, 2)
+    check_output(layer, x, layer(x))
+    for generation in (None, 1, 2):
+        with pytest.raises(ValueError, match="expected strides or dilation_rate to be 1"):
+            DepthwiseConv2D.from_config(config, generation=generation)
+    plain = DepthwiseConv2D.from_config({**config, "strides": [1, 1]}, generation=3)
+    assert not plain.allow_strided_dilation
+    entry = {"module": "keras.layers", "class_name": "DepthwiseConv2D", "config": config}
+    assert dwconv.Sequential.from_config({"layers": [entry]}).layers[0].allow_strided_dilation
+
+
+# ---- build ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "shape"),
+    [
+        ({"kernel_size": 9}, (None, 4, 4, 2)),
+        ({"kernel_size": (1, 3)}, (1, None, 2, 2)),
+        ({"kernel_size": 3, "dilation_rate": 4}, (None, 8, 9, 2)),
+        ({"kernel_size": 3, "data_format": "channels_first"}, (None, 2, 2, 9)),
+        ({"kernel_size": 3}, (1, 0, 9, 2)),
+        ({"kernel_size": 1, "activation": "glu", "data_format": "channels_first"}, (1, 2, 3, 5)),
+    ],
+)
+def test_build_refuses_what_a_call_would(arguments: dict[str, Any], shape: Any) -> None:
+    layer = DepthwiseConv2D(**arguments)
+    with pytest.raises(ValueError, match="expected"):
+        layer.build(shape)
+    assert not layer.built
+    x = np.ones([1 if size is None else size for size in shape])
+    with pytest.raises(ValueError, match="expected"):
+        layer(x)
 
 
 def test_repr_shows_what_is_not_default() -> None:
