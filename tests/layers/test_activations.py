@@ -20,6 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import dwconv
 from dwconv import activations
 from dwconv.activations import Activation
 from dwconv.activations.erf import erf
@@ -853,3 +854,25 @@ def test_objects_of_keras_itself_become_ours() -> None:
     }
     layer = type("LeakyReLU", (), members)()
     assert activations.get(layer) == activations.leaky_relu.with_parameters(negative_slope=0.1)
+
+
+def test_every_fused_name_is_one_to_ask_for() -> None:
+    """`dwconv.ops.FUSED_ACTIVATIONS` lists what the C core fuses, by names that all work."""
+    x = np.linspace(-3, 3, 24, dtype=np.float32).reshape(1, 3, 4, 2)
+    ones = np.ones((1, 1, 2, 1), np.float32)
+    for name in dwconv.ops.FUSED_ACTIVATIONS:
+        y = dwconv.depthwise_conv2d(x, ones, activation=name)
+        np.testing.assert_array_equal(y, activations.get(name)(x), err_msg=name)
+        layer = dwconv.DepthwiseConv2D(1, activation=name)
+        again = dwconv.DepthwiseConv2D.from_config(layer.get_config())
+        assert again.activation == layer.activation, name
+    assert activations.get("gelu_tanh") == activations.gelu.with_parameters(approximate=True)
+
+
+@pytest.mark.parametrize("value", ["nope", 3, ["relu"], {"class_name": "Nope", "config": {}}])
+def test_messages_begin_with_the_argument(value: Any) -> None:
+    x, kernel = np.ones((1, 4, 4, 2)), np.ones((3, 3, 2, 1))
+    with pytest.raises(ValueError, match=r"^activation: expected"):
+        dwconv.depthwise_conv2d(x, kernel, activation=value)
+    with pytest.raises(ValueError, match=r"^activation: expected"):
+        dwconv.DepthwiseConv2D(3, activation=value)

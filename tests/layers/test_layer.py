@@ -971,3 +971,23 @@ def test_copies_of_a_layer_with_weights_to_come() -> None:
     for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
         assert twin(np.ones((1, 1, 1, 1))).item() == 3
     assert not layer.built
+
+
+@pytest.mark.parametrize("shape", [(), (36,), (9, 4), (3, 3, 4), (1, 3, 3, 4, 1)])
+@pytest.mark.parametrize("is_built", [True, False])
+def test_a_file_with_a_kernel_of_another_rank(
+    shape: tuple[int, ...], is_built: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.npz"
+    np.savez(path, kernel=np.ones(shape, np.float32), bias=np.zeros(4, np.float32))
+    layer = DepthwiseConv2D(3)
+    if is_built:
+        layer.build((None, 8, 8, 4))
+    before = layer.get_weights()
+    with pytest.raises(
+        dwconv.FormatError, match=r"weights\.npz: .*kernel: expected shape .*received"
+    ):
+        layer.load_weights(path)
+    assert layer.built == is_built
+    for mine, old in zip(layer.get_weights(), before, strict=True):
+        assert_same_bits(mine, old, "weights")
