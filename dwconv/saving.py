@@ -25,6 +25,7 @@ from .formats import (
 from .formats.entries import Place
 from .formats.untrusted import parse_json
 from .layers import inputs
+from .layers.config import generation_of
 from .layers.depthwise_conv2d import DepthwiseConv2D
 from .layers.sequential import Sequential
 
@@ -215,6 +216,8 @@ def _layer(place: Place, generation: int | None, arrays: Arrays | None) -> Depth
     if config.get("dtype") is None and arrays is not None:
         # Keras 2.2.4 has no dtype in the config: the weights are of what was set for all layers.
         config["dtype"] = arrays["kernel"].dtype
+    if generation is None and "module" in place.item:  # as Keras 3 and tf.keras from 2.13 on write
+        generation = generation_of(config)
     layer = DepthwiseConv2D.from_config(config, generation=generation)
     layer.trainable = layer.trainable and place.trainable
     return layer

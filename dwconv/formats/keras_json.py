@@ -60,6 +60,7 @@ def contents(kind: str, value: Any, generation: int | None, weights: Weights) ->
 
 
 _ALONE = ("build_config", "batch_input_shape")
+_OURS_ALONE = "allow_strided_dilation"
 
 
 def is_layer_alone(document: Document) -> bool:
@@ -126,9 +127,11 @@ def _in_model(layer: Document) -> Document:
 
 
 def _plain(value: Any) -> Any:
-    """The same with dtype policies as names, which all versions take; the dicts only some do."""
+    """The same with dtype policies as names, which all versions take; the dicts only some do. And
+    without an argument that Keras does not have: it computes strides with dilation unasked.
+    """
     if isinstance(value, Mapping):
         if value.get("class_name") == "DTypePolicy" and isinstance(value.get("config"), Mapping):
             return value["config"]["name"]
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items() if key != _OURS_ALONE}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
