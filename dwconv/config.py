@@ -1,25 +1,27 @@
 """Settings: how much memory is kept for outputs, how many threads a call uses, what becomes of
-denormal numbers, and what Keras' keras.json says, which is only ever read.
+denormal numbers. And what Keras' keras.json says, which is only ever read.
 
-The memory of an output is recycled: when the array and all views of it are gone, it lies idle until
-a later output of about its size takes it. Fresh pages cost more than the computation that fills
-them. The idle memory is bounded; beyond the bound what lay longest is given back to the C library,
-as all of it is by `trim_memory`. A bound of 0 turns recycling off. The environment variable
-DWCONV_MEMORY_LIMIT, in bytes, read when dwconv is imported, sets the bound at the start.
+**Memory.** The memory of an output is recycled. When the array and all views of it are gone, the
+memory lies idle until a later output of about its size takes it: fresh pages cost more than the
+computation that fills them. The idle memory is bounded. Beyond the bound, what has lain idle
+longest goes back to the C library, and `trim_memory` gives all of it back. A bound of 0 turns
+recycling off. The environment variable DWCONV_MEMORY_LIMIT, in bytes, read when dwconv is imported,
+is the bound at the start.
 
-A call uses one thread, its caller's, unless more are asked for: here, with the environment variable
-DWCONV_NUM_THREADS, read when dwconv is imported, or for a layer, a plan or a call. The others sleep
-between calls; docs/threads.md has the rest.
+**Threads.** A call uses one thread, its caller's, unless more are asked for: here, by the
+environment variable DWCONV_NUM_THREADS, read when dwconv is imported, or for a layer, a plan or a
+call. The others sleep between calls. docs/threads.md has the rest.
 
-Denormal numbers, those nearer to 0 than 2**-126 (float64: 2**-1022), are flushed to zeros of the
-same sign in inputs, weights and results, of gradients too: on most CPUs a single one may cost more
-than a hundred ordinary ones. So the time of a call does not depend on its data. 'ieee', here or in
-the environment variable DWCONV_DENORMALS, computes with them instead. Plans keep what was set when
-they were made, and layers keep a plan for each of their last input shapes: set it at the beginning.
-What NumPy computes (activations that are not fused, casts to float16) and `dwconv.activations` by
-themselves flush nothing. Flushing is the CPU's: results that are denormal before rounding and not
-after it are zero on ARM and not on x86-64, all others have the same bits. The floating-point state
-of the caller, flags included, is what it was after a call, and has no influence on it.
+**Denormal numbers** are those nearer to 0 than 2**-126 (float64: 2**-1022). A single one may cost
+more than a hundred ordinary ones on most CPUs. So they are flushed to zeros of the same sign in
+inputs, weights and results, of gradients too, and the time of a call does not depend on its data.
+'ieee', here or in the environment variable DWCONV_DENORMALS, computes with them instead. A plan
+keeps what was set when it was made, and a layer keeps a plan for each of its last input shapes: set
+it at the start of a program. What NumPy computes flushes nothing: activations that are not fused,
+casts to float16, `dwconv.activations` by themselves. The CPU does the flushing. A result that is
+denormal before rounding and not after it is zero on ARM and not on x86-64; all other results have
+the same bits. A call neither depends on the floating-point state of its caller nor changes it,
+flags included.
 """
 
 from __future__ import annotations
@@ -70,15 +72,15 @@ def idle_memory() -> int:
 
 
 def trim_memory() -> int:
-    """Gives the idle memory back to the C library; returns how many bytes. Live arrays are not
-    touched.
+    """Gives the idle memory back to the C library and returns how many bytes that was. Arrays that
+    are in use are not touched.
     """
     return _core.trim_memory()
 
 
 def num_threads() -> int:
-    """How many threads, its caller's included, a call uses at most whose layer and plan say
-    nothing. ValueError if the variable held no such number.
+    """How many threads, its caller's included, a call uses at most if its layer and plan do not
+    say. ValueError if the variable held no such number.
     """
     if _wrong_threads is not None:
         raise ValueError(_wrong_threads)
@@ -98,8 +100,8 @@ def set_num_threads(num_threads: Any) -> None:
 
 
 def stop_threads() -> None:
-    """Ends the threads that have been started, when the calls that use them are done; the next call
-    that needs some starts them again. A program that forks need not do this.
+    """Ends the threads that have been started, once the calls that use them are done. The next
+    call that needs threads starts them again. A program that forks need not do this.
     """
     _core.stop_threads()
 

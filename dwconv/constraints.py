@@ -1,8 +1,8 @@
 """Weight constraints: what a weight is replaced with after each training step.
 
-A constraint is a callable weight -> weight of the same shape and dtype.  The norms are the L2 norms
+A constraint is a callable weight -> weight of the same shape and dtype. The norms are the L2 norms
 along `axis`; for a depthwise kernel (kh, kw, C, M) the default axis 0 means the kernel's columns,
-one norm for each of the kw*C*M, and [0, 1] one norm per output channel.  As in Keras, 1e-7 is added
+one norm for each of the kw*C*M, and [0, 1] one norm per output channel. As in Keras, 1e-7 is added
 to a norm before dividing by it.
 """
 
@@ -32,7 +32,7 @@ class Constraint(Configured):
 
 
 class NonNeg(Constraint):
-    """max(w, 0).  NaN stays NaN; integers are fine."""
+    """max(w, 0). NaN stays NaN; integers are fine."""
 
     def __call__(self, w: ArrayLike) -> Array:
         weight = np.asarray(w)
@@ -67,7 +67,7 @@ class _NormConstraint(Constraint):
 class MaxNorm(_NormConstraint):
     """Norms of at most `max_value`: w * min(norm, max_value) / (1e-7 + norm).
 
-    Srivastava et al. 2014, 'Dropout', section 5.1.  Keras 1 called the argument `m`.
+    Srivastava et al. 2014, 'Dropout', section 5.1. Keras 1 called the argument `m`.
     """
 
     _renamed: ClassVar[Mapping[str, str]] = {"m": "max_value"}
@@ -84,7 +84,7 @@ class MaxNorm(_NormConstraint):
 
 
 class UnitNorm(_NormConstraint):
-    """Norms of 1: w / (1e-7 + norm).  A zero vector stays zero."""
+    """Norms of 1: w / (1e-7 + norm). A zero vector stays zero."""
 
     def _target(self, norm: Array) -> Array:
         return np.ones_like(norm)

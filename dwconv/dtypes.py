@@ -8,12 +8,14 @@ The rule for the functional operation, by the dtypes of x and kernel:
 | float | integer or bool, and the other way round | the float one |
 | integer or bool that int32 holds | the same | int32 |
 
-Then float16 and bfloat16 are computed in float32 and rounded once at the end, after the activation;
-float32 and float64 are computed as they are; floats beyond float64 (NumPy's longdouble) are
-computed and returned in float64; int32 is exact, sums and products wrap modulo 2**32 as NumPy's.
-What has another dtype than the computation, the bias included, is cast to it, but never a float to
-an integer. Byte order never matters. Anything else (wider integers on both sides, complex, object,
-strings, times) is a TypeError.
+A float16 or bfloat16 result is computed in float32 and rounded once at the end, after the
+activation. float32 and float64 are computed in themselves. Floats beyond float64 (NumPy's
+longdouble) are computed and returned in float64. int32 is exact; sums and products wrap modulo
+2**32 as NumPy's do.
+
+Arrays of another dtype than the computation's are cast to it, the bias included, but a float is
+never cast to an integer. Byte order never matters. All else is a TypeError: wider integers on both
+sides, complex numbers, objects, strings, times.
 
 bfloat16 is the dtype of the package ml_dtypes; without that package there is none.
 """
@@ -55,8 +57,8 @@ def read_array(argument: str, value: Any) -> NDArray[Any]:
         return value
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(
-            f"{argument}: expected an array without a mask; received a masked array, "
-            "of which filled(value) makes one"
+            f"{argument}: expected an array without a mask; received a masked array "
+            "(its method filled makes one without)"
         )
     if hasattr(value, "__dlpack__") and not any(hasattr(value, name) for name in _ARRAY_PROTOCOLS):
         try:

@@ -1,11 +1,13 @@
 """Initializers: the first values of a weight.
 
-An initializer is a callable (shape, dtype=None) -> array; dtype None means float32.  The random
-ones follow Keras' distributions but draw from NumPy's PCG64, so that the same seed gives other
-values here than in Keras.  With a seed every call gives the same values (for every dtype: drawn in
-float64, then rounded); without one every call draws afresh.  Keras' fans are kept: a kernel (kh,
-kw, C, M) has fan_in = kh*kw*C and fan_out = kh*kw*M, although in a depthwise convolution only kh*kw
-inputs reach an output.
+An initializer is a callable (shape, dtype=None) -> array; dtype None means float32.
+
+The random ones follow Keras' distributions. They draw from NumPy's PCG64, so a seed gives other
+values here than in Keras. With a seed every call gives the same values, which are drawn in float64
+and then rounded to the dtype; without one every call draws new values.
+
+Fans are Keras': a kernel (kh, kw, C, M) has fan_in = kh*kw*C and fan_out = kh*kw*M, although in a
+depthwise convolution an output depends on kh*kw inputs only.
 """
 
 from __future__ import annotations
@@ -103,7 +105,7 @@ def yields_integers(initializer: Any) -> bool:
     return bool(getattr(initializer, "yields_integers", False))
 
 
-# -- fixed values ----------------------------------------------------------------------------------
+# ---- fixed values --------------------------------------------------------------------------------
 
 
 class Constant(Initializer):
@@ -208,8 +210,9 @@ class Ones(Initializer):
 class Identity(Initializer):
     """gain * the identity matrix, for shapes (a, b) only.
 
-    ValueError for any other rank, as in Keras; so it fits neither a depthwise kernel (kh, kw, C, M)
-    nor a bias. Keras 1 called the argument `scale`.  (Keras 3.15 forgets the gain in its config; it
+    ValueError for any other rank, as in Keras. So a layer whose config names it can be read and
+    written, and given `weights`, but the initializer fits neither a depthwise kernel (kh, kw, C, M)
+    nor a bias. Keras 1 called the argument `scale`. (Keras 3.15 forgets the gain in its config; it
     is written here.)
     """
 
@@ -228,7 +231,7 @@ class Identity(Initializer):
         return {"gain": self.gain}
 
 
-# -- random values ---------------------------------------------------------------------------------
+# ---- random values -------------------------------------------------------------------------------
 
 
 class _RandomInitializer(Initializer):
@@ -295,7 +298,7 @@ class TruncatedNormal(RandomNormal):
 
 
 class RandomUniform(_RandomInitializer):
-    """Uniform values from minval (included) to maxval (excluded, but for rounding to the dtype)."""
+    """Uniform values from minval to maxval, which only rounding to the dtype can reach."""
 
     def __init__(self, minval: Any = -0.05, maxval: Any = 0.05, seed: Any = None) -> None:
         super().__init__(seed)
@@ -412,31 +415,31 @@ class GlorotUniform(_FixedScaling):
 
 
 class GlorotNormal(_FixedScaling):
-    """Truncated normal of variance 2 / (fan_in + fan_out).  Glorot and Bengio 2010."""
+    """Truncated normal of variance 2 / (fan_in + fan_out). Glorot and Bengio 2010."""
 
     _scaling = (1.0, "fan_avg", "truncated_normal")
 
 
 class HeUniform(_FixedScaling):
-    """Uniform on +-sqrt(6 / fan_in).  He et al. 2015, 'Delving deep into rectifiers'."""
+    """Uniform on +-sqrt(6 / fan_in). He et al. 2015, 'Delving deep into rectifiers'."""
 
     _scaling = (2.0, "fan_in", "uniform")
 
 
 class HeNormal(_FixedScaling):
-    """Truncated normal of variance 2 / fan_in.  He et al. 2015."""
+    """Truncated normal of variance 2 / fan_in. He et al. 2015."""
 
     _scaling = (2.0, "fan_in", "truncated_normal")
 
 
 class LecunUniform(_FixedScaling):
-    """Uniform on +-sqrt(3 / fan_in).  LeCun et al. 1998, 'Efficient BackProp'."""
+    """Uniform on +-sqrt(3 / fan_in). LeCun et al. 1998, 'Efficient BackProp'."""
 
     _scaling = (1.0, "fan_in", "uniform")
 
 
 class LecunNormal(_FixedScaling):
-    """Truncated normal of variance 1 / fan_in.  LeCun et al. 1998; Klambauer et al. 2017."""
+    """Truncated normal of variance 1 / fan_in. LeCun et al. 1998; Klambauer et al. 2017."""
 
     _scaling = (1.0, "fan_in", "truncated_normal")
 
@@ -447,8 +450,8 @@ class Orthogonal(_RandomInitializer):
     The weight is seen as a matrix (product of all axes but the last, last axis): (kh*kw*C, M) for a
     depthwise kernel. The Q of a QR decomposition of a normal random matrix, each column given the
     sign of R's diagonal, which makes Q uniform (Mezzadri 2007, 'How to generate random matrices
-    from the classical compact groups'). Saxe et al. 2013, arXiv 1312.6120.  ValueError for fewer
-    than two axes.  Keras 1 called the argument `scale`.
+    from the classical compact groups'). Saxe et al. 2013, arXiv 1312.6120. ValueError for fewer
+    than two axes. Keras 1 called the argument `scale`.
     """
 
     _renamed: ClassVar[Mapping[str, str]] = {"scale": "gain"}
@@ -470,7 +473,7 @@ class Orthogonal(_RandomInitializer):
         return {**super().get_config(), "gain": self.gain}
 
 
-# -- names -----------------------------------------------------------------------------------------
+# ---- names ---------------------------------------------------------------------------------------
 
 _REGISTRY: Registry[InitializerLike] = Registry("initializer", "keras.initializers")
 
@@ -504,7 +507,7 @@ names = _REGISTRY.names
 def get(identifier: Any) -> InitializerLike | None:
     """The initializer for None, a name, a config dict, an array, a class or a callable.
 
-    An array becomes a `Constant`.  None stays None: the layer knows its own defaults.
+    An array becomes a `Constant`. None stays None: the layer knows its own defaults.
     ValueError for an unknown name, naming the nearest known ones, and for anything else.
     """
     if isinstance(identifier, np.ndarray):

@@ -40,7 +40,7 @@ def default() -> str:
     """The instruction set used where none is named. ValueError if DWCONV_ISA names none that works
     here.
     """
-    return _check(_WISH or _core.best_isa(), VARIABLE)
+    return _check(_REQUESTED or _core.best_isa(), VARIABLE)
 
 
 def resolve(isa: str | None) -> str:
@@ -56,4 +56,4 @@ def _check(name: object, source: str) -> str:
     raise ValueError(f"{source}: expected one of {wanted}; received {name!r}{why}")
 
 
-_WISH = os.environ.get(VARIABLE)
+_REQUESTED = os.environ.get(VARIABLE)

@@ -1,8 +1,8 @@
 """One mechanism to find, write and read named objects.
 
-Activations, initializers, regularizers and constraints each own one `Registry`.  It turns whatever
+Activations, initializers, regularizers and constraints each own one `Registry`. It turns whatever
 a user or a file of any Keras generation holds (None, a name, a config dict, a class, an instance, a
-callable) into an object, and an object into what Keras 3 would write.  Module names in a config are
+callable) into an object, and an object into what Keras 3 would write. Module names in a config are
 compared, never imported; nothing that a config holds is ever executed.
 """
 
@@ -27,7 +27,7 @@ KERAS_PACKAGES = frozenset({"keras", "keras_core", "tf_keras", "tensorflow", "bu
 OWN_PACKAGE = "dwconv"
 
 
-# -- objects with a config -------------------------------------------------------------------------
+# ---- objects with a config -----------------------------------------------------------------------
 
 
 class Configured:
@@ -90,7 +90,7 @@ def _freeze(value: Any) -> Any:
     return value
 
 
-# -- the registry ----------------------------------------------------------------------------------
+# ---- the registry --------------------------------------------------------------------------------
 
 
 class Found(NamedTuple):
@@ -144,7 +144,7 @@ class Registry(Generic[T]):
         package   what keeps it apart from others: configs hold 'package>name'
 
         The decorated object is returned unchanged and may be asked for as 'name' (built-ins come
-        first) or 'package>name'.  Registering the same name again replaces the earlier object.
+        first) or 'package>name'. Registering the same name again replaces the earlier object.
         """
         if callable(name):
             return cast("Callable[..., Any]", self._enter(name, None, package))

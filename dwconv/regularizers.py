@@ -90,7 +90,7 @@ class L1L2(Regularizer):
 
 
 class L1(L1L2):
-    """l1 * sum(|x|).  Tibshirani 1996, 'Regression shrinkage and selection via the lasso'."""
+    """l1 * sum(|x|). Tibshirani 1996, 'Regression shrinkage and selection via the lasso'."""
 
     _renamed: ClassVar[Mapping[str, str]] = {"l": "l1"}
 
@@ -102,7 +102,7 @@ class L1(L1L2):
 
 
 class L2(L1L2):
-    """l2 * sum(x^2).  Hoerl and Kennard 1970, 'Ridge regression'."""
+    """l2 * sum(x^2). Hoerl and Kennard 1970, 'Ridge regression'."""
 
     _renamed: ClassVar[Mapping[str, str]] = {"l": "l2"}
 
@@ -116,8 +116,8 @@ class L2(L1L2):
 class OrthogonalRegularizer(Regularizer):
     """factor * mean(|u_i . u_j|) over the pairs i < j of rows, or columns, of unit length.
 
-    Vectors shorter than 1e-7 are divided by 1e-7 instead of by their length, as in Keras.  A single
-    vector has no pairs: the penalty is 0 (Keras: NaN).  As in Keras only matrices are accepted:
+    Vectors shorter than 1e-7 are divided by 1e-7 instead of by their length, as in Keras. A single
+    vector has no pairs: the penalty is 0 (Keras: NaN). As in Keras only matrices are accepted:
     ValueError for any other rank, so it fits neither the kernel (kh, kw, C, M) nor the bias of a
     depthwise layer without reshaping.
     """
@@ -153,7 +153,7 @@ class OrthogonalRegularizer(Regularizer):
         signs = np.sign(unit @ unit.T)
         np.fill_diagonal(signs, 0.0)
         slope: Array = self._scale(vectors) * (signs @ unit)
-        # Through v / |v|: what lies along u drops out.  Below 1e-7 the divisor is constant and
+        # Through v / |v|: what lies along u drops out. Below 1e-7 the divisor is constant and
         # nothing drops out.
         along = np.sum(slope * unit, axis=1, keepdims=True)
         slope = (slope - np.where(lengths > self._SHORTEST, along, 0.0) * unit) / lengths

@@ -1,17 +1,17 @@
 """Activations: each a function and its derivative, side by side.
 
-Every activation is an `Activation`, a callable x -> y of x's dtype. Those that a plan of the C core
-fuses (`Activation.fused`) are computed by the C core: the same bits as in a layer, on every CPU,
-within 2 ulp of the formula (float64: 4). The others: float16 (and bfloat16) is computed in float32
-and rounded once; float32 in float32, or in float64 where sums would lose digits; float64 as it is.
-NaN gives NaN, an infinity gives the limit, and no
-call warns.  Integers pass through linear, relu and relu6, which are exact on them; all others raise
-TypeError.
+Every activation is an `Activation`, a callable x -> y of x's dtype. The C core computes those that
+its plans can fuse (`Activation.fused`): with the same bits as in a layer, on every CPU, within 2
+ulp of the formula (float64: 4). NumPy computes the others: float16 and bfloat16 in float32, rounded
+once; float32 in float32, or in float64 where sums would lose digits; float64 in float64.
+
+NaN gives NaN, an infinity gives the limit, and no call warns. linear, relu and relu6 take integers,
+on which they are exact; all others raise TypeError for them.
 
 At a kink the derivative is what TensorFlow computes for Keras: relu'(0) = 0, relu6'(0) = 0 and
 relu6'(6) = 0, leaky_relu'(0) its slope, elu'(0) = 1 (Keras with another alpha than 1: alpha),
 selu'(0) = 1.0507, hard_tanh'(+-1) = 1, hard_silu'(3) = 1, sparse_plus'(1) = 1, and 0 at all other
-corners.  Two exceptions: celu'(0) = 1, where TensorFlow adds up both sides and gives 2, and
+corners. Two exceptions: celu'(0) = 1, where TensorFlow adds up both sides and gives 2, and
 squareplus'(0) = 0 with b = 0, where it gives NaN.
 """
 
@@ -91,7 +91,7 @@ class Activation:
     registered: str | None = None
 
     def __call__(self, x: ArrayLike, *args: Any, **parameters: Any) -> Any:
-        """y, a new array of x's dtype and (but for glu, which halves the last axis) x's shape.
+        """y, a new array of x's dtype and shape (glu halves the last axis).
 
         Parameters given here, in Keras' order or by name, win over those of the object.
         TypeError for an unsuitable dtype or a missing parameter, ValueError for an unsuitable
@@ -148,8 +148,8 @@ class Activation:
         if self.registered is not None:
             return np.asarray(slope(x, **chosen))
 
-        def known(part: Array, **named: Any) -> Array:
-            return np.where(np.isnan(part), np.nan, slope(part, **named))
+        def known(block: Array, **named: Any) -> Array:
+            return np.where(np.isnan(block), np.nan, slope(block, **named))
 
         return self._evaluate(known, np.asarray(x), chosen)
 
@@ -186,10 +186,10 @@ class Activation:
             step = max(1, _BLOCK // array.shape[-1]) if by_rows else _BLOCK
             shape = self._output_shape(array.shape, chosen)
             result = np.empty(shape, array.dtype)
-            parts = result.reshape(-1, shape[-1]) if by_rows else result.reshape(-1)
+            results = result.reshape(-1, shape[-1]) if by_rows else result.reshape(-1)
             for start in range(0, len(rows), step):
-                part = slice(start, start + step)
-                parts[part] = function(self._widen(rows[part]), **chosen)
+                block = slice(start, start + step)
+                results[block] = function(self._widen(rows[block]), **chosen)
             return result
 
     def output_shape(self, shape: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -307,7 +307,7 @@ def _fused_relu(negative_slope: float, max_value: float | None, threshold: float
     return Fused("relu6") if (negative_slope, max_value, threshold) == (0, 6, 0) else None
 
 
-#: How the C core has a formula: from its parameters what is to be fused, None if it has not those.
+#: Formula -> a function of its parameters: what the C core fuses for them, None if it cannot.
 _FUSED: dict[Callable[..., Any], Callable[..., Fused | None]] = {
     formulas.linear: lambda: Fused("linear"),
     formulas.relu: _fused_relu,
@@ -323,7 +323,7 @@ _FUSED: dict[Callable[..., Any], Callable[..., Fused | None]] = {
 }
 
 
-# -- the table -------------------------------------------------------------------------------------
+# ---- the table -----------------------------------------------------------------------------------
 
 
 class _ActivationRegistry(Registry[ActivationLike]):
@@ -387,8 +387,8 @@ class _ActivationRegistry(Registry[ActivationLike]):
         own_name = target.registered or f"{OWN_PACKAGE}>{target.name}"
         parameters = dict(target.parameters)
         if not parameters:
-            # Keras 3 has no name for Keras 2's hard_sigmoid: it shall refuse, not compute something
-            # else.
+            # Keras 3 has no name for Keras 2's hard_sigmoid. It has to refuse the config, not to
+            # compute something else.
             bare = target.registered is None and target != hard_sigmoid_k2
             return target.name if bare else function_config(own_name)
         for name, (activation, _, _, in_keras_3) in _LAYERS.items():
@@ -474,7 +474,7 @@ _LAYERS: dict[str, tuple[Activation, Config, Mapping[str, str], bool]] = {
         False,
     ),
 }
-# What every layer's config holds besides.
+# What the config of any layer holds, too.
 _LAYER_KEYS = frozenset({"name", "trainable", "dtype", "batch_input_shape", "batch_shape"})
 
 
@@ -492,7 +492,7 @@ def register(
     package      what keeps it apart from others: configs hold 'package>name'
     derivative   x -> dy/dx of the same shape, for training; without it only the forward pass works
 
-    The function is returned unchanged.  `get` gives an `Activation` for it, by name or by the
+    The function is returned unchanged. `get` gives an `Activation` for it, by name or by the
     function itself.
     """
     if callable(name):
@@ -518,7 +518,7 @@ def get(identifier: Any, generation: int = 3) -> ActivationLike:
                  `hard_sigmoid_k2`, min(max(0.2 x + 0.5, 0), 1), and activation layers may be
                  named, such as 'LeakyReLU'.
 
-    Callables that are not registered are returned as they are.  ValueError for an unknown name,
+    Callables that are not registered are returned as they are. ValueError for an unknown name,
     naming the nearest known ones, and for anything else.
 
     Example:

@@ -1,13 +1,13 @@
 """The error function and the normal distribution, in float64; NumPy has neither.
 
 Below 1/2 erf is its Taylor series: 13 terms leave less than 2^-56, and every term is smaller than
-the one before.  From 1/2 on erfc(z) is the trapezoid rule with step h = 1/2 for
+the one before. From 1/2 on erfc(z) is the trapezoid rule with step h = 1/2 for
 
     erfc(z) = z/pi exp(-z^2) * integral of exp(-t^2) / (z^2 + t^2) over all t,
 
 less 2 / (exp(2 pi z / h) - 1) for the pole at iz while z < pi / h (Chiarella and Reichl 1968, Math.
-Comp. 22).  The rule's own error is exp(-pi^2 / h^2) = 7e-18, relative; its terms are positive, so
-that nothing cancels; those after the 12th are below 1e-18.  No table of fitted coefficients is
+Comp. 22). The rule's own error is exp(-pi^2 / h^2) = 7e-18, relative; its terms are positive, so
+that nothing cancels; those after the 12th are below 1e-18. No table of fitted coefficients is
 needed, and the tail keeps its relative accuracy.
 """
 

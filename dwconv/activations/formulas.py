@@ -1,7 +1,7 @@
 """The formulas of the activations: each function and its derivative, side by side.
 
 They take float32 or float64 and return the same dtype; `dwconv.activations` casts around them and
-silences NumPy's warnings.  What happens at a kink is said there, too.  A `..._backward` is for a
+silences NumPy's warnings. What happens at a kink is said there, too. A `..._backward` is for a
 function of a whole axis: the gradient with respect to x, given that with respect to y (`upstream`).
 """
 
@@ -27,7 +27,7 @@ def half(shape: tuple[int, ...], axis: int) -> int:
     return shape[axis] // 2
 
 
-# -- functions of an element -----------------------------------------------------------------------
+# ---- functions of an element ---------------------------------------------------------------------
 
 
 def lowest(x: Array) -> Any:
@@ -328,7 +328,7 @@ def soft_shrink(x: Array, *, threshold: float = 0.5) -> Array:
 
 
 def threshold(x: Array, *, threshold: float, default_value: float) -> Array:
-    """x for x > threshold, else default_value.  Both must be given, as in Keras."""
+    """x for x > threshold, else default_value. Both must be given, as in Keras."""
     return np.where(x <= threshold, default_value, x)
 
 
@@ -355,7 +355,7 @@ def sparse_sigmoid_derivative(x: Array) -> Array:
     return np.where(np.abs(x) < 1, 0.5, 0.0)
 
 
-# -- functions of a whole axis ---------------------------------------------------------------------
+# ---- functions of a whole axis -------------------------------------------------------------------
 
 
 def below_maximum(name: str, x: Array, axis: int) -> Array:
@@ -369,7 +369,7 @@ def below_maximum(name: str, x: Array, axis: int) -> Array:
 
 
 def softmax(x: Array, *, axis: int = -1) -> Array:
-    """exp(x_i) / sum of exp(x_j) along the axis.  Infinite maxima share the 1 equally."""
+    """exp(x_i) / sum of exp(x_j) along the axis. Infinite maxima share the 1 equally."""
     powers = np.exp(below_maximum("softmax", x, axis))
     return powers / np.sum(powers, axis=axis, keepdims=True)
 
@@ -399,7 +399,7 @@ def log_softmax_backward(x: Array, upstream: Array, *, axis: int = -1) -> Array:
 def sparsemax(x: Array, *, axis: int = -1) -> Array:
     """max(x - tau, 0), tau such that the sum along the axis is 1.
 
-    The nearest point of the probability simplex.  (Keras 3.15 gets tau wrong as soon as two values
+    The nearest point of the probability simplex. (Keras 3.15 gets tau wrong as soon as two values
     stay positive: its rows do not sum to 1.)
     Martins and Astudillo 2016, arXiv 1602.02068.
     """

@@ -1,4 +1,4 @@
-"""Strides together with dilation in files: Keras 3 computes them, ours say so, older ones do not."""
+"""Strides together with dilation in files: Keras 3 computes them, older ones refuse them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_architectures(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     model = {"class_name": "Sequential", "config": {"name": "s", "layers": [entry]}}
     path.write_text(json.dumps(model), encoding="utf-8")
-    with pytest.raises(dwconv.FormatError, match="both.*expected strides or dilation_rate to be 1"):
+    with pytest.raises(dwconv.FormatError, match=r"both.*expected strides or dilation"):
         dwconv.load_layers(path)
     entry["module"] = "keras.layers"
     path.write_text(json.dumps(model), encoding="utf-8")
