@@ -2,8 +2,8 @@
 
     python bench/denormals.py
 
-Microseconds per `plan(x, out=y)`, the median of bursts in turns, and how many times as long as with
-ordinary numbers; as dwconv computes by default, and with IEEE's denormal numbers.
+Prints microseconds per `plan(x, out=y)`, the median of bursts in turns, and the ratio to the time
+with ordinary numbers: once with dwconv's default, once with IEEE's denormal numbers.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Runs the workers, one process per runtime, all on one CPU, in turns.
+"""Runs the workers in turns: one process per runtime, all on one CPU.
 
-The machines that benches run on drift: so a figure is the median over rounds, in each of which
-every runtime has its turn, and a ratio is the median of the ratios within rounds.
+The speed of a machine drifts while a bench runs. So every runtime has its turn in each round, a
+figure is the median over the rounds, and a ratio is the median of the ratios within rounds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLOSE = 1.25
 
 @dataclass(frozen=True)
 class Runtime:
-    """How to start a worker, and what it gets: `module` of bench/runtimes."""
+    """How to start a worker; `module` is one of bench/runtimes."""
 
     module: str
     environment: dict[str, str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Runtime:
 
 OURS = "dwconv"
 
-#: Only where asked for: hundreds of times as slow.
+#: Only if `--only` names them: hundreds of times as slow.
 ON_DEMAND = {"dwconv-portable"}
 
 RUNTIMES = {
@@ -65,7 +65,7 @@ class Figures:
 
     variant: str  #: the fastest
     rounds: list[float]  #: its seconds per call, round by round
-    others: dict[str, float]  #: variant -> seconds, of all others; of some only a first look
+    others: dict[str, float]  #: variant -> seconds, of the others; for some only a first look
 
     @property
     def seconds(self) -> float:
@@ -117,7 +117,7 @@ class Worker:
 
 
 class Bench:
-    """The workers of a run. `failures` collects what a runtime cannot do, or does wrongly."""
+    """The workers of a run. `failures` lists errors and wrong results."""
 
     def __init__(self, names: Iterable[str], peer_python: str, cpu: int, log: Path) -> None:
         self._log = log.open("w", encoding="utf-8")
@@ -143,10 +143,10 @@ class Bench:
     def measure(
         self, shape: Shape, channels_first: bool, placements: int, rounds: int, seconds: float
     ) -> dict[str, Figures]:
-        """{runtime: what it took}, in `rounds` turns of `seconds` per variant.
+        """{runtime: its figures}, from `rounds` turns of `seconds` per variant.
 
-        Several times, `placements`, with arrays of their own: where these happen to lie in memory
-        can make a difference of a factor of two.
+        All that is done `placements` times, each time with new arrays: where arrays happen to lie
+        in memory can make a difference of a factor of two.
         """
         chosen = []  # (worker, names of its variants, {variant: seconds of each round})
         looks: dict[str, dict[str, float]] = {}
@@ -216,7 +216,7 @@ class Bench:
 
 @lru_cache(maxsize=4)
 def reference_and_bound(shape: Shape, dtype: str, padding: Padding | None) -> tuple[Any, Any]:
-    """The right result (1, OH, OW, C*M), and how far from it a sum in any order may be."""
+    """The right result (1, OH, OW, C*M), and the largest error of a sum in any order."""
     made = problems.make(shape, dtype, channels_first=False)
     options: Any = {
         "strides": shape.strides,
@@ -232,7 +232,7 @@ def reference_and_bound(shape: Shape, dtype: str, padding: Padding | None) -> tu
 
 
 def ratio(slower: Figures, faster: Figures) -> float:
-    """How many times as long as `faster` `slower` took: the median over the rounds."""
+    """Time of `slower` / time of `faster`: the median over the rounds."""
     return float(np.median(np.divide(slower.rounds, faster.rounds)))
 
 

@@ -68,7 +68,7 @@ def read(path: Path) -> list[dict[str, Any]]:
 
 def draw(lines: list[dict[str, Any]], path: Path) -> None:
     """One panel per class: best peer / ours over the runs of shapes/targets.txt, a line for each
-    machine, and the targets for machines of that kind. The format follows from the suffix.
+    machine, and the targets for machines of that kind. The suffix decides the format.
     """
     import matplotlib
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def draw(run: Run, path: Path) -> None:
-    """Horizontal bars; 1 is the fastest peer of the shape. The format follows from the suffix."""
+    """Horizontal bars; 1 is the fastest peer of the shape. The suffix decides the format."""
     import matplotlib
 
     matplotlib.use("agg")

@@ -1,7 +1,7 @@
-/* roofline.c - what no kernel can beat on this CPU: its multiply-adds per second, and a plain vector copy.
+/* roofline.c - two bounds for every kernel on this CPU: its multiply-adds per second, and a plain vector copy.
  * Compiled and called by runtimes/roofline.py; GNU C (gcc or clang), for its vector types. */
 #if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("no-tree-loop-distribute-patterns") /* the copy shall not become a call of memcpy */
+#pragma GCC optimize("no-tree-loop-distribute-patterns") /* gcc must not replace the copy with a call of memcpy */
 #endif
 #include <stddef.h>
 #include <stdint.h>
@@ -13,7 +13,7 @@ static double now(void) {
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* More sums than latency times multiply-adds per cycle (4 * 2) of any CPU that we know, fewer than registers. */
+/* More than latency times multiply-adds per cycle (4 * 2) of every CPU that we know, fewer than its registers. */
 enum { SUMS = 12 };
 
 /* Seconds per `steps` * SUMS multiply-adds of vectors; -ffp-contract=fast makes one instruction of each. The
@@ -40,8 +40,8 @@ enum { SUMS = 12 };
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-/* Reads all of x and writes all of y, the smaller one spread evenly over the larger: blocks of the larger's
- * 4 KB and of the smaller's share. `x` and `y` count vectors of the widest kind. */
+/* Reads all of x and writes all of y, in blocks of 4 KB of the larger array and an even share of the smaller one.
+ * Sizes are in bytes. */
 #define COPY(name, bytes, target)                                                                       \
     typedef uint32_t name##_vector __attribute__((vector_size(bytes)));                                 \
     target static void name(const char *x_bytes, int64_t x_size, char *y_bytes, int64_t y_size) {       \
@@ -90,8 +90,8 @@ static int width(void) { return 16; }
 /* Bytes of the widest vector that is used here. */
 int roofline_width(void) { return width(); }
 
-/* Seconds per multiply-add (of numbers, not of vectors), in taken[count] samples of some 10 us each: most of
- * them fall between two interrupts. */
+/* Seconds per multiply-add (of numbers, not of vectors), in taken[count] samples of about 10 us each, so
+ * that most samples see no interrupt. */
 void roofline_fma(int bytes_of_number, double *taken, int64_t count) {
     double (*const peak)(int64_t) = bytes_of_number == 4 ? DISPATCH(peak_f32_avx512, peak_f32_avx2)
                                                           : DISPATCH(peak_f64_avx512, peak_f64_avx2);

@@ -2,11 +2,16 @@
 
     python bench/threads.py [--threads 2] [--seconds 0.3]
 
-For each layer: microseconds per `plan(x, out=y)` with one thread, the mean over the CPUs, and with
-more, in turns, the median of rounds; the median of the rounds' ratios; what the ratio would be if
-each thread did its share as fast as one alone on its CPU does: CPUs of a virtual machine are often
-not equally fast; and the CPU time that the process uses while it sleeps after the last burst of
-calls. Worth nothing while other programs use the CPUs.
+Prints for each layer:
+
+- microseconds per `plan(x, out=y)` with one thread (the mean over the CPUs) and with several, in
+  turns: the medians of rounds;
+- the median of the rounds' ratios;
+- the highest possible ratio: CPUs of a virtual machine often differ in speed, and this is the ratio
+  if each thread were as fast as one alone on its CPU;
+- the CPU time that the process uses while it sleeps after the last burst of calls.
+
+Run it while no other program uses the CPUs.
 """
 
 from __future__ import annotations
@@ -70,7 +75,7 @@ def measure(
     if data_format == "channels_first":
         shape = (1, channels, height, width)
     x = np.random.default_rng(0).standard_normal(shape, dtype=np.float32)
-    y = layer(x)  # where the kernel would have it
+    y = layer(x)  # placed where the kernel writes fastest
     single, several = (layer.plan(shape, num_threads=count) for count in (1, threads))
     cpus = sorted(os.sched_getaffinity(0))[:threads]
     calls = [max(1, int(seconds / ROUNDS / burst(plan, x, y, 100))) for plan in (single, several)]
@@ -84,7 +89,7 @@ def measure(
         with pinned(set(cpus)):
             burst(several, x, y, 20)
             mores.append(burst(several, x, y, calls[1]))
-    time.sleep(TICK)  # what other threads than this one have used counts from the next tick on
+    time.sleep(TICK)  # the CPU time of other threads is counted at the next tick
     before = time.process_time()
     time.sleep(PAUSE)
     idle = time.process_time() - before
@@ -96,7 +101,7 @@ def measure(
 
 @contextmanager
 def pinned(cpus: set[int]) -> Iterator[None]:
-    """On these CPUs."""
+    """Runs its body on these CPUs."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cpus)
     yield

@@ -5,7 +5,8 @@
 float32, batch 8, 'same', bias, no activation. Ours: `y, pullback = layer.vjp(x)` and
 `pullback(dy)`, all three gradients; PyTorch, if it is installed: Conv2d(groups=C) in channels_last
 (oneDNN) and `autograd.grad` for input, weight and bias. Each gradient is checked against PyTorch's
-before it is timed. Median of single runs; both take turns, so that a change of clock meets both.
+before it is timed. The figures are medians of single calls. Both take turns, so that a change of
+the clock frequency affects both.
 """
 
 from __future__ import annotations
@@ -104,7 +105,7 @@ def arrays(shape: tuple[int, ...]) -> tuple[Array, Array, Array, Array, int]:
 def parts(
     x: Array, kernel: Array, bias: Array, dy: Array, strides: int
 ) -> dict[str, Callable[[], Any]]:
-    """Forward and each gradient alone: plans that are there, outputs that are there."""
+    """Forward and each gradient alone, with existing plans and outputs."""
     spec = ops.ConvSpec.for_kernel(kernel.shape, strides, "same")
     forward = ops.make_plan(spec, x.shape, kernel, bias)
     backward = gradients.make_plan(spec, x.shape, x.dtype, kernel)
@@ -142,8 +143,8 @@ def whole(
 def with_torch(
     torch: Any, threads: int, x: Array, kernel: Array, bias: Array, dy: Array, strides: int
 ) -> Callable[[], tuple[Array, ...]]:
-    """The same in PyTorch. 'same' at stride 2 pads one side more, which its convolution cannot: x
-    is padded beforehand then, which is not timed, and dx is of the padded x.
+    """The same in PyTorch. 'same' at stride 2 pads one side more, which its convolution cannot do.
+    Then x is padded beforehand, which is not timed, and dx is that of the padded x.
     """
     torch.set_num_threads(threads)
     size, channels = kernel.shape[0], kernel.shape[2]

@@ -1,8 +1,8 @@
-"""The process of one runtime: prepares layers and times them, as the driver asks over a pipe.
+"""The process of one runtime: prepares layers and times them on requests of bench/driver.py.
 
     python bench/worker.py RUNTIME CPU
 
-One JSON object per line, asked on standard input and answered on standard output:
+Requests on standard input and answers on standard output are one JSON object per line:
 
     {"do": "prepare", "problem": path, "results": path}  -> {"variants": [{"name", "padding"}, ...]}
     {"do": "time", "variant": i, "seconds": s}           -> {"seconds": median per call, "calls": n}
@@ -44,7 +44,7 @@ def main() -> int:
         asked = json.loads(line)
         try:
             if asked["do"] == "prepare":
-                # The old arrays live until the new ones are made: so these lie elsewhere.
+                # The old arrays live until the new ones are made, so the new ones lie elsewhere.
                 variants = module.prepare(problems.read(Path(asked["problem"])))
                 for variant in variants:
                     variant.call()
@@ -63,7 +63,7 @@ def main() -> int:
 
 
 def private_stdout() -> TextIO:
-    """What standard output was; from now on that is standard error, for libraries that chat."""
+    """Standard output, for answers alone: what libraries print there goes to standard error."""
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return stream

@@ -1,10 +1,10 @@
-"""The runtimes, one module each: what does the work when bench/worker.py is asked to.
+"""The runtimes, one module each, as bench/worker.py uses them.
 
 A module has `start()`, which sets the process up and returns name and version, and
-`prepare(problem)`, which returns the variants to time, none if it cannot do that layer.
+`prepare(problem)`, which returns the variants to time: an empty list if it cannot run that layer.
 
-Each is used as its own documentation tells its users to, on one thread, with everything prepared
-that can be: several variants where it is not known beforehand which is the fastest.
+Each runtime is used as its own documentation recommends, on one thread, and prepares everything
+beforehand that it can. It has several variants where the fastest is not known beforehand.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Variant:
 
     name: str
     call: Callable[[], Any]
-    #: What the last call gave: (1, OH, OW, C*M).
+    #: Returns the result of the last call: (1, OH, OW, C*M).
     result: Callable[[], NDArray[Any]]
-    #: ((top, bottom), (left, right)); None: that of 'same'.
+    #: ((top, bottom), (left, right)); None stands for that of 'same'.
     padding: Padding | None = None
-    #: (seconds to spend) -> median seconds per call, for what is not timed from Python.
+    #: (seconds to spend) -> median seconds per call, if it is not timed from Python.
     timer: Callable[[float], float] | None = None

@@ -1,4 +1,4 @@
-"""No runtime: the two bounds that no runtime beats, measured beside them by roofline.c."""
+"""Not a runtime: the two bounds of roofline.c, measured in the same turns as the runtimes."""
 
 from __future__ import annotations
 

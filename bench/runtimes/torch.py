@@ -24,9 +24,9 @@ def start() -> str:
 def prepare(problem: Problem) -> list[Variant]:
     """Contiguous and channels_last, each as `relu_(conv2d(x))` and as oneDNN's fused convolution.
 
-    PyTorch knows no padding that differs between the sides. Where 'same' does (stride 2), it gets
-    the symmetric padding that PyTorch's own networks have there: as many outputs, as much work, but
-    other values, so that the reference is asked for these.
+    PyTorch has no padding that differs between the sides. Where that of 'same' differs (stride 2),
+    it gets the symmetric padding that PyTorch's own networks have there: as many outputs and as
+    much work, but other values. The reference is computed with the same padding.
     """
     formats = {"contiguous": torch.contiguous_format}
     if not problem.channels_first:
