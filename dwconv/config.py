@@ -119,7 +119,7 @@ def denormals() -> Denormals:
 def set_denormals(denormals: Denormals) -> None:
     """Sets `denormals()`. ValueError for anything but 'flush' and 'ieee'."""
     global _denormals
-    if denormals not in get_args(Denormals):
+    if not isinstance(denormals, str) or denormals not in get_args(Denormals):
         raise ValueError(f"denormals: {_WANTED}; received {denormals!r}")
     _denormals = denormals
 

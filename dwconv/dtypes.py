@@ -67,7 +67,10 @@ def read_array(argument: str, value: Any) -> NDArray[Any]:
             raise TypeError(
                 f"{argument}: expected an array for the CPU; received {error}"
             ) from error
-    return np.asarray(value)
+    try:
+        return np.asarray(value)
+    except ValueError as error:  # lists of different lengths
+        raise ValueError(f"{argument}: expected an array; received {error}") from error
 
 
 def named(name: Any) -> DType | None:

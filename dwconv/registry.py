@@ -232,7 +232,12 @@ class Registry(Generic[T]):
         if identifier is None or isinstance(identifier, (str, Mapping)):
             return self.deserialize(identifier)
         if isinstance(identifier, type):
-            return cast(T, identifier())
+            made = identifier()
+            if callable(made):
+                return cast(T, made)
+            raise ValueError(
+                f"expected a class of callable objects as {self.kind}, received {identifier!r}"
+            )
         if callable(identifier):
             return self.adopt(identifier)
         raise ValueError(

@@ -353,7 +353,12 @@ class _ActivationRegistry(Registry[ActivationLike]):
                 return self.deserialize(inner, custom_objects, generation)
             if not parsed.arguments and not parsed.foreign:
                 config = name
-        if config == "hard_sigmoid" and old and config not in (custom_objects or {}):
+        if (
+            old
+            and isinstance(config, str)
+            and config == "hard_sigmoid"
+            and config not in (custom_objects or {})
+        ):
             return hard_sigmoid_k2
         return super().deserialize(config, custom_objects)
 

@@ -213,8 +213,8 @@ class DepthwiseConv2D(_core.PlannedLayer):
 
     def _set(self, name: str, value: Any) -> None:
         """Sets a value of the config; what a `Setting` does."""
+        value = read_setting(name, value, self._config.dtype_policy)
         with self._lock:
-            value = read_setting(name, value, self._config.dtype_policy)
             self._configure(replace(self._config, **{name: value}))
             # Plans contain the activation, and calls that find a plan record no penalty.
             if name in ("activation", "activity_regularizer"):

@@ -56,8 +56,9 @@ class Sequential:
         self._layers: list[Any] = []
         self._input: SymbolicTensor | None = None
         self._build_shape: WholeShape | None = None
-        alone = is_layer(layers) or isinstance(layers, SymbolicTensor)
-        for layer in [layers] if alone else layers or ():
+        if is_layer(layers) or isinstance(layers, SymbolicTensor):
+            layers = [layers]
+        for layer in () if layers is None else _listed("layers", layers):
             self.add(layer)
         if trainable is not None:
             self.trainable = trainable
@@ -239,7 +240,7 @@ class Sequential:
         ValueError for another number or other shapes; layers before the one that refuses are put
         back.
         """
-        values = list(weights)
+        values = _listed("weights", weights)
         old = [_call(layer, "get_weights", []) for layer in self._layers]
         wanted = sum(map(len, old))
         if len(values) != wanted:
@@ -447,6 +448,13 @@ class Sequential:
 #: The layers that take a `SymbolicTensor` and that a config names without more ado.
 OURS = (DepthwiseConv2D, Sequential)
 _LAYERS: dict[str, Any] = {kind.__name__: kind for kind in OURS}
+
+
+def _listed(argument: str, items: Any) -> list[Any]:
+    try:
+        return list(items)
+    except TypeError:
+        raise ValueError(f"{argument}: expected a list; received {type(items).__name__}") from None
 
 
 def is_layer(thing: Any) -> bool:
