@@ -1,10 +1,12 @@
 """Types of the compiled module; _core.pyx says what each does."""
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+P = TypeVar("P", bound="PlanCall")
 
 FUSED_ACTIVATIONS: tuple[str, ...]
 ISA_NAMES: tuple[str, ...]
@@ -26,13 +28,11 @@ def activate(activation: str, alpha: float, array: NDArray[Any], isa: str) -> No
 class Memory: ...
 class Vectorcallable: ...
 
-class Plan(Vectorcallable):
+class Plan:
     x_shape: tuple[int, int, int, int]
     y_shape: tuple[int, int, int, int]
     isa: str
-    direct: bool
     ieee: bool
-    operation: Any
     def __init__(
         self,
         spec: Any,
@@ -41,7 +41,6 @@ class Plan(Vectorcallable):
         bias: NDArray[Any] | None,
         activation: str,
         isa: str,
-        operation: Callable[[Plan, Any, Any, int], NDArray[Any]] | None = None,
         alpha: float = 0.0,
         num_threads: int | None = None,
         ieee: bool = False,
@@ -51,7 +50,6 @@ class Plan(Vectorcallable):
     def info(self) -> dict[str, Any]: ...
     @property
     def kernel_name(self) -> str: ...
-    def describe(self) -> Any: ...
     def run(
         self, x: NDArray[Any], out: NDArray[Any] | None = None, num_threads: int | None = None
     ) -> NDArray[Any]: ...
@@ -60,9 +58,9 @@ class Plan(Vectorcallable):
         self, x: Any, out: NDArray[Any] | None = None, *, num_threads: int | None = None
     ) -> NDArray[Any]: ...
 
-class Plans:
+class PublishedPlans:
     def __init__(self, *arguments: Any, **keywords: Any) -> None: ...
-    def offer(self, plans: Iterable[Plan]) -> None: ...
+    def publish(self, plans: Iterable[PlanCall]) -> None: ...
 
 class PlannedLayer(Vectorcallable):
     _plans: Any
@@ -75,6 +73,16 @@ class PlannedLayer(Vectorcallable):
         training: Any = None,
         num_threads: int | None = None,
     ) -> Any: ...
+
+class PlanCall(Vectorcallable):
+    kernel: Plan
+    is_kernel_only: bool
+    def __init__(self, kernel: Plan, is_kernel_only: bool) -> None: ...
+    def __call__(
+        self, x: Any, out: NDArray[Any] | None = None, *, num_threads: int | None = None
+    ) -> NDArray[Any]: ...
+
+def enable_fast_calls(kind: type[P]) -> type[P]: ...
 
 class Gradient:
     kernel_shape: tuple[int, int, int, int]

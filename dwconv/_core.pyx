@@ -1,5 +1,9 @@
 # cython: language_level=3
-"""The binding to csrc/: array -> pointer, GIL released, status -> exception. No policy lives here."""
+"""The binding to csrc/: a `Plan` is a kernel, a `Gradient` its gradients; arrays in, statuses out as exceptions.
+
+What is not a translation has a file of its own in binding/: the memory of outputs (memory.pxi), the way of a call to
+its kernel without Python (call_cache.pxi), what is checked and held of arrays (operands.pxi).
+"""
 
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uintptr_t  # the types of dwconv.h are in _core.pxd
@@ -158,7 +162,8 @@ cdef tuple output_shape_of(const dw_desc *desc, int64_t oh, int64_t ow):
     return desc.batch, oh, ow, outputs
 
 
-cdef class Plan(Vectorcallable):
+@cython.auto_pickle(False)
+cdef class Plan:
     """An immutable plan for one shape: kernel chosen, weights packed. Any thread may call it at any time.
 
     spec: the geometry, a dwconv.ops.ConvSpec; x_shape: (N, H, W, C), or (N, C, H, W) if the spec is channels_first.
@@ -167,31 +172,29 @@ cdef class Plan(Vectorcallable):
     available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for sizes that cannot be
     allocated.
 
-    operation: what a call does with arrays that the kernel cannot take as they are, a function (plan, x, out or
-    None, num_threads) -> y with an attribute `direct`: whether those that it can take go to the kernel without it. None: they do,
-    and others are an error.
+    A plan is the kernel alone: it takes arrays of its own dtype and shapes. dwconv.ops.BoundPlan does the rest.
 
     num_threads: of its calls, the caller's included; None: what set_default_threads has said by then. Fewer where the
     work is worth no more. ieee: whether denormal numbers are IEEE's, not flushed to zero.
     """
 
+    cdef object __weakref__
     cdef dw_plan *plan
     cdef dw_dtype dtype
     cdef readonly tuple x_shape
     cdef readonly tuple y_shape
     cdef readonly str isa
-    cdef readonly object operation
     cdef object numpy_dtype
     cdef npy_intp x_sizes[4]
     cdef npy_intp y_sizes[4]
     cdef size_t x_bytes, y_bytes
     cdef int y_class, placed_class
-    cdef readonly bint direct, ieee
+    cdef readonly bint ieee
     cdef bint brief
     cdef int own_threads, worth_threads  # 0: the default; what the work is worth
 
-    def __cinit__(self, spec, x_shape, kernel, bias, str activation, str isa, operation=None, double alpha=0,
-                  num_threads=None, bint ieee=False):
+    def __cinit__(self, spec, x_shape, kernel, bias, str activation, str isa, double alpha=0, num_threads=None,
+                  bint ieee=False):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
@@ -230,23 +233,19 @@ cdef class Plan(Vectorcallable):
         self.y_class, self.placed_class = block_cache_class(self.y_bytes), block_cache_class(self.y_bytes + PAGE)
         if self.y_class < 0 or self.placed_class < 0:
             raise MemoryError(f"an output of {self.y_bytes} bytes cannot be allocated")
-        self.operation = operation
-        self.direct = operation is None or operation.direct
         self.brief = info.multiply_adds <= BRIEF
         self.own_threads = 0 if num_threads is None else read_threads(num_threads)
         self.worth_threads = dw_plan_threads(self.plan, DW_MOST_THREADS)
-        self.vectorcall = <vectorcallfunc>plan_vectorcall
 
     def __dealloc__(self):
         dw_plan_destroy(self.plan)
 
     def __call__(self, x, out=None, *, num_threads=None):
-        """The output for x, of `x_shape`; in `out`, which is returned, or a new array with recycled memory.
+        """run(x, out, num_threads)"""
+        return self.run(x, out, num_threads)
 
-        Arrays that the kernel takes as they are go to it directly, whatever else to `operation`, which says what
-        else it takes and what it raises. num_threads: of this call, a positive int, or None for the plan's.
-        """
-        return call_plan(self, x, out, threads_of(self) if num_threads is None else read_threads(num_threads))
+    def __reduce__(self):
+        raise TypeError("a plan of the kernel alone: expected a plan of a layer, or the layer, to pickle or copy")
 
     @property
     def num_threads(self):
@@ -254,12 +253,6 @@ cdef class Plan(Vectorcallable):
         started.
         """
         return min(threads_of(self), self.worth_threads, dw_pool_most())
-
-    def describe(self):
-        """What the plan has decided, and what it does besides: a dwconv.ops.Description."""
-        if self.operation is None:
-            raise TypeError("expected a plan of a layer; this one is the kernel alone, of which info() tells")
-        return self.operation.describe(self)
 
     def run(self, x, out=None, num_threads=None):
         """The kernel alone: x (N, H, W, C) -> out (N, OH, OW, C*M), or a new array for None.
@@ -406,123 +399,6 @@ cdef int run_without_gil(Plan plan, object x, object y, int threads) except -1:
     return 0
 
 
-cdef object call_plan(Plan plan, object x, object out, int threads):
-    """plan(x, out): to the kernel where nothing is to be done before or after, else to the operation."""
-    if plan.direct and arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
-        if out is None:
-            out = new_output(plan, arrays_data(x))
-            run_kernel(plan, x, out, threads)
-            return out
-        if (
-            arrays_is_plain(out, plan.numpy_dtype, plan.y_sizes)
-            and arrays_is_writeable(out)
-            and apart(arrays_data(x), plan.x_bytes, arrays_data(out), plan.y_bytes)
-        ):
-            run_kernel(plan, x, out, threads)
-            return out
-    if plan.operation is None:
-        return plan.run(x, out, threads)
-    return plan.operation(plan, x, out, threads)
-
-
-cdef object plan_vectorcall(object self, PyObject **args, size_t nargsf, PyObject *names):
-    """What type.__call__ does for a Plan, without a tuple and a dict."""
-    cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
-    if names == NULL:
-        if count == 1:
-            return call_plan(<Plan>self, <object>args[0], None, threads_of(<Plan>self))
-        if count == 2:
-            return call_plan(<Plan>self, <object>args[0], <object>args[1], threads_of(<Plan>self))
-    elif count == 1 and <object>names == OUT:
-        return call_plan(<Plan>self, <object>args[0], <object>args[1], threads_of(<Plan>self))
-    return call_with_tuple(self, args, count, names)
-
-
-cdef tuple OUT = ("out",)
-cdef tuple TRAINING = ("training",)
-cdef object MISSING = object()
-
-
-@cython.auto_pickle(False)  # the layer's classes know how
-cdef class Plans:
-    """What a layer's call looks through: plans that take an array directly, none or a few."""
-
-    cdef tuple direct
-
-    def __cinit__(self, *_, **__):
-        self.direct = ()
-
-    def offer(self, plans):
-        """Puts the direct ones among `plans` in the place of those that were there."""
-        found = tuple([plan for plan in plans if (<Plan?>plan).direct])
-        with cython.critical_section(self):
-            self.direct = found
-
-    cdef tuple current(self):
-        with cython.critical_section(self):
-            return self.direct
-
-
-@cython.auto_pickle(False)
-cdef class PlannedLayer(Vectorcallable):
-    """The base class of layers: a call looks for a plan of the present weights, and goes to `_call(x)`, which the
-    layer defines, where there is none that takes x directly.
-
-    `_plans` is None or a Plans.
-    """
-
-    cdef Plans plans_
-
-    def __cinit__(self, *_, **__):
-        self.vectorcall = <vectorcallfunc>layer_vectorcall
-
-    @property
-    def _plans(self):
-        with cython.critical_section(self):
-            return self.plans_
-
-    @_plans.setter
-    def _plans(self, Plans value):
-        with cython.critical_section(self):
-            self.plans_ = value
-
-    def __call__(self, inputs=MISSING, *, x=MISSING, training=None, num_threads=None):
-        """The output for `inputs`, which may also be called x; see the class.
-
-        training: as in Keras; it makes no difference to a convolution. num_threads: of this call, a positive int, or
-        None for the layer's.
-        """
-        if (inputs is MISSING) == (x is MISSING):
-            raise TypeError("expected one input, the first argument, inputs=... or x=...")
-        array = x if inputs is MISSING else inputs
-        return call_layer(self, array) if num_threads is None else self._call(array, num_threads)
-
-
-cdef object call_layer(PlannedLayer layer, object x):
-    cdef Plans plans
-    cdef Plan plan
-    with cython.critical_section(layer):
-        plans = layer.plans_
-    if plans is not None:
-        for item in plans.current():
-            plan = <Plan>item
-            if arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
-                y = new_output(plan, arrays_data(x))
-                run_kernel(plan, x, y, threads_of(plan))
-                return y
-    return layer._call(x)
-
-
-cdef object layer_vectorcall(object self, PyObject **args, size_t nargsf, PyObject *names):
-    cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
-    if count == 1 and (names == NULL or <object>names == TRAINING):
-        return call_layer(<PlannedLayer>self, <object>args[0])
-    return call_with_tuple(self, args, count, names)
-
-
-enable_vectorcall(Plan)
-enable_vectorcall(PlannedLayer)
-
-
+include "binding/call_cache.pxi"
 include "binding/gradients.pxi"
 include "binding/api.pxi"

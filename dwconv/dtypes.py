@@ -128,6 +128,20 @@ def check_castable(dtype: DType, wanted: DType, name: str) -> None:
         )
 
 
+def check_in_range(array: NDArray[Any], wanted: DType, name: str) -> None:
+    """ValueError, which names the argument, if `wanted` is an integer dtype that does not hold all
+    of the integers in `array`: a cast would wrap them.
+    """
+    if not is_integer(wanted) or np.can_cast(array.dtype, wanted) or not array.size:
+        return
+    limits = np.iinfo(wanted)
+    wrong = (array < limits.min) | (array > limits.max)
+    if wrong.any():
+        raise ValueError(
+            f"{name}: expected integers that {wanted} holds; received {int(array[wrong].flat[0])}"
+        )
+
+
 def result_dtype(x: DType, kernel: DType) -> DType:
     """dtype of the output for x and a kernel of these dtypes, in native byte order. See above."""
     check_numeric(x, "x")

@@ -125,9 +125,9 @@ class Activation:
         return fused if fused is not None and np.isfinite(fused.alpha) else None
 
     def _in_core(self, fused: Fused, array: Array) -> Array:
-        result = array.astype(self._computed_in(array.dtype), order="C")  # always a copy
-        _core.activate(*fused, result.reshape(1, 1, 1, -1), isas.default())
         with np.errstate(all="ignore"):
+            result = array.astype(self._computed_in(array.dtype), order="C")  # always a copy
+            _core.activate(*fused, result, isas.default())
             return result.astype(array.dtype, copy=False)
 
     def derivative(self, x: ArrayLike, **parameters: Any) -> Array:

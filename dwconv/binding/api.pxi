@@ -26,8 +26,10 @@ cdef const char *status_text(dw_status status) noexcept nogil:
 
 
 cdef const dw_plan *plan_of(object plan) except NULL:
-    if not isinstance(plan, Plan):
+    if isinstance(plan, Plan):
+        return (<Plan>plan).plan
+    if not isinstance(plan, PlanCall):
         raise TypeError(f"plan: expected what layer.plan(shape) returns; received {type(plan).__name__}")
-    if not (<Plan>plan).direct:
+    if not (<PlanCall>plan).is_kernel_only:
         raise TypeError("plan: expected one that is the kernel alone; received one that does more, see plan.describe()")
-    return (<Plan>plan).plan
+    return (<PlanCall>plan).kernel.plan

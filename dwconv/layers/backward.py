@@ -67,7 +67,8 @@ Pullback: TypeAlias = Callable[..., Any]
 def _sum(a: Any, b: Any) -> Any:
     if a is None or b is None:
         return b if a is None else a
-    return a + b
+    with np.errstate(all="ignore"):
+        return a + b
 
 
 # ---- a layer -------------------------------------------------------------------------------------
@@ -142,7 +143,7 @@ def _before_activation(
     )
     z = ops.run(plan, x, dtype=dy.dtype)
     if penalty is not None and len(z):  # divided by N, of which there is none
-        y = z if linear else ops.finished(activation, z, layer.name)
+        y = z if linear else ops.activated(activation, z, layer.name)
         dy = dy + _gradient_of(penalty, "activity_regularizer")(y).astype(dy.dtype) / len(z)
     if linear:
         return dy
@@ -165,7 +166,8 @@ def loss_gradients(layer: Any) -> Gradients:
     for i, array in enumerate(layer.trainable_weights):
         name, penalty = penalties[i]
         if penalty is not None:
-            found[i] = np.asarray(_gradient_of(penalty, name)(array), array.dtype)
+            with np.errstate(all="ignore"):
+                found[i] = np.asarray(_gradient_of(penalty, name)(array), array.dtype)
     return Gradients(None, *found)
 
 

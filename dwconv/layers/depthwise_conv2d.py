@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _core, dtypes, naming, ops
@@ -207,7 +208,7 @@ class DepthwiseConv2D(_core.PlannedLayer):
         """Takes over a config, and what plans do besides the kernel according to it."""
         fused, after = ops.split_activation(config.activation, config.dtype_policy.compute)
         self._config = config
-        self._operation = ops.Operation(
+        self._epilogue = ops.Epilogue(
             str(config.name), config.dtype_policy.compute, config.spec.data_format, fused, after
         )
 
@@ -317,7 +318,8 @@ class DepthwiseConv2D(_core.PlannedLayer):
         penalty = self.activity_regularizer
         if penalty is not None:
             batch = y.shape[0]
-            self._activity_loss = float(penalty(y)) / batch if batch else 0.0
+            with np.errstate(all="ignore"):
+                self._activity_loss = float(penalty(y)) / batch if batch else 0.0
         return y
 
     def plan(
@@ -373,10 +375,10 @@ class DepthwiseConv2D(_core.PlannedLayer):
     def _make_plan(
         self, weights: LayerWeights, shape: Shape, isa: str | None = None, num_threads: Any = None
     ) -> Plan:
-        operation = self._operation
-        kernel, bias = weights.cast(operation.dtype)
+        epilogue = self._epilogue
+        kernel, bias = weights.cast(epilogue.dtype)
         return ops.make_plan(
-            self._config.spec, shape, kernel, bias, operation.fused, isa, operation, num_threads
+            self._config.spec, shape, kernel, bias, epilogue.fused, isa, epilogue, num_threads
         )
 
     # ---- shapes ----------------------------------------------------------------------------------

@@ -27,7 +27,7 @@ NAMES = ("weights[0], the kernel", "weights[1], the bias")
 PLANS = 8
 
 
-class PlanCache(_core.Plans):
+class PlanCache(_core.PublishedPlans):
     """The plans for the last `PLANS` input shapes.
 
     A call of a layer looks through the plans that the cache has published, in the compiled module,
@@ -57,7 +57,7 @@ class PlanCache(_core.Plans):
                 del self._plans[next(iter(self._plans))]
             self._plans[shape] = plan
             if publish:
-                self.offer(reversed(self._plans.values()))  # the newest is looked at first
+                self.publish(reversed(self._plans.values()))  # the newest is looked at first
         return plan
 
     def shapes(self) -> list[Shape]:

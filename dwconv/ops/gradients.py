@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike
 from .. import _core, config, dtypes
 from .. import isa as isas
 from ..arguments import ExplicitPadding, read_four_sizes, read_num_threads
-from .convolution import Array
+from .epilogue import Array, as_the_core_takes_it
 from .spec import ConvSpec, Shape
 
 
@@ -167,7 +167,7 @@ def make_plan(
     if kernel is not None:
         spec.check_kernel(kernel.shape, x_shape)
         with np.errstate(all="ignore"):
-            kernel = np.require(kernel, compute, ("C", "A"))
+            kernel = as_the_core_takes_it(kernel, compute)
     ieee = config.denormals() == "ieee"
     return _core.Gradient(spec, x_shape, compute, kernel, isas.resolve(isa), ieee)
 
@@ -228,7 +228,7 @@ def _source(array: Array, shape: Shape, name: str, dtype: dtypes.DType) -> Array
     if array.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}; received {array.shape}")
     with np.errstate(all="ignore"):
-        return np.require(array, dtypes.compute_dtype(dtype), ("C", "A"))
+        return as_the_core_takes_it(array, dtypes.compute_dtype(dtype))
 
 
 def _rounded(array: Array | None, dtype: dtypes.DType) -> Array | None:

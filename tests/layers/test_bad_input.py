@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 import dwconv
 from dwconv import _core
-from dwconv.ops import ConvSpec, convolution
+from dwconv.ops import ConvSpec, epilogue
 
 Array = NDArray[Any]
 
@@ -203,7 +203,7 @@ def test_an_overlap_too_hard_to_tell_is_one(monkeypatch: pytest.MonkeyPatch) -> 
     kernel = np.ones((1, 1, 3, 1), np.float32)
     assert not np.shares_memory(x, out)
     dwconv.depthwise_conv2d(x, kernel, out=out)  # within the bound: found to be apart
-    monkeypatch.setattr(convolution, "_OVERLAP_WORK", 1)
+    monkeypatch.setattr(epilogue, "_OVERLAP_WORK", 1)
     with pytest.raises(ValueError, match=r"^out: expected an array apart from x"):
         dwconv.depthwise_conv2d(x, kernel, out=out)
 

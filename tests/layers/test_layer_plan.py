@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
+import pickle
 import sys
 import weakref
 from pathlib import Path
@@ -17,7 +19,7 @@ from support import assert_same_bits
 from support.layers import draw, isolate
 
 import dwconv
-from dwconv import DepthwiseConv2D
+from dwconv import DepthwiseConv2D, config
 
 Array = NDArray[Any]
 
@@ -369,11 +371,55 @@ def test_description_of_what_comes_besides() -> None:
 
 
 def test_a_plan_of_the_kernel_alone() -> None:
-    plan = dwconv.ops.make_plan(
-        dwconv.ops.ConvSpec((3, 3), padding="same"),
-        (1, 4, 4, 2),
-        np.ones((3, 3, 2, 1), np.float32),
-        None,
-    )
-    with pytest.raises(TypeError, match=r"expected a plan of a layer; .* info\(\) tells"):
-        plan.describe()
+    """It takes what the kernel takes, and stays where it is."""
+    kernel = np.ones((3, 3, 2, 1), np.float32)
+    plan = dwconv.ops.make_plan(dwconv.ops.ConvSpec((3, 3)), (1, 4, 4, 2), kernel, None)
+    x = draw(1, 4, 4, 2)
+    assert_same_bits(plan(x), dwconv.depthwise_conv2d(x, kernel), "kernel alone")
+    with pytest.raises(TypeError, match="x: expected dtype float32; received dtype float64"):
+        plan(x.astype(np.float64))
+    with pytest.raises(TypeError, match="a plan of the kernel alone: expected a plan of a layer"):
+        pickle.dumps(plan)
+    assert weakref.ref(plan)() is plan
+
+
+# ---- copies --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("arguments", LAYERS, ids=str)
+def test_plans_are_pickled_and_copied_by_their_recipe(arguments: dict[str, Any]) -> None:
+    layer = made(**arguments)
+    shape = (2, 5, 6, 7) if layer.data_format == "channels_first" else (2, 6, 7, 5)
+    x = draw(*shape).astype(layer.compute_dtype)
+    config.set_denormals("ieee")
+    try:
+        plan = layer.plan(shape, num_threads=1, isa="portable")
+    finally:
+        config.set_denormals("flush")
+    expected = plan(x)
+    layer.set_weights([w * 2 for w in layer.weights])  # a plan keeps the ones that it was made with
+    for again in (copy.copy(plan), copy.deepcopy(plan), pickle.loads(pickle.dumps(plan))):
+        assert again is not plan
+        assert_same_bits(again(x), expected, arguments)
+        assert again.describe() == plan.describe()
+        assert (again.isa, again.describe().denormals) == (plan.isa, plan.describe().denormals)
+    assert weakref.ref(plan)() is plan
+
+
+def test_a_recipe_does_not_see_later_changes() -> None:
+    spec, kernel = dwconv.ops.ConvSpec((3, 3)), draw(3, 3, 2, 1)
+    bare = dwconv.ops.Epilogue("plan", np.dtype(np.float32))
+    plan = dwconv.ops.make_plan(spec, (1, 4, 4, 2), kernel, None, "linear", None, bare)
+    x = draw(1, 4, 4, 2)
+    expected = plan(x)
+    kernel[...] = 0
+    assert_same_bits(copy.copy(plan)(x), expected, "recipe")
+
+
+def test_a_plan_of_another_machine() -> None:
+    """One that was asked for no instruction set has the default one; another is an error."""
+    plan = made().plan((1, 6, 7, 5))
+    assert plan.isa.encode() not in pickle.dumps(plan)
+    wanted = pickle.dumps(made().plan((1, 6, 7, 5), isa="portable"))
+    with pytest.raises(ValueError, match="isa: expected one of"):
+        pickle.loads(wanted.replace(b"portable", b"riscvvec"))

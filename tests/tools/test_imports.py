@@ -34,7 +34,8 @@ ORDER = [
 ]
 
 #: Who may use the compiled module.
-USERS_OF_CORE = {"config", "isa", "activations", "ops.convolution", "ops.gradients"}
+USERS_OF_CORE = {"config", "isa", "activations"}
+USERS_OF_CORE |= {"ops.convolution", "ops.epilogue", "ops.plan", "ops.gradients"}
 USERS_OF_CORE |= {"layers.weights", "layers.depthwise_conv2d"}
 USERS_OF_CORE |= {"__init__"}  # to say what to do if it cannot be imported
 

@@ -1,0 +1,245 @@
+"""Plans: a kernel alone, and what `layer.plan(shape)` returns, a kernel and what surrounds it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
+
+import numpy as np
+
+from .. import _core, activations, config, dtypes
+from .. import isa as isas
+from .epilogue import (
+    Array,
+    Epilogue,
+    Plan,
+    activated_shape,
+    as_the_core_takes_it,
+    check_out,
+    run,
+)
+from .spec import ConvSpec, Shape
+
+if TYPE_CHECKING:
+    from .description import Description
+
+Fused: TypeAlias = activations.Fused
+
+
+@overload
+def make_plan(
+    spec: ConvSpec,
+    x_shape: Shape,
+    kernel: Array,
+    bias: Array | None,
+    activation: str | Fused = ...,
+    isa: str | None = ...,
+    epilogue: None = ...,
+    num_threads: int | None = ...,
+    dtype: dtypes.DType | None = ...,
+    ieee: bool | None = ...,
+) -> Plan: ...
+
+
+@overload
+def make_plan(
+    spec: ConvSpec,
+    x_shape: Shape,
+    kernel: Array,
+    bias: Array | None,
+    activation: str | Fused,
+    isa: str | None,
+    epilogue: Epilogue,
+    num_threads: int | None = ...,
+    dtype: dtypes.DType | None = ...,
+    ieee: bool | None = ...,
+) -> BoundPlan: ...
+
+
+def make_plan(
+    spec: ConvSpec,
+    x_shape: Shape,
+    kernel: Array,
+    bias: Array | None,
+    activation: str | Fused = "linear",
+    isa: str | None = None,
+    epilogue: Epilogue | None = None,
+    num_threads: int | None = None,
+    dtype: dtypes.DType | None = None,
+    ieee: bool | None = None,
+) -> Plan | BoundPlan:
+    """A packed plan for inputs of `x_shape`, in the spec's layout; the weights are copied.
+
+    The geometry is the caller's to check: `spec.output_shape(x_shape)` says what is wrong with it.
+    (What it lets pass is still refused by the C core, as a ValueError with fewer words.) Without an
+    epilogue the plan is the kernel alone, and takes what the core takes. With one it is what
+    `layer.plan` returns.
+
+    kernel: (kh, kw, C, M); bias: (C*M,), or None; both are cast to the compute dtype of `dtype`, a
+    result dtype (`dwconv.dtypes`; None: the kernel's), which becomes the plan's. activation: one of
+    FUSED_ACTIVATIONS, with alpha if it is a Fused. ieee: whether denormal numbers are not flushed;
+    None: as `config.denormals` says. Raises ValueError for another kernel or bias, a
+    bias that int32 cannot hold, an unknown isa and environment variables that hold no setting;
+    MemoryError.
+    """
+    name = isas.resolve(isa)
+    config.memory_limit()  # for their errors
+    config.num_threads()
+    spec.check_kernel(kernel.shape, x_shape)
+    if bias is not None:
+        spec.check_bias(bias.shape, x_shape)
+    compute = dtypes.compute_dtype(kernel.dtype if dtype is None else dtype)
+    fused = Fused(activation) if isinstance(activation, str) else activation
+    if ieee is None:
+        ieee = config.denormals() == "ieee"
+    with np.errstate(all="ignore"):
+        weights = as_the_core_takes_it(kernel, compute)
+        offsets = None
+        if bias is not None:
+            dtypes.check_in_range(bias, compute, "bias")
+            offsets = as_the_core_takes_it(bias, compute)
+    plan = Plan(spec, x_shape, weights, offsets, fused.name, name, fused.alpha, num_threads, ieee)
+    if epilogue is None:
+        return plan
+    recipe = (spec, x_shape, kernel, bias, fused, isa, epilogue, num_threads)
+    return BoundPlan(plan, epilogue, recipe)
+
+
+@_core.enable_fast_calls
+class BoundPlan(_core.PlanCall):
+    """A plan of the core bound to a layer's dtype and activation. Immutable; any thread may call it
+    at any time.
+
+    `plan(x, out=None, num_threads=None)` is what the layer returns for x. If the kernel is all
+    there is to do (`is_kernel_only`), arrays that it takes as they are go to it without a line of
+    Python.
+
+    A plan can be pickled and copied: it is made again of its weights and arguments, for the
+    instruction set that it was asked for, or the default one of the machine it then is on.
+    """
+
+    __slots__ = ("__weakref__", "_epilogue", "_recipe")
+
+    def __init__(self, kernel: _core.Plan, epilogue: Epilogue, recipe: tuple[Any, ...]) -> None:
+        """recipe: the arguments of `make_plan`, of which the third and fourth are the weights."""
+        super().__init__(kernel, epilogue.is_nothing)
+        self._epilogue = epilogue
+        spec, x_shape, weights, bias, *rest = recipe
+        self._recipe = (spec, x_shape, _unchanging(weights), _unchanging(bias), *rest)
+
+    def _apply(self, x: Any, out: Any, num_threads: int) -> Array:
+        """y for x in any form, in `out` if given; with the errors of `depthwise_conv2d`, and
+        ValueError for another shape than the plan's.
+        """
+        epilogue, kernel = self._epilogue, self.kernel
+        x = dtypes.read_array("x", x)
+        dtypes.check_castable(x.dtype, epilogue.dtype, "x")
+        if x.shape != kernel.x_shape:
+            raise ValueError(f"x: expected shape {kernel.x_shape}; received shape {x.shape}")
+        target = None
+        if out is not None:
+            shape = activated_shape(epilogue.after, kernel.y_shape)
+            target = check_out(out, shape, epilogue.dtype, {"x": x})
+        if x.dtype != epilogue.dtype:  # first to that, also where it is not what is computed in
+            with np.errstate(all="ignore"):
+                x = x.astype(epilogue.dtype)
+        y = run(
+            kernel,
+            x,
+            dtype=epilogue.dtype,
+            after=epilogue.after,
+            out=target,
+            name=epilogue.name,
+            num_threads=num_threads,
+        )
+        return y if out is None else out  # type: ignore[no-any-return]
+
+    # ---- the kernel alone ------------------------------------------------------------------------
+
+    def run(self, x: Any, out: Array | None = None, num_threads: Any = None) -> Array:
+        """The kernel alone: x of `x_shape` -> `out` of `y_shape`, or a new array for None.
+
+        Both C-contiguous, aligned, of the kernel's dtype, and disjoint: arrays or anything with the
+        buffer protocol. TypeError for another type or dtype, ValueError for the rest.
+        """
+        return self.kernel.run(x, out, num_threads)
+
+    def run_part(self, x: Any, out: Array, part: int, parts: int) -> None:
+        """Part `part` of `parts` of run(x, out): for threads of one's own. No two parts write the
+        same byte. Arrays as for `run`; ValueError for others, and for a part that is none.
+        """
+        self.kernel.run_part(x, out, part, parts)
+
+    # ---- what it is ------------------------------------------------------------------------------
+
+    @property
+    def x_shape(self) -> tuple[int, int, int, int]:
+        """Of the input, in its layout."""
+        return self.kernel.x_shape
+
+    @property
+    def y_shape(self) -> tuple[int, int, int, int]:
+        """Of the kernel's output, in its layout. (glu, which comes after it, halves an axis.)"""
+        return self.kernel.y_shape
+
+    @property
+    def isa(self) -> str:
+        """The instruction set."""
+        return self.kernel.isa
+
+    @property
+    def num_threads(self) -> int:
+        """How many threads a call uses: those asked for, or fewer where the work is worth no more
+        or no more can be started.
+        """
+        return self.kernel.num_threads
+
+    @property
+    def kernel_name(self) -> str:
+        """The kernel that does most of the work, such as 'k3x3s1_t2x4_avx2'."""
+        return self.kernel.kernel_name
+
+    def info(self) -> dict[str, Any]:
+        """What the kernel's plan has decided: the fields of dw_plan_info in csrc/dwconv.h."""
+        return self.kernel.info()
+
+    def describe(self) -> Description:
+        """What the plan has decided, and what comes before and after its kernel."""
+        from .description import Description
+
+        epilogue, kernel = self._epilogue, self.kernel
+        after = epilogue.after
+        return Description(
+            x_shape=kernel.x_shape,
+            y_shape=activated_shape(after, kernel.y_shape),
+            dtype=epilogue.dtype.name,
+            compute_dtype=dtypes.compute_dtype(epilogue.dtype).name,
+            data_format=epilogue.data_format,
+            activation=epilogue.fused.name,
+            activation_after=None if after is None else str(getattr(after, "name", after)),
+            isa=kernel.isa,
+            num_threads=kernel.num_threads,
+            denormals="ieee" if kernel.ieee else "flush",
+            **kernel.info(),
+        )
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.kernel_name}, {self.x_shape} -> {self.y_shape}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _make_again, (self._recipe, self.kernel.ieee)
+
+
+def _make_again(recipe: tuple[Any, ...], ieee: bool) -> Plan | BoundPlan:
+    """A plan of the same recipe; `ieee`: whether it computes with denormal numbers."""
+    make: Any = make_plan  # for mypy, which does not know what the recipe holds
+    made: Plan | BoundPlan = make(*recipe, ieee=ieee)
+    return made
+
+
+def _unchanging(array: Array | None) -> Array | None:
+    """`array`, or a copy if somebody may write to it."""
+    if array is None or not array.flags.writeable:
+        return array
+    copy = array.copy()
+    copy.flags.writeable = False
+    return copy
