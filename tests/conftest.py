@@ -15,6 +15,20 @@ from support import FLOATS
 from dwconv import config
 from dwconv import isa as isas
 
+try:
+    from hypothesis import HealthCheck, settings
+except ImportError:  # not everywhere: its tests are skipped, or not chosen
+    pass
+else:
+    # How long an example takes says how busy the machine is. CI prints how to repeat a failure.
+    settings.register_profile(
+        "dwconv",
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow],
+        print_blob=bool(os.environ.get("CI")),
+    )
+    settings.load_profile("dwconv")
+
 CHOSEN = os.environ.get("DWCONV_TEST_ISAS")
 
 

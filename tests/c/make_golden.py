@@ -5,8 +5,8 @@
 
 The results are those of tests/support/exact.py, which emulates the documented order of
 accumulation in rational arithmetic; nothing of the C core runs. The lists of kernels in
-csrc/nhwc_kernels.h decide only which sizes there are problems of. The inputs are defined twice, here and
-in golden.c.
+csrc/nhwc_kernels.h decide only which sizes there are problems of. The inputs are defined twice,
+here and in golden.c.
 """
 
 from __future__ import annotations

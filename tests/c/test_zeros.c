@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "dwconv.h"
-#include "kernels.h"
+#include "nhwc_kernels.h"
 
 #define DW_ISA TEST_ISA
 #define DW_KIND f

@@ -6,37 +6,26 @@ with what the C programs find, so that no instruction set of this CPU is skipped
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from support.compilers import find_compilers
+from support import ROOT
+from support.compilers import CSRC, FLAGS, build, c_plus_plus, core_objects, find_compilers, run
+from support.compilers import TESTS_IN_C as TESTS
 
 from dwconv import _core
 
-ROOT = Path(__file__).parents[2]
-CSRC = ROOT / "csrc"
-TESTS = ROOT / "tests" / "c"
-FLAGS = ["-O2", "-g", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", f"-I{CSRC}"]
 Arguments: TypeAlias = list[str | Path]
 CPU_LACKS_IT = 77  # the exit status of test_vec
 
 #: A cross compiler and what runs its programs, for the instruction sets of other processors.
 EMULATED = {"neon": ("aarch64-linux-gnu-gcc", "qemu-aarch64-static")}
-
-
-def c_plus_plus(command: str) -> str | None:
-    """The C++ compiler that belongs to a C compiler, if it is there."""
-    words = shlex.split(command)
-    name = words[-1].replace("gcc", "g++").replace("clang", "clang++")
-    return shlex.join([*words[:-1], name]) if name != words[-1] and shutil.which(name) else None
 
 
 pytestmark = pytest.mark.skipif(
@@ -46,17 +35,6 @@ pytestmark = pytest.mark.skipif(
 COMPILERS = find_compilers()
 if not COMPILERS:
     pytest.skip("no C compiler: neither $CC nor gcc, clang or cc", allow_module_level=True)
-
-
-def run(*command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL
-    )
-
-
-def build(compiler: str, *arguments: str | Path) -> None:
-    result = run(*shlex.split(compiler), *map(str, arguments))
-    assert result.returncode == 0, f"{compiler} failed:\n{result.stdout}{result.stderr}"
 
 
 def checks_passed(result: subprocess.CompletedProcess[str]) -> int:
@@ -105,35 +83,17 @@ def test_zeros(compiler: str, isa: str, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def core_objects(compiler: str, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The C core as object files, compiled as C without a warning.
+def core(compiler: str) -> list[Path]:
+    """The C core as object files.
 
     Not optimised: four times as fast to compile, and the bits must not depend on it.
     """
-    return core(compiler, "-O0", tmp_path_factory.mktemp("core"))
-
-
-def core(compiler: str, optimization: str, folder: Path) -> list[Path]:
-    """Object files of csrc/, compiled by all processors; the instruction sets take long: first.
-
-    -g0: debug information of the unrolled kernels takes most of a compiler's time.
-    """
-    sources = sorted(CSRC.rglob("*.c"), key=lambda path: path.parent == CSRC)
-    objects = [folder / f"{source.stem}.o" for source in sources]
-
-    def compile_one(source: Path, made: Path) -> None:
-        build(compiler, "-std=c11", *FLAGS, optimization, "-g0", "-c", source, "-o", made)
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        list(pool.map(compile_one, sources, objects))
-    return objects
+    return core_objects(compiler, "-O0")
 
 
 @pytest.mark.parametrize("name", ["test_api", "test_grad"])
 @pytest.mark.parametrize("language", ["c", "c++"])
-def test_api(
-    compiler: str, core_objects: list[Path], language: str, name: str, tmp_path: Path
-) -> None:
+def test_api(compiler: str, core: list[Path], language: str, name: str, tmp_path: Path) -> None:
     """The public header from C and from C++: statuses, plans, gradients, results."""
     program = tmp_path / name
     if language == "c":
@@ -144,14 +104,14 @@ def test_api(
             pytest.skip(f"no C++ compiler beside {compiler}")
         driver, standard = found, "-std=c++11"
     source: Arguments = ["-x", language, TESTS / f"{name}.c", "-x", "none"]
-    build(driver, standard, "-pedantic", *FLAGS, *source, *core_objects, "-lm", "-o", program)
+    build(driver, standard, "-pedantic", *FLAGS, *source, *core, "-lm", "-o", program)
     assert checks_passed(run(str(program))) > 500
 
 
-def test_threads(compiler: str, core_objects: list[Path], tmp_path: Path) -> None:
+def test_threads(compiler: str, core: list[Path], tmp_path: Path) -> None:
     """The pool by itself, and runs by several threads; `make zig-check` has it run on Windows."""
     program = tmp_path / "test_threads"
-    source: Arguments = ["-std=c11", *FLAGS, TESTS / "test_threads.c", *core_objects]
+    source: Arguments = ["-std=c11", *FLAGS, TESTS / "test_threads.c", *core]
     build(compiler, *source, "-lm", "-pthread", "-o", program)
     assert checks_passed(run(str(program))) > 100
 
@@ -160,24 +120,24 @@ WRAPPED = ("malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "fr
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="its linker knows no --wrap")
-def test_failing_allocations(compiler: str, core_objects: list[Path], tmp_path: Path) -> None:
+def test_failing_allocations(compiler: str, core: list[Path], tmp_path: Path) -> None:
     """Each allocation of a plan or gradient fails once; nothing leaks, and a run makes none."""
     program = tmp_path / "test_nomem"
     wrap = "-Wl," + ",".join(f"--wrap={name}" for name in WRAPPED)
-    source: Arguments = ["-std=c11", *FLAGS, TESTS / "test_nomem.c", *core_objects]
+    source: Arguments = ["-std=c11", *FLAGS, TESTS / "test_nomem.c", *core]
     build(compiler, *source, "-lm", wrap, "-o", program)
     assert checks_passed(run(str(program))) > 100
 
 
-def test_fuzz_target(compiler: str, core_objects: list[Path], tmp_path: Path) -> None:
+def test_fuzz_target(compiler: str, core: list[Path], tmp_path: Path) -> None:
     """Two seconds of random wishes, the same each time; `make fuzz` takes longer and others."""
     program = tmp_path / "fuzz_plan"
-    source: Arguments = ["-std=c11", *FLAGS, "-DFUZZ_MAIN", TESTS / "fuzz_plan.c", *core_objects]
+    source: Arguments = ["-std=c11", *FLAGS, "-DFUZZ_MAIN", TESTS / "fuzz_plan.c", *core]
     build(compiler, *source, "-lm", "-o", program)
     assert checks_passed(run(str(program), "2", "1")) > 10
 
 
-def test_all_floats(compiler: str, core_objects: list[Path], tmp_path: Path) -> None:
+def test_all_floats(compiler: str, core: list[Path], tmp_path: Path) -> None:
     """One float32 in 16381: each activation within 2 ulp of its formula, the same bits from every
     instruction set, and nothing wrong where denormal numbers are flushed to zero.
 
@@ -185,7 +145,7 @@ def test_all_floats(compiler: str, core_objects: list[Path], tmp_path: Path) -> 
     hour.
     """
     program = tmp_path / "all_floats"
-    build(compiler, "-std=c11", *FLAGS, TESTS / "all_floats.c", *core_objects, "-lm", "-o", program)
+    build(compiler, "-std=c11", *FLAGS, TESTS / "all_floats.c", *core, "-lm", "-o", program)
     results = {}
     for isa in _core.available_isas():
         done = run(str(program), isa, "16381")
@@ -205,25 +165,32 @@ def the_command() -> str:
 
 
 def test_one_command_builds_the_core_without_python(tmp_path: Path) -> None:
-    """As it stands there, but for the optimization, which takes a minute and changes no bit. The
-    program is C++, too.
+    """Its flags and files are enough for each source, and what it links works.
+
+    The objects are those of the tests above: -O3 takes a minute and changes no bit. The program is
+    C++, too.
     """
     compiler = find_compilers()[0]
-    command = the_command()
-    assert " -O3 " in command
-    command = command.replace(" -O3 ", " -O0 ")
-    command = command.replace("cc ", f"{shlex.join(shlex.split(compiler))} ", 1)
-    command = command.replace("-o embed && ./embed", "-o $OUT/embed && $OUT/embed")
-    assert "$OUT" in command
-    done = subprocess.run(
-        ["sh", "-c", command],
-        cwd=ROOT,
-        env={**os.environ, "OUT": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stderr}"
+    command, _, program = the_command().partition(" && ")
+    assert program == "./embed"
+    words = shlex.split(compiler)
+    expanded = run("sh", "-c", f"cd {shlex.quote(str(ROOT))} && echo {command}").stdout.split()
+    _, *arguments = expanded[: expanded.index("-o")]
+    sources = [word for word in arguments if word.endswith(".c")]
+    assert {ROOT / name for name in sources} == {
+        *CSRC.rglob("*.c"),
+        ROOT / "examples" / "embed.c",
+    }
+    flags = [word for word in arguments if word not in sources]
+    assert "-O3" in flags
+    done = subprocess.run([*words, *flags, "-fsyntax-only", *sources], cwd=ROOT, check=False)
+    assert done.returncode == 0, command
+    objects = core_objects(compiler, "-O0")
+    linked = ["-O0" if word == "-O3" else word for word in flags if word != "-lm"]
+    linked += ["examples/embed.c", *map(str, objects), "-lm", "-o", str(tmp_path / "embed")]
+    subprocess.run([*words, *linked], cwd=ROOT, check=True)
+    done = run(tmp_path / "embed")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["4 6 6 6 6 6 4", *["6 9 9 9 9 9 6"] * 3, "4 6 6 6 6 6 4"]
     assert done.stderr == ""
     if plus_plus := c_plus_plus(compiler):
@@ -233,18 +200,20 @@ def test_one_command_builds_the_core_without_python(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """tests/c/golden.c with the whole core, built by the first compiler there is."""
-    folder = tmp_path_factory.mktemp("golden")
-    compiler, program = find_compilers()[0], folder / "golden"
-    source: Arguments = ["-std=c11", *FLAGS, TESTS / "golden.c", *core(compiler, "-O1", folder)]
-    build(compiler, *source, "-lm", "-o", program)
+    """tests/c/golden.c with the whole core, built by the first compiler there is.
+
+    Not optimised, either; `make test-isa` runs it as users get it.
+    """
+    compiler, program = find_compilers()[0], tmp_path_factory.mktemp("golden") / "golden"
+    source: Arguments = ["-std=c11", *FLAGS, TESTS / "golden.c", *core_objects(compiler, "-O0")]
+    build(compiler, *source, "-lm", "-pthread", "-o", program)
     return program
 
 
 @pytest.mark.parametrize("isa", _core.compiled_isas())
 def test_golden(golden: Path, isa: str) -> None:
     """Hashes of results computed exactly, in Python, without this library."""
-    done = subprocess.run([golden, isa], capture_output=True, text=True, check=False)
+    done = run(golden, isa)
     if done.returncode == CPU_LACKS_IT:
         assert isa not in _core.available_isas()
         pytest.skip(f"this CPU lacks {isa}")

@@ -14,7 +14,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from support import ROOT, assert_same_bits
+from support import ROOT, assert_same_bits, patient
 from support.compilers import find_compilers
 from support.layers import draw
 
@@ -80,7 +80,9 @@ def user(tmp_path_factory: pytest.TempPathFactory) -> ModuleType:
         [sys.executable, "-m", "cython", "-I", package, "user.pyx"],
         [*compiler, "-shared", "-fPIC", "-O0", "-w", *include, "user.c", "-o", str(made)],
     ):
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, timeout=patient(300)
+        )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
     spec = importlib.util.spec_from_file_location("user", made)
     assert spec

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support import FLOATS, Case, assert_close, assert_same_bits, gradient_reference, lanes
@@ -74,7 +74,7 @@ def cases(draw: st.DrawFn) -> Case:
     )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=400)
 @given(case=cases())
 def test_against_float64(case: Case) -> None:
     """On every instruction set; the results are the same to the bit, too."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support import FLOATS, Case, assert_close, assert_same_bits, tolerance
 
@@ -49,7 +49,7 @@ def fits(case: Case) -> bool:
     return top + case.size[0] + bottom >= reach[0] and left + case.size[1] + right >= reach[1]
 
 
-@settings(max_examples=600, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=600)
 @given(case=cases())
 def test_against_the_reference(case: Case) -> None:
     """On every instruction set; the results are the same to the bit, too."""
@@ -66,7 +66,7 @@ def test_against_the_reference(case: Case) -> None:
         assert_same_bits(y, results["portable"], (case, isa))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100)
 @given(case=cases())
 def test_empty_outputs_are_refused(case: Case) -> None:
     assume(case.padding != "same" and not fits(case))
@@ -74,7 +74,7 @@ def test_empty_outputs_are_refused(case: Case) -> None:
         dwconv.depthwise_conv2d(*case.arrays(), **case.options())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(case=cases(), factor=st.sampled_from([-2.0, 0.5, 4.0]))
 def test_linear(case: Case, factor: float) -> None:
     """Powers of two scale without rounding: the result scales to the bit."""

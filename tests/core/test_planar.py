@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support import ROOT, Case, assert_same_bits, lanes
@@ -93,7 +93,7 @@ def cases(draw: Draw) -> Case:
     )
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=500)
 @given(case=cases())
 def test_as_channels_last(case: Case) -> None:
     assume(case.padding == "same" or fits(case))

@@ -236,7 +236,7 @@ def test_an_empty_batch_gives_an_empty_output(dtype: str, data_format: str) -> N
     first=st.booleans(),
     batch=st.integers(0, 2),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_layer_agrees_with_the_reference_or_refuses(
     size: tuple[int, int],
     kernel: tuple[int, int],

@@ -275,7 +275,7 @@ LAYERS = st.fixed_dictionaries(
 
 
 @given(LAYERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_config_round_trip(arguments: dict[str, Any]) -> None:
     layer = DepthwiseConv2D(**arguments)
     config = layer.get_config()

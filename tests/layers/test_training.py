@@ -393,11 +393,17 @@ def test_optimizer_errors() -> None:
     ids=repr,
 )
 def test_it_learns_a_known_kernel(optimizer: optimizers.Optimizer) -> None:
-    """White noise has no direction in which descent is slow: 300 steps do."""
+    """White noise has no direction in which descent is slow: 300 steps do.
+
+    From where they start is fixed. Adam's last steps are as long as its first while the gradients'
+    averages forget them, and from one start in 400 they end more than 1e-3 away.
+    """
     x = draw(4, 12, 12, 3)
     known, bias = draw(3, 3, 3, 2, seed=2), draw(6, seed=3)
     target = dwconv.depthwise_conv2d(x, known, bias, strides=2, padding="same")
     layer = dwconv.DepthwiseConv2D(3, 2, "same", 2, dtype="float32", data_format="channels_last")
+    layer.build(x.shape)
+    layer.set_weights([draw(*w.shape, seed=4) / 3 for w in layer.get_weights()])
     losses = []
     for _ in range(300):
         y, pullback = layer.vjp(x)

@@ -188,6 +188,17 @@ ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
 PYTHON = [*shlex.split(os.environ.get("DWCONV_TEST_EMULATOR", "")), sys.executable]
 
 
+def patient(seconds: float) -> float:
+    """A limit of time for something that takes far less than `seconds` on an idle machine.
+
+    Limits are here to end what hangs, not to measure: beside other jobs they are longer, in
+    proportion to how many there are for a processor, twice that because more may come.
+    """
+    if not hasattr(os, "getloadavg"):
+        return 4 * seconds
+    return seconds * max(1.0, 2 * os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
 def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A Python of its own: dwconv importable, no DWCONV_ISA but what `environment` says."""
     variables = {key: value for key, value in os.environ.items() if key != "DWCONV_ISA"}
@@ -197,6 +208,6 @@ def run_python(*arguments: str, **environment: str) -> subprocess.CompletedProce
         env={**variables, "PYTHONPATH": path, **environment},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=patient(300),
         check=False,
     )

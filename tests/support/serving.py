@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from support import patient
+
 
 @contextmanager
 def gunicorn(*arguments: str, folder: Path, **environment: str) -> Iterator[int]:
@@ -36,16 +38,17 @@ def gunicorn(*arguments: str, folder: Path, **environment: str) -> Iterator[int]
         yield port
     finally:
         server.send_signal(signal.SIGTERM)
-        _, errors = server.communicate(timeout=60)
+        _, errors = server.communicate(timeout=patient(60))
     assert server.returncode == 0, errors
 
 
 def wait_for(port: int, server: subprocess.Popen[str]) -> None:
-    for _ in range(600):
+    limit = time.monotonic() + patient(30)
+    while time.monotonic() < limit:
         assert server.poll() is None, server.communicate()[1]
         try:
             socket.create_connection(("127.0.0.1", port), 1).close()
             return
         except OSError:
             time.sleep(0.05)
-    raise AssertionError("the server does not listen after 30 s")
+    raise AssertionError("the server does not listen")

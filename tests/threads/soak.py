@@ -29,7 +29,10 @@ import numpy as np
 
 import dwconv
 
-SERVICE = Path(__file__).parents[2] / "examples" / "service.py"
+SERVICE = Path(__file__).resolve().parents[2] / "examples" / "service.py"
+
+#: Seconds after which something hangs, on however busy a machine.
+PATIENCE = 600
 
 #: Of the inputs: (N, H, W, C). The last is too small for releasing the GIL.
 SHAPES = [(1, 30, 30, 64), (2, 17, 16, 64), (1, 5, 5, 64)]
@@ -75,7 +78,7 @@ class Soak:
 
     def client(self, number: int) -> None:
         """Requests on one connection, one after the other."""
-        connection = http.client.HTTPConnection(self.address, timeout=60)
+        connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
         bodies = [(shape, as_npy(np.ones(shape, np.float32))) for shape in SHAPES]
         turn = number
         while not self.done.is_set():
@@ -101,7 +104,7 @@ class Soak:
 
     def reloader(self) -> None:
         """Replaces the file and says so, twenty times a second."""
-        connection = http.client.HTTPConnection(self.address, timeout=60)
+        connection = http.client.HTTPConnection(self.address, timeout=PATIENCE)
         while not self.done.wait(0.05):
             self.newest += 1
             save(self.path, self.newest)
@@ -134,7 +137,7 @@ class Soak:
         self.done.wait(seconds)
         self.done.set()
         for thread in threads:
-            thread.join(90)
+            thread.join(PATIENCE)
         assert not self.errors, self.errors
         assert not any(thread.is_alive() for thread in threads), "a client hangs"
 
@@ -165,7 +168,7 @@ def soak(seconds: float, clients: int, folder: Path) -> Soak:
             assert service.poll() is None, "the service has ended"
         finally:
             service.terminate()
-            _, complaints = service.communicate(timeout=60)
+            _, complaints = service.communicate(timeout=PATIENCE)
     assert complaints == "", complaints
     assert load.version > 1
     assert abs(load.growth()) <= FLAT, (

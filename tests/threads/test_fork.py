@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from support import ROOT, assert_same_bits, run_python
+from support import ROOT, assert_same_bits, patient, run_python
 from support.forking import SHAPE, layer
 from support.serving import gunicorn
 
@@ -51,7 +51,7 @@ def test_gunicorn_with_preload() -> None:
 
 def ask(port: int, array: np.ndarray) -> tuple[np.ndarray, str | None]:
     """The server's output for an array, and the process that made it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patient(60))
     connection.request("POST", "/", array.tobytes())
     response = connection.getresponse()
     body = response.read()

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from support import FLOATS, assert_same_bits
@@ -48,7 +48,7 @@ def wishes(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60)
 @given(wish=wishes())
 def test_same_bits_for_any_number(wish: dict[str, Any]) -> None:
     """On every instruction set, all three gradients at once and dx alone."""

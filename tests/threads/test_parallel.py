@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import assert_same_bits
+from support import assert_same_bits, patient
 from support.layers import draw
 
 import dwconv
@@ -249,7 +249,7 @@ def test_memory_wanders_between_threads() -> None:
 
     def check() -> None:
         for _ in range(1000):
-            h, y = shelf.get(timeout=60)
+            h, y = shelf.get(timeout=patient(60))
             assert (y == 9 * h + 1).all(), h
 
     def limits() -> None:

@@ -18,7 +18,7 @@ from wsgiref.validate import validator
 import numpy as np
 import pytest
 import soak
-from support import ASAN, ROOT, assert_same_bits
+from support import ASAN, ROOT, assert_same_bits, patient
 from support.layers import draw
 from support.serving import gunicorn
 
@@ -44,7 +44,7 @@ def connection(model: Path) -> Iterator[http.client.HTTPConnection]:
     with example.serve(example.Service(model), 0) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        client = http.client.HTTPConnection(*server.server_address[:2], timeout=60)
+        client = http.client.HTTPConnection(*server.server_address[:2], timeout=patient(60))
         yield client
         client.close()
         server.shutdown()
@@ -199,7 +199,7 @@ def when_ready(server):
     arrays = [draw(*shape, seed=seed) for seed in range(4)]
 
     def post(number: int, port: int) -> Any:
-        client = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=patient(60))
         status, answer = ask(client, "POST", "/", soak.as_npy(arrays[number % 4]))
         client.close()
         assert status == 200, answer

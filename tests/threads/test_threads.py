@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import ASAN, Case, assert_same_bits, lanes, run_python, tile_cases
+from support import ASAN, Case, assert_same_bits, lanes, patient, run_python, tile_cases
 
 import dwconv
 from dwconv import DepthwiseConv2D, config, ops
@@ -204,15 +204,20 @@ def settled_threads() -> int:
     if not sys.platform.startswith("linux"):
         pytest.skip("no list of threads here")
     seen: list[int] = []
+    limit = time.monotonic() + patient(10)
     while len(seen) < 10 or len(set(seen[-10:])) > 1:
         time.sleep(0.01)
         seen.append(len(list(Path("/proc/self/task").iterdir())))
-        assert len(seen) < 1000, seen
+        assert time.monotonic() < limit, seen
     return seen[-1]
 
 
 def test_idle_threads_use_no_cpu() -> None:
-    """After a burst: what the process uses, by its CPU clock, while it sleeps."""
+    """After a burst: what the process uses, by its CPU clock, while it sleeps.
+
+    On a busy machine a thread may be late in falling asleep, so one half second of twenty has to be
+    idle; a thread that spins is never.
+    """
     done = run_python(
         "-c",
         """
@@ -224,9 +229,13 @@ assert plan.num_threads == 4
 for _ in range(200):
     plan(x)
 time.sleep(0.05)  # other threads' time counts from the next tick of the kernel on, 10 ms at most
-before = time.process_time()
-time.sleep(0.5)
-print(time.process_time() - before)
+for _ in range(20):
+    before = time.process_time()
+    time.sleep(0.5)
+    used = time.process_time() - before
+    if used < 0.005:
+        break
+print(used)
 """,
     )
     assert done.returncode == 0, done.stderr

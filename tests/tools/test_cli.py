@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import PYTHON
+from support import PYTHON, patient
 
 import dwconv
 from dwconv import isa
@@ -24,7 +24,7 @@ def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProce
         [*PYTHON, "-m", "dwconv", *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=patient(120),
         stdin=subprocess.DEVNULL,
         env={**os.environ, **environment},
     )
