@@ -39,21 +39,24 @@ class DepthwiseConv2D(_core.PlannedLayer):
     """Depthwise convolution: each input channel with its own `depth_multiplier` kernels.
 
     Called with x (N, H, W, C), or (N, C, H, W) if channels_first, it returns an array (N, OH, OW,
-    C*M), or (N, C*M, OH, OW): channel c*M + m is channel c of x with kernel[:, :, c, m], plus
-    bias[c*M + m], through the activation. `dwconv.depthwise_conv2d` has the formula. The weights
-    are made at the first call or by `build`. Calls from many threads at once are fine.
+    C*M), or (N, C*M, OH, OW). Channel c*M + m is the activation of channel c of x convolved with
+    kernel[:, :, c, m], plus bias[c*M + m]; `dwconv.depthwise_conv2d` has the formula. The first
+    call or `build` makes the weights. Any number of threads may call the layer at once.
 
-    x may be anything that NumPy makes an array of real numbers of; what has another dtype than the
-    layer is cast to it, integers included, but no floats to an int32 layer. The output is a new
-    C-contiguous array of the layer's compute dtype, whose memory is recycled when it and all views
-    of it are gone (`dwconv.config`); N may be 0. For a `SymbolicTensor` it is one, too. A call
-    raises ValueError for another rank, other channels than at build, or an output that would be
-    empty; TypeError for what is not real numbers, or not integers if the layer is int32;
-    MemoryError.
+    x may be anything that NumPy makes an array of real numbers of. An x of another dtype is cast to
+    the layer's; only floats are never cast to an int32 layer's. N may be 0. The output is a new
+    C-contiguous array of the layer's compute dtype. Its memory is recycled once the array and all
+    views of it are gone (`dwconv.config`). For a `SymbolicTensor` the output is another one.
+
+    `layer(x, training=...)`, `layer(inputs=x)` are Keras' ways to write the same call.
+
+    A call raises ValueError for another rank, other channels than at build and an output that would
+    be empty; TypeError for a masked array, for what is not real numbers, and for floats if the
+    layer is int32; MemoryError.
 
     Args:
-        kernel_size: an int or two, (kh, kw). Here and below whole floats, such as R's 3.0, are
-            ints.
+        kernel_size: an int or two, (kh, kw). NumPy integers and whole floats, such as R's 3.0, are
+            ints, here and below.
         strides: an int or two, in pixels.
         padding: 'valid' or 'same', in any case.
         depth_multiplier: M, an int.
@@ -62,8 +65,8 @@ class DepthwiseConv2D(_core.PlannedLayer):
         dilation_rate: an int or two, in pixels. Not together with strides other than 1, as in
             Keras 1 and 2, unless `allow_strided_dilation` says so.
         activation: None, a name, a config dict, a function of the whole output or a layer. It sees
-            the output in its data_format: softmax and others that act on the last axis act on the
-                width if channels_first.
+            the output in its data_format: an activation that acts on the last axis, such as
+            softmax, acts on the width if channels_first.
         use_bias: whether a bias (C*M,) is added.
         depthwise_initializer, bias_initializer: how weights start: a name, a config dict, an array,
             or a function (shape, dtype=...) -> array; None is the default. The kernel's shape is
@@ -71,33 +74,34 @@ class DepthwiseConv2D(_core.PlannedLayer):
         depthwise_regularizer, bias_regularizer, activity_regularizer: penalties, see `losses`.
         depthwise_constraint, bias_constraint: see `apply_constraints`.
         input_shape: (H, W, C) or (C, H, W), None where unknown: what a `Sequential` starts with.
-            The layer itself is still built at its first call; C must be the same then.
+            A layer alone is still built at its first call, whose x must have that C.
         batch_input_shape: input_shape with N; wins over input_shape and batch_size.
         batch_size: N, for input_shape.
-        dtype: of weights, computation and output: float32 (None), float64, int32 (exact, wrapping
-            as NumPy's; see below), float16 or bfloat16 (computed in float32, rounded once;
-            bfloat16 needs the package ml_dtypes), 'mixed_float16' or 'mixed_bfloat16'; a name, a
-            NumPy dtype or a config dict of a Keras dtype policy.
+        dtype: of weights, computation and output: float32 (None), float64, int32 (exact, wraps as
+            NumPy's does; see below), float16 or bfloat16 (computed in float32 and rounded once;
+            bfloat16 needs the package ml_dtypes), 'mixed_float16' or 'mixed_bfloat16'. A name, a
+            NumPy dtype or the config dict of a dtype policy of Keras.
         name: without '/'; None: depthwise_conv2d, depthwise_conv2d_1, ...
         trainable: a bool; None is True.
         weights: [kernel] or [kernel, bias] to start with instead of the initializers; copied.
         num_threads: how many threads a call may use, a positive int; None: what
-            `dwconv.config.num_threads()` is by then. May be set, is no part of the config, and
-            `layer(x, num_threads=N)` is for one call. Outputs are the same to the bit.
+            `dwconv.config.num_threads()` is at the time of the call. It may be set, and
+            `layer(x, num_threads=N)` is for one call. It is not part of the config. Outputs have
+            the same bits with any number.
         allow_strided_dilation: a bool: whether strides and dilation_rate may both be other than 1.
             Keras 3 computes such a layer, and so does this one then.
 
-    An int32 layer takes integer inputs of any width, cast as NumPy casts them, and refuses floats,
-    whose fractions a cast would drop. Its weights must be whole numbers in range: give `weights` or
-    initializers that yield such (zeros, ones, constant); the default kernel initializer,
-    glorot_uniform, does not, which is an error when the layer is built. Of the built-in activations
-    those apply that are exact on integers: linear, relu (also with a whole slope, bound or
-    threshold) and relu6. A function of the user's must return integers. (Keras on TensorFlow
-    constructs such a layer, but has no int32 convolution to call.)
+    An int32 layer takes integers of any width, cast as NumPy casts them. It refuses floats, since a
+    cast would drop their fractions. Its weights must be whole numbers in range. So it needs
+    `weights`, or initializers that yield whole numbers (zeros, ones, constant): with the default
+    kernel initializer, glorot_uniform, `build` raises ValueError. Its activation must be exact on
+    integers: linear, relu (also with a whole slope, bound or threshold), relu6, or a function of
+    the user's that returns integers. (Keras on TensorFlow constructs such a layer, but has no int32
+    convolution to call.)
 
     Raises:
-        ValueError: an argument that is none; strides and dilation_rate both other than 1, unless
-            allowed.
+        ValueError: a value that an argument cannot have; strides and dilation_rate both other than
+            1, unless allowed.
         TypeError: an unknown keyword, an activation that an int32 layer cannot have.
 
     Example:
@@ -201,11 +205,11 @@ class DepthwiseConv2D(_core.PlannedLayer):
     depthwise_constraint = Setting[Any]("What `apply_constraints` does to the kernel, or None.")
     bias_constraint = Setting[Any]("What `apply_constraints` does to the bias, or None.")
 
-    #: As in Keras: a mask says nothing to a convolution, which passes it on.
+    #: As in Keras 3: `compute_mask` passes a mask on; the convolution itself ignores it.
     supports_masking = True
 
     def _configure(self, config: LayerConfig) -> None:
-        """Takes over a config, and what plans do besides the kernel according to it."""
+        """Takes over a config, and derives from it what plans do after the kernel."""
         fused, after = ops.split_activation(config.activation, config.dtype_policy.compute)
         self._config = config
         self._epilogue = ops.Epilogue(
@@ -290,8 +294,10 @@ class DepthwiseConv2D(_core.PlannedLayer):
     # ---- calling ---------------------------------------------------------------------------------
 
     def _call(self, x: Any, num_threads: Any = None) -> Any:
-        """The output for x. A call of the layer comes here if it finds no plan that takes x as it
-        is, and always if there is an activity regularizer or a number of threads.
+        """The output for x.
+
+        The compiled base class calls this if no published plan takes x as it is. With an activity
+        regularizer no plan is published, so every call comes here, as do calls with num_threads.
         """
         if isinstance(x, inputs.SymbolicTensor):
             read_num_threads(num_threads)
@@ -299,7 +305,8 @@ class DepthwiseConv2D(_core.PlannedLayer):
             self.build(x.shape)
             return inputs.SymbolicTensor(shape, self.compute_dtype, self.name)
         x = read_array("x", x)
-        # Weights before config: who changes the config drops the plans of these weights afterwards.
+        # The weights are read before the config: a change of the config drops, afterwards, the
+        # plans of the weights that are read here. So no plan of an old config can stay.
         weights = self._weights
         if weights is None:
             self.compute_output_shape(x.shape)  # the errors come before weights are made
@@ -325,14 +332,14 @@ class DepthwiseConv2D(_core.PlannedLayer):
     def plan(
         self, input_shape: Sequence[Any], num_threads: Any = None, isa: str | None = None
     ) -> Plan:
-        """All that a call decides, decided beforehand; builds the layer if needed.
+        """A plan: everything that a call decides, decided beforehand. Builds the layer if needed.
 
-        `plan(x, out=None)` is what the layer returns for x, which must have the plan's shape. With
-        `out`, an array of the output's shape and dtype that shares no element with x, the output is
-        there, and nothing is allocated if x and out are C-contiguous and the kernel is all there is
-        to do. `plan.describe()` tells that, and which kernel computes. A plan keeps the weights and
-        the activation that the layer has now, and records no activity loss. Any number of threads
-        may call it at once.
+        `plan(x, out=None)` returns what the layer returns for x, which must have the plan's shape.
+        `out` is an array of the output's shape and dtype that shares no element with x; the output
+        is written to it. Nothing is allocated then if x and out are C-contiguous and nothing
+        follows the kernel; `plan.describe()` says so, and which kernel computes. A plan keeps the
+        weights and the activation that the layer has now, and records no activity loss. Any number
+        of threads may call it at once.
 
         Args:
             input_shape: (N, H, W, C), or (N, C, H, W) if channels_first; all of them known.
@@ -340,9 +347,9 @@ class DepthwiseConv2D(_core.PlannedLayer):
                 may say otherwise: `plan(x, out=None, num_threads=N)`.
             isa: one of `dwconv.isa.available()`; None: the default.
 
-        Raises ValueError for a shape that the layer cannot take and other arguments that are none;
-        MemoryError. The plan's calls raise what the layer's do, and ValueError or TypeError for an
-        `out` of another shape or dtype, read-only or overlapping.
+        Raises ValueError for a shape that the layer cannot take and for wrong values of the other
+        arguments; MemoryError. The plan's calls raise what the layer's raise, and ValueError or
+        TypeError for an `out` that is read-only, overlaps x, or has another shape or dtype.
         """
         sizes = self._check_shape(input_shape)
         shape = tuple(size for size in sizes if size is not None)
@@ -355,13 +362,14 @@ class DepthwiseConv2D(_core.PlannedLayer):
     def vjp(self, x: Any) -> tuple[Array, backward.Pullback]:
         """(y, pullback): the output for x, as a call gives it, and the way back.
 
-        `grads = pullback(dy)`, dy being the gradient dL/dy of a loss with respect to y, in y's
-        shape, gives dL/dx as `grads.input`, in x's shape and the compute dtype, and `grads.kernel`
-        (kh, kw, C, M) and `grads.bias` (C*M,), in the dtype of the weights; None while the layer is
-        not trainable. They include the activation and the activity regularizer, whose penalty is
-        part of L; `loss_gradients` has those of the weights. `pullback(dy, input=False)` leaves out
-        dL/dx. The pullback belongs to the weights at the time of `vjp`; x must not be changed
-        before it is called, y may be. Each sum has a fixed order, see csrc/dwconv.h.
+        dy is the gradient dL/dy of a loss with respect to y, in y's shape. `grads = pullback(dy)`
+        has dL/dx as `grads.input`, in x's shape and the compute dtype, and `grads.kernel` (kh, kw,
+        C, M) and `grads.bias` (C*M,), in the dtype of the weights; these two are None while the
+        layer is not trainable. The gradients go back through the activation, and include that of
+        the activity regularizer, whose penalty is part of L; `loss_gradients` has those of the
+        penalties on the weights. `pullback(dy, input=False)` leaves out dL/dx. The pullback uses
+        the weights of the time of `vjp`. x must not be changed before it is called; y may be. Each
+        sum has a fixed order, see csrc/dwconv.h.
 
         Raises what a call raises, TypeError for a layer of integers; the pullback ValueError for
         another shape, NotImplementedError for an activation or activity regularizer without
@@ -477,8 +485,8 @@ class DepthwiseConv2D(_core.PlannedLayer):
         return read_copy(name, values, shape, dtype)
 
     def _start_with(self, weights: Any, copy: bool = True) -> None:
-        """Keeps [kernel] or [kernel, bias] for build, checked as far as it can be without an
-        input. Without `copy`, arrays that have dtype and order already are kept themselves.
+        """Keeps [kernel] or [kernel, bias] for `build`, checked as far as is possible without an
+        input. Without `copy`, an array of the right dtype and order is kept itself.
         """
         kernel, *bias = read_list("weights", weights, self.use_bias)
         shape = (*self.kernel_size, None, self.depth_multiplier)
@@ -522,9 +530,7 @@ class DepthwiseConv2D(_core.PlannedLayer):
         self._plans = weights.plans
 
     def _drop_plans(self) -> None:
-        """Forgets the plans, which something else than the weights has made wrong. Under the
-        lock.
-        """
+        """Forgets the plans, after a change of something else that is in them. Under the lock."""
         if self._weights is not None:
             self._use(LayerWeights(self._weights.kernel, self._weights.bias))
 
@@ -590,12 +596,12 @@ class DepthwiseConv2D(_core.PlannedLayer):
 
     @property
     def losses(self) -> list[float]:
-        """Penalties of the last call's output, of the kernel, of the bias, as far as there are
-        regularizers.
+        """The penalties: on the last call's output, on the kernel, on the bias. Each is there only
+        if there is such a regularizer.
 
-        The first is of the output after the activation, divided by N (0 for N = 0), and is missing
-        before the first call. The other two are missing while the layer is not built or not
-        trainable.
+        The first is that of the output after the activation, divided by N (0 for N = 0); it is
+        missing before the first call. The other two are missing while the layer is not built or
+        not trainable.
         """
         found = [] if self._activity_loss is None else [self._activity_loss]
         penalties = (self.depthwise_regularizer, self.bias_regularizer)
@@ -661,8 +667,8 @@ class DepthwiseConv2D(_core.PlannedLayer):
         files.save_weights(self, path)
 
     def load_weights(self, path: PathLike) -> None:
-        """Takes over the weights in a file: of its only depthwise layer or of the one that has this
-        layer's name.
+        """Takes over the weights in a file: those of its only depthwise layer, or of the one that
+        has this layer's name.
 
         The file may be any that `dwconv.load_layers` reads, weights alone included, and any
         .safetensors or .npz file with `kernel` (kh, kw, C, M) and, with use_bias, `bias` (C*M,). A
