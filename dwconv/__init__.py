@@ -22,6 +22,7 @@ from .ops.convolution import depthwise_conv2d
 if TYPE_CHECKING:
     from . import optimizers
     from .formats import FormatError
+    from .layers.batch_norm import fold_batch_norm
     from .ops.gradients import (
         depthwise_conv2d_bias_grad,
         depthwise_conv2d_input_grad,
@@ -42,6 +43,7 @@ __all__ = [
     "depthwise_conv2d_bias_grad",
     "depthwise_conv2d_input_grad",
     "depthwise_conv2d_kernel_grad",
+    "fold_batch_norm",
     "get_include",
     "initializers",
     "isa",
@@ -62,6 +64,7 @@ _LATE = {
     "depthwise_conv2d_bias_grad": "ops.gradients",
     "depthwise_conv2d_input_grad": "ops.gradients",
     "depthwise_conv2d_kernel_grad": "ops.gradients",
+    "fold_batch_norm": "layers.batch_norm",
     "load": "saving",
     "load_layers": "saving",
 }
