@@ -15,6 +15,8 @@ from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
+from .messages import short
+
 INT64_MAX = 2**63 - 1
 
 DataFormat: TypeAlias = Literal["channels_last", "channels_first"]
@@ -62,7 +64,9 @@ def read_positive_int(argument: str, value: Any) -> int:
     """An int from 1 to 2**63 - 1."""
     number = as_integer(value, minimum=1)
     if number is None:
-        raise ValueError(f"{argument}: expected a positive integer below 2**63; received {value!r}")
+        raise ValueError(
+            f"{argument}: expected a positive integer below 2**63; received {short(value)}"
+        )
     return number
 
 
@@ -77,7 +81,7 @@ def read_integer(argument: str, value: Any) -> int:
     if isinstance(number, float) and number.is_integer():
         number = int(number)
     if not isinstance(number, int) or isinstance(number, bool):
-        raise ValueError(f"{argument}: expected an integer, received {value!r}")
+        raise ValueError(f"{argument}: expected an integer, received {short(value)}")
     return number
 
 
@@ -88,14 +92,14 @@ def read_number(argument: str, value: Any, minimum: float = -math.inf) -> int | 
     # Compared, not converted: an int may be beyond any float.
     if not is_number or not abs(number) <= sys.float_info.max or number < minimum:
         bound = "" if minimum == -math.inf else f" of at least {minimum:g}"
-        raise ValueError(f"{argument}: expected a finite number{bound}, received {value!r}")
+        raise ValueError(f"{argument}: expected a finite number{bound}, received {short(value)}")
     return cast("int | float", number)
 
 
 def read_bool(argument: str, value: Any) -> bool:
     """A Python or NumPy bool as a Python one."""
     if not isinstance(value, (bool, np.bool_)):
-        raise ValueError(f"{argument}: expected True or False; received {value!r}")
+        raise ValueError(f"{argument}: expected True or False; received {short(value)}")
     return bool(value)
 
 
@@ -123,7 +127,7 @@ def read_pair(argument: str, value: Any) -> Pair:
             return height, width
     raise ValueError(
         f"{argument}: expected a positive integer or two, (height, width), below 2**63; "
-        f"received {value!r}"
+        f"received {short(value)}"
     )
 
 
@@ -131,7 +135,7 @@ def read_size(argument: str, size: Any) -> Size:
     """A size from 0 to 2**63 - 1, or None for None."""
     number = None if size is None else as_integer(size, minimum=0)
     if size is not None and number is None:
-        raise ValueError(f"{argument}: expected integers >= 0 or None; received {size!r}")
+        raise ValueError(f"{argument}: expected integers >= 0 or None; received {short(size)}")
     return number
 
 
@@ -139,7 +143,7 @@ def read_shape(argument: str, shape: Any) -> tuple[Size, ...]:
     """A sequence of sizes >= 0, None where one is not known, as a tuple."""
     sizes = items_of(shape)
     if sizes is None:
-        raise ValueError(f"{argument}: expected a sequence of sizes; received {shape!r}")
+        raise ValueError(f"{argument}: expected a sequence of sizes; received {short(shape)}")
     return tuple([read_size(argument, size) for size in sizes])
 
 
@@ -150,7 +154,9 @@ def read_four_sizes(argument: str, shape: Any, batch: bool) -> tuple[int, int, i
     numbers = [number for number in known if number is not None]
     if len(known) != 4 or len(numbers) != 4:
         first = ", the first may be 0" if batch else ""
-        raise ValueError(f"{argument}: expected four positive integers{first}; received {shape!r}")
+        raise ValueError(
+            f"{argument}: expected four positive integers{first}; received {short(shape)}"
+        )
     return numbers[0], numbers[1], numbers[2], numbers[3]
 
 
@@ -185,7 +191,7 @@ def read_padding(padding: Any, *, explicit: bool = True) -> Padding:
     wanted = "'valid', 'same' or ((top, bottom), (left, right)) of integers >= 0 and below 2**63"
     if not explicit:
         wanted = "'valid' or 'same'"
-    raise ValueError(f"padding: expected {wanted}; received {padding!r}")
+    raise ValueError(f"padding: expected {wanted}; received {short(padding)}")
 
 
 def read_data_format(data_format: Any) -> DataFormat:
@@ -199,7 +205,8 @@ def read_data_format(data_format: Any) -> DataFormat:
     if isinstance(data_format, str) and data_format.lower() in ("channels_last", "channels_first"):
         return cast(DataFormat, data_format.lower())
     raise ValueError(
-        f"data_format: expected 'channels_last', 'channels_first' or None; received {data_format!r}"
+        "data_format: expected 'channels_last', 'channels_first' or None; "
+        f"received {short(data_format)}"
     )
 
 
@@ -208,7 +215,7 @@ def read_choice(argument: str, value: Any, choices: Iterable[str]) -> str:
     known = list(choices)
     word = unwrap(value)
     if word not in known:
-        raise ValueError(f"{argument}: expected one of {known}, received {value!r}")
+        raise ValueError(f"{argument}: expected one of {known}, received {short(value)}")
     return cast(str, word)
 
 
@@ -216,7 +223,7 @@ def read_generation(generation: Any) -> int:
     """1, 2 or 3, the generation of Keras whose meaning of a name is wanted."""
     number = as_integer(generation, minimum=1)
     if number not in GENERATIONS:
-        raise ValueError(f"generation: expected one of {GENERATIONS}, received {generation!r}")
+        raise ValueError(f"generation: expected one of {GENERATIONS}, received {short(generation)}")
     return number
 
 
@@ -227,8 +234,11 @@ def nearest(name: str, known: Iterable[str]) -> list[str]:
     """Up to three known names that resemble `name`; case and underscores do not count.
 
     Of names that differ in nothing else (glorot_uniform, GlorotUniform) the one spelled more like
-    `name` is given.
+    `name` is given. Nothing resembles a name of more than 100 characters, which may be one out of a
+    file and have millions.
     """
+    if len(name) > 100:
+        return []
 
     def key(text: str) -> str:
         return text.casefold().replace("_", "").replace("-", "").replace(" ", "")

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import read_axes, read_number
+from .messages import short
 from .registry import Config, Configured, Registry
 
 EPSILON = 1e-7
@@ -114,7 +115,7 @@ class MinMaxNorm(_NormConstraint):
                 f"expected min_value <= max_value, received {self.min_value} and {self.max_value}"
             )
         if self.rate > 1:
-            raise ValueError(f"rate: expected a number in [0, 1], received {rate!r}")
+            raise ValueError(f"rate: expected a number in [0, 1], received {short(rate)}")
 
     def _target(self, norm: Array) -> Array:
         inside = np.clip(norm, self.min_value, self.max_value)

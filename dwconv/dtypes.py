@@ -22,6 +22,7 @@ bfloat16 is the dtype of the package ml_dtypes; without that package there is no
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -73,11 +74,17 @@ def read_array(argument: str, value: Any) -> NDArray[Any]:
         raise ValueError(f"{argument}: expected an array; received {error}") from error
 
 
+_NAME = re.compile(r"[<>=|]?(\?|[A-Za-z]\w{0,30})").fullmatch
+
+
 def named(name: Any) -> DType | None:
     """The dtype that NumPy means by a name or type, in native byte order; None if there is none.
 
-    'bfloat16' imports ml_dtypes, if it is installed.
+    'bfloat16' imports ml_dtypes, if it is installed. Of a text or a list NumPy would also make a
+    dtype of many fields, which takes long for one out of a file: neither is a name.
     """
+    if isinstance(name, (list, tuple, dict)) or (isinstance(name, str) and not _NAME(name)):
+        return None
     if isinstance(name, str) and name == "bfloat16":
         try:
             from ml_dtypes import bfloat16

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import read_choice, read_integer, read_number, unwrap
+from .dtypes import named
+from .messages import short
 from .registry import Config, Configured, Registry
 
 # The standard deviation of a standard normal distribution that is cut at +-2:
@@ -56,21 +58,33 @@ def _read_shape(shape: Any) -> tuple[int, ...]:
     sizes = shape if isinstance(shape, (tuple, list, np.ndarray)) else (shape,)
     lengths = tuple(read_integer("shape", size) for size in sizes)
     if any(length < 0 for length in lengths):
-        raise ValueError(f"shape: expected sizes of at least 0, received {shape!r}")
+        raise ValueError(f"shape: expected sizes of at least 0, received {short(shape)}")
     return lengths
 
 
 def _read_dtype(dtype: Any) -> np.dtype[Any]:
     """float32 for None, else a float or integer dtype (bfloat16 when ml_dtypes is imported)."""
-    try:
-        result = np.dtype(np.float32 if dtype is None else dtype)
-    except TypeError as error:
+    result = named("float32" if dtype is None else dtype)
+    if result is None or (result.kind not in "fiu" and result.name != "bfloat16"):
         raise ValueError(
-            f"dtype: expected a floating-point or integer dtype, received {dtype!r}"
-        ) from error
-    if result.kind not in "fiu" and result.name != "bfloat16":
-        raise ValueError(f"dtype: expected a floating-point or integer dtype, received {result}")
+            f"dtype: expected a floating-point or integer dtype, received {short(dtype)}"
+        )
     return result
+
+
+def _check_numbers(value: Any) -> None:
+    """ValueError for what is neither a number nor an array nor lists of them: of texts NumPy would
+    make an array of the longest one's size for each.
+    """
+    stack = [value]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, (list, tuple)):
+            stack.extend(item)
+        elif not isinstance(item, (int, float, np.generic)) and not hasattr(item, "__array__"):
+            raise ValueError(
+                f"value: expected a number or an array of numbers, received {short(value)}"
+            )
 
 
 def _read_seed(seed: Any) -> int | None:
@@ -79,7 +93,7 @@ def _read_seed(seed: Any) -> int | None:
         inner = seed.get("config")
         if seed.get("class_name") != "SeedGenerator" or not isinstance(inner, Mapping):
             raise ValueError(
-                f"seed: expected an int, None or a SeedGenerator config, received {seed!r}"
+                f"seed: expected an int, None or a SeedGenerator config, received {short(seed)}"
             )
         seed = inner.get("seed")
     if unwrap(seed) is None:
@@ -123,9 +137,12 @@ class Constant(Initializer):
         if isinstance(value, (int, float)) and not isinstance(value, bool):
             self.value = value  # NaN and infinities included: it is the user's choice
             return
+        _check_numbers(value)
         array = np.array(value)
         if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
-            raise ValueError(f"value: expected a number or an array of numbers, received {value!r}")
+            raise ValueError(
+                f"value: expected a number or an array of numbers, received {short(value)}"
+            )
         self.value = array
 
     @property
@@ -158,7 +175,7 @@ class Constant(Initializer):
             fits = limits.min <= int(values.min()) and int(values.max()) <= limits.max
         if not fits:
             raise ValueError(
-                f"expected whole values in the range of {dtype}, received {self.value!r}"
+                f"expected whole values in the range of {dtype}, received {short(self.value)}"
             )
 
     def get_config(self) -> Config:
@@ -175,14 +192,18 @@ def _read_array_config(config: Mapping[str, Any]) -> Array:
         content, Mapping
     ):
         raise ValueError(
-            f"value: expected a number, an array or an array's config, received {dict(config)!r}"
+            "value: expected a number, an array or an array's config, "
+            f"received {short(dict(config))}"
         )
     dtype = content.get("dtype")
     values = content.get("value")
+    _check_numbers(values)
     try:
         return np.array(values, dtype=None if dtype is None else _read_dtype(dtype))
     except (OverflowError, TypeError, ValueError) as error:
-        raise ValueError(f"value: expected an array's config, received one of {error}") from error
+        raise ValueError(
+            f"value: expected an array's config, received one of {short(str(error))[1:-1]}"
+        ) from error
 
 
 class Zeros(Initializer):
@@ -224,7 +245,7 @@ class Identity(Initializer):
     def __call__(self, shape: Any, dtype: Any = None) -> Array:
         sizes, kind = _read_shape(shape), _read_dtype(dtype)
         if len(sizes) != 2:
-            raise ValueError(f"Identity: expected a shape of rank 2, received {sizes}")
+            raise ValueError(f"Identity: expected a shape of rank 2, received {short(sizes)}")
         return np.asarray(Constant(self.gain)((), kind) * np.eye(*sizes).astype(kind))
 
     def get_config(self) -> Config:
@@ -341,7 +362,7 @@ class VarianceScaling(_RandomInitializer):
         super().__init__(seed)
         self.scale = read_number("scale", scale)
         if self.scale <= 0:
-            raise ValueError(f"scale: expected a positive number, received {scale!r}")
+            raise ValueError(f"scale: expected a positive number, received {short(scale)}")
         self.mode = read_choice("mode", mode, _MODES)
         word = unwrap(distribution)
         word = word.lower() if isinstance(word, str) else word
@@ -351,8 +372,8 @@ class VarianceScaling(_RandomInitializer):
         self.output_axes = _read_fan_axes("output_axes", output_axes)
         if (self.input_axes is None) != (self.output_axes is None):
             raise ValueError(
-                f"expected both input_axes and output_axes or neither, received {input_axes!r} "
-                f"and {output_axes!r}"
+                "expected both input_axes and output_axes or neither, "
+                f"received {short(input_axes)} and {short(output_axes)}"
             )
 
     def variance(self, shape: Sequence[int]) -> float:
@@ -462,7 +483,9 @@ class Orthogonal(_RandomInitializer):
 
     def _draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
         if len(shape) < 2:
-            raise ValueError(f"Orthogonal: expected a shape of at least rank 2, received {shape}")
+            raise ValueError(
+                f"Orthogonal: expected a shape of at least rank 2, received {short(shape)}"
+            )
         rows, columns = math.prod(shape[:-1]), shape[-1]
         normal = generator.standard_normal((max(rows, columns), min(rows, columns)))
         q, r = np.linalg.qr(normal)

@@ -6,6 +6,8 @@ import re
 import threading
 from typing import Any
 
+from .messages import short
+
 _counts: dict[str, int] = {}
 _lock = threading.Lock()
 
@@ -45,7 +47,7 @@ def read(name: Any) -> str:
     names in the paths of nested models.
     """
     if not isinstance(name, str) or not name or "/" in name:
-        raise ValueError(f"name: expected a non-empty string without '/'; received {name!r}")
+        raise ValueError(f"name: expected a non-empty string without '/'; received {short(name)}")
     return str(name)
 
 

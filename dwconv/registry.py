@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 import numpy as np
 
 from .arguments import did_you_mean, nearest, unwrap
+from .messages import short
 
 Config = dict[str, Any]
 T = TypeVar("T")
@@ -63,7 +64,9 @@ class Configured:
                 arguments[name] = value
             elif name not in cls._ignored:
                 hint = did_you_mean(key, parameters) if parameters else "it has no arguments"
-                raise ValueError(f"expected arguments of {cls.__name__}, received {key!r}; {hint}")
+                raise ValueError(
+                    f"expected arguments of {cls.__name__}, received {short(key)}; {hint}"
+                )
         return cls(**arguments)
 
     def __repr__(self) -> str:
@@ -152,27 +155,27 @@ class Registry(Generic[T]):
 
     def _enter(self, target: Any, name: str | None, package: str) -> Any:
         if not callable(target):
-            raise ValueError(f"expected a function or class to register, received {target!r}")
+            raise ValueError(f"expected a function or class to register, received {short(target)}")
         full_name = self.full_name(target, name, package)
         self._registered[full_name] = target
         return target
 
     def full_name(self, target: Any, name: str | None, package: str) -> str:
         """'package>name' for something to register; ValueError for unsuitable parts."""
-        short = name if name is not None else getattr(target, "__name__", None)
-        if isinstance(short, str) and short.count(">") == 1:
-            package, short = short.split(">")
-        valid = isinstance(short, str) and short and package and ">" not in f"{short}{package}"
-        if not valid or short == "<lambda>":
+        last = name if name is not None else getattr(target, "__name__", None)
+        if isinstance(last, str) and last.count(">") == 1:
+            package, last = last.split(">")
+        valid = isinstance(last, str) and last and package and ">" not in f"{last}{package}"
+        if not valid or last == "<lambda>":
             raise ValueError(
                 f"expected a name for the {self.kind}, non-empty and without '>', "
-                f"received {short!r} in package {package!r}"
+                f"received {short(last)} in package {short(package)}"
             )
         if package == OWN_PACKAGE:
             raise ValueError(
                 f"expected a package of the user's; received {OWN_PACKAGE!r}, that of the built-ins"
             )
-        return f"{package}>{short}"
+        return f"{package}>{last}"
 
     # Looking in it.
 
@@ -184,17 +187,17 @@ class Registry(Generic[T]):
         self, name: str, custom_objects: Mapping[str, Any] | None = None, foreign: bool = False
     ) -> Found:
         """What `name` stands for, ValueError if nothing; `foreign` leaves the built-ins out."""
-        package, _, short = name.rpartition(">")
-        for key in (name, short):
+        package, _, last = name.rpartition(">")
+        for key in (name, last):
             if custom_objects and key in custom_objects:
                 return Found(custom_objects[key], {})
         if name in self._registered:
             return Found(self._registered[name], {})
         if not foreign and package in ("", OWN_PACKAGE):
-            if short in self._builtin:
-                return Found(self._builtin[short], {})
-            if short in self._aliases:
-                target, preset = self._aliases[short]
+            if last in self._builtin:
+                return Found(self._builtin[last], {})
+            if last in self._aliases:
+                target, preset = self._aliases[last]
                 return Found(self._builtin[target], preset)
         if not package:
             owners = [full for full in self._registered if full.partition(">")[2] == name]
@@ -202,7 +205,7 @@ class Registry(Generic[T]):
                 return Found(self._registered[owners[0]], {})
             if owners:
                 raise ValueError(
-                    f"{self.kind} {name!r}: expected one of {owners}, which all have that name"
+                    f"{self.kind} {short(name)}: expected one of {owners}, which all have that name"
                 )
         known = {*self._registered, *(custom_objects or {})}
         if not foreign:
@@ -216,7 +219,7 @@ class Registry(Generic[T]):
             if foreign or package
             else f"the name of a known {self.kind}"
         )
-        raise ValueError(f"expected {what}, received {name!r}; {hint}")
+        raise ValueError(f"expected {what}, received {short(name)}; {hint}")
 
     def registered_name(self, target: Any) -> str | None:
         """'package>name' under which a user registered this very object."""
@@ -242,7 +245,7 @@ class Registry(Generic[T]):
             return self.adopt(identifier)
         raise ValueError(
             f"expected None, a name, a config dict or a callable as {self.kind}, "
-            f"received {identifier!r}"
+            f"received {short(identifier)}"
         )
 
     def deserialize(self, config: Any, custom_objects: Mapping[str, Any] | None = None) -> T | None:
@@ -255,7 +258,7 @@ class Registry(Generic[T]):
             parsed = self.parse(config)
         else:
             raise ValueError(
-                f"expected {self.a_kind} config (a name or a dict), received {config!r}"
+                f"expected {self.a_kind} config (a name or a dict), received {short(config)}"
             )
         found = self.find(parsed.name, custom_objects, parsed.foreign)
         return self.build(found.entry, {**found.preset, **parsed.arguments})
@@ -285,7 +288,7 @@ class Registry(Generic[T]):
         if not isinstance(class_name, str) or not (no_arguments or isinstance(arguments, Mapping)):
             raise ValueError(
                 f"expected {self.a_kind} config with a class_name and a dict as config, "
-                f"received {dict(config)!r}"
+                f"received {short(dict(config))}"
             )
         if isinstance(registered, str) and ">" in registered:
             class_name, foreign = registered, False
@@ -298,7 +301,8 @@ class Registry(Generic[T]):
             return cast(T, make(arguments) if make else entry(**arguments))
         if arguments:
             raise ValueError(
-                f"expected no arguments for the {self.kind} {entry!r}, received {arguments!r}"
+                f"expected no arguments for the {self.kind} {short(entry)}, "
+                f"received {short(arguments)}"
             )
         return cast(T, entry)
 
@@ -335,7 +339,7 @@ class Registry(Generic[T]):
             if registered:
                 return function_config(registered)
             raise ValueError(
-                f"expected a named {self.kind} or one with get_config(), received {target!r}; "
+                f"expected a named {self.kind} or one with get_config(), received {short(target)}; "
                 f"register() makes it known"
             )
         if registered:

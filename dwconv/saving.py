@@ -22,6 +22,7 @@ from .formats import (
     short,
     store,
 )
+from .formats.budget import Budget
 from .formats.entries import Place
 from .formats.untrusted import parse_json
 from .layers import inputs
@@ -83,8 +84,8 @@ def load(path: PathLike, *, mmap: bool = False) -> Any:
     with store.reading(path, mmap) as contents:
         if contents.document is None and not _is_keras(path):
             raise FormatError(f"{contents.kind}; `load_weights` reads the weights of others")
-        document, generation = _architecture(path, contents, None)
-        found = _layers(contents.weights, document, generation, own=contents.own)
+        document, generation, budget = _architecture(path, contents, None)
+        found = _layers(contents.weights, document, generation, contents.own, budget)
         foreign = [place for place in found if not place.is_depthwise]
         if foreign:
             raise FormatError(
@@ -120,8 +121,8 @@ def load_layers(path: PathLike, config: Any = None) -> Layers:
     Raises as `load` does; FormatError also for weights that do not fit the architecture.
     """
     with store.reading(path) as contents:
-        document, generation = _architecture(path, contents, config)
-        found = _layers(contents.weights, document, generation, own=contents.own)
+        document, generation, budget = _architecture(path, contents, config)
+        found = _layers(contents.weights, document, generation, contents.own, budget)
     layers = Layers(contents.kind)
     for place, layer in found.items():
         if layer is not None:
@@ -138,16 +139,22 @@ def _is_keras(path: PathLike) -> bool:
     return not Path(path).name.lower().endswith((".safetensors", ".npz"))
 
 
-def _architecture(path: PathLike, contents: Contents, config: Any) -> tuple[Document, int | None]:
-    """(document, generation): from the file, else from `config`, else from the file beside it."""
+def _architecture(
+    path: PathLike, contents: Contents, config: Any
+) -> tuple[Document, int | None, Budget | None]:
+    """(document, generation, budget): from the file, else from `config`, else from the file beside
+    it. The budget is that of the file or the text; None for a dict of the caller's own.
+    """
     if contents.document is not None:
         if config is not None:
             raise ValueError(f"config: expected None, {os.fspath(path)!r} having its own")
-        return contents.document, contents.generation
+        return contents.document, contents.generation, contents.budget
+    budget = None
     if isinstance(config, Mapping):
         document, generation = entries.top(dict(config)), None
     elif isinstance(config, str) and config.lstrip().startswith(("{", "[")):
-        document, generation = entries.top(parse_json(config, "config")), None
+        budget = Budget(len(config))
+        document, generation = entries.top(parse_json(config, "config", budget)), None
     else:
         if config is None:
             config = store.architecture_beside(path)
@@ -159,29 +166,33 @@ def _architecture(path: PathLike, contents: Contents, config: Any) -> tuple[Docu
         with store.reading(config) as beside:
             if beside.document is None:
                 raise FormatError(f"expected an architecture; received {beside.kind}")
-            document, generation = beside.document, beside.generation
+            document, generation, budget = beside.document, beside.generation, beside.budget
     version = document.get("keras_version")
     if generation is None and isinstance(version, str):
         generation = int(version[0]) if version[:1] in ("1", "2", "3") else None
     if entries.items_of(document) is None:  # a layer alone is the only one of its model
         document = {"class_name": "Sequential", "config": {"name": "alone", "layers": [document]}}
-    return document, contents.generation or generation
+    return document, contents.generation or generation, budget
 
 
 # ---- layers --------------------------------------------------------------------------------------
 
 
 def _layers(
-    weights: Weights, document: Document, generation: int | None, own: bool
+    weights: Weights,
+    document: Document,
+    generation: int | None,
+    own: bool,
+    budget: Budget | None,
 ) -> dict[Place, DepthwiseConv2D | None]:
     """For each layer but inputs: ours with its weights, None for one of another class."""
     found: dict[Place, DepthwiseConv2D | None] = {}
     expected: list[str] = []
-    for place in list(entries.walk(document)):  # all of it is checked before any is made
+    for place in list(entries.walk(document, budget)):  # all of it is checked before any is made
         if not place.is_depthwise:
             if own and entries.items_of(document) is None:
                 raise FormatError(
-                    f"class_name: expected {entries.DEPTHWISE}; received {place.class_name!r}"
+                    f"class_name: expected {entries.DEPTHWISE}; received {short(place.class_name)}"
                 )
             if place.class_name != "InputLayer":
                 found[place] = None
@@ -199,7 +210,9 @@ def _layers(
     if own:
         received = sorted(getattr(weights, "arrays", {}))
         if received != sorted(expected):
-            raise FormatError(f"expected the tensors {sorted(expected)}; received {received}")
+            raise FormatError(
+                f"expected the tensors {short(sorted(expected))}; received {short(received)}"
+            )
     return found
 
 
@@ -238,14 +251,14 @@ def _restore(layer: DepthwiseConv2D, place: Place, arrays: Arrays | None, own: b
     received = sorted(arrays or ())
     if received != sorted(names):
         raise FormatError(
-            f"expected the tensors {[prefix + name for name in names]}; "
-            f"received {[prefix + name for name in received]}"
+            f"expected the tensors {short([prefix + name for name in names])}; "
+            f"received {short([prefix + name for name in received])}"
         )
     for name, array in (arrays or {}).items():
         # The library casts silently; a file whose tensors disagree with its config is damaged.
         if array.dtype != layer.variable_dtype:
             raise FormatError(
-                f"tensor {prefix + name!r}: expected dtype {layer.variable_dtype}; "
+                f"tensor {short(prefix + name)}: expected dtype {layer.variable_dtype}; "
                 f"received {array.dtype}"
             )
     if not names:
@@ -259,7 +272,7 @@ def _restore(layer: DepthwiseConv2D, place: Place, arrays: Arrays | None, own: b
 def _build_shape(layer: DepthwiseConv2D, built: Any, arrays: Arrays, own: bool) -> Any:
     """The whole shape that the layer was built for; what an older Keras does not say is open."""
     if own and not isinstance(built, Mapping):
-        raise FormatError(f"build_config: expected a dict; received {built!r}")
+        raise FormatError(f"build_config: expected a dict; received {short(built)}")
     if own:
         return built.get("input_shape", ())  # not None: a file has to say
     shape = built.get("input_shape") if isinstance(built, Mapping) else None

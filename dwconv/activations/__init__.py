@@ -39,6 +39,7 @@ from ..arguments import (
     read_number,
     unwrap,
 )
+from ..messages import short
 from ..registry import OWN_PACKAGE, Config, Registry, function_config, long_config
 from . import formulas
 
@@ -231,7 +232,9 @@ class Activation:
         for key, value in parameters.items():
             if key not in defaults:
                 hint = did_you_mean(key, defaults) if defaults else "it has no parameters"
-                raise ValueError(f"expected parameters of {self.name}, received {key!r}; {hint}")
+                raise ValueError(
+                    f"expected parameters of {self.name}, received {short(key)}; {hint}"
+                )
             checked[key] = (
                 value if self.registered is not None else _read_parameter(key, value, defaults[key])
             )
@@ -297,7 +300,7 @@ def _whole(name: str, parameters: Config) -> Config:
     """The parameters as ints, for integer arrays."""
     for key, value in parameters.items():
         if value is not None and value != int(value):
-            raise TypeError(f"{name}: expected a whole {key} for integers, received {value!r}")
+            raise TypeError(f"{name}: expected a whole {key} for integers, received {short(value)}")
     return {key: None if value is None else int(value) for key, value in parameters.items()}
 
 
@@ -564,7 +567,7 @@ def gradient(activation: ActivationLike, x: ArrayLike, upstream: ArrayLike) -> A
     known = get(activation)
     if not isinstance(known, Activation):
         raise NotImplementedError(
-            f"expected an activation with a derivative, received {activation!r}; "
+            f"expected an activation with a derivative, received {short(activation)}; "
             f"register(derivative=...) gives one"
         )
     return known.gradient(x, upstream)

@@ -9,11 +9,12 @@ alone, `outer/inner/kernel` of one in models. A module of a format that is writt
 
 and one of a format that is read
 
-    load(file) -> Contents              FormatError, which does not name the file: the caller
+    load(file, budget) -> Contents      FormatError, which does not name the file: the caller
                                         knows it
 
 None knows layers. `dwconv.formats.store` has the list. Nothing in a file is ever executed or
-imported, and sizes are checked against the file before anything is allocated.
+imported, sizes are checked against the file before anything is allocated, and all work is charged
+to the budget of the open file.
 """
 
 from __future__ import annotations
@@ -26,16 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import dtypes
+from ..messages import short as short
+from .budget import Budget
+from .errors import FormatError as FormatError
 
 PathLike: TypeAlias = str | os.PathLike[str]
 Document: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[Any]]
-
-
-class FormatError(ValueError):
-    """A file that is truncated, damaged, foreign or newer than this version of dwconv; says which
-    and why.
-    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +77,8 @@ class Contents:
     weights: Weights
     #: Whether it is from this package, and so has exactly what its document says.
     own: bool = False
+    #: What reading it may still cost.
+    budget: Budget | None = None
 
 
 class Writer(Protocol):
@@ -90,7 +90,7 @@ class Writer(Protocol):
 class Reader(Protocol):
     """What a module of a format that is read offers."""
 
-    def load(self, file: BinaryIO) -> Contents: ...
+    def load(self, file: BinaryIO, budget: Budget) -> Contents: ...
 
 
 class NoWeights:
@@ -111,14 +111,3 @@ def bfloat16(what: str, halves: NDArray[Any]) -> NDArray[Any]:
     if dtype is None:
         raise FormatError(f"{what}: expected the package ml_dtypes, for bfloat16; received none")
     return halves.view("<u2").astype(np.uint16, copy=False).view(dtype)
-
-
-def short(value: Any) -> str:
-    """A repr for a message; what a file holds can be long."""
-    if isinstance(value, (str, bytes)) and len(value) > 200:
-        value = value[:200]
-    try:
-        text = repr(value)
-    except RecursionError:  # JSON may be nested as deep as the parser goes
-        text = f"a {type(value).__name__} nested too deep"
-    return text if len(text) <= 80 else f"{text[:77]}..."

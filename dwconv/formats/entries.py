@@ -10,6 +10,7 @@ from typing import Any
 from ..naming import snake_case
 from ..registry import KERAS_PACKAGES
 from . import Document, FormatError, Where, short
+from .budget import LAYER_STEPS, Budget
 
 DEPTHWISE = "DepthwiseConv2D"
 _MAX_DEPTH = 32  # of models within models
@@ -86,17 +87,20 @@ def name_of(item: Document) -> str:
     return name
 
 
-def walk(document: Document) -> Iterator[Place]:
+def walk(document: Document, budget: Budget | None = None) -> Iterator[Place]:
     """The layers in a document, in order, those of inner models in their place.
 
+    `budget` is that of the file that the document comes from; None for one of the caller's own.
     FormatError for what is none, for two layers of one name and for models nested too deep.
     """
     if items_of(document) is None:
         yield Place((), (), document, _class_of(document), True)
     else:
         depthwise = 0
-        for layers, place in enumerate(_within(document, (), (), True), 1):
+        for layers, place in enumerate(_within(document, (), (), True, 0, budget), 1):
             depthwise += place.is_depthwise
+            if budget is not None:
+                budget.step(LAYER_STEPS if place.is_depthwise else 1)
             if layers > _MAX_LAYERS or depthwise > _MAX_DEPTHWISE:
                 raise FormatError(
                     f"expected at most {_MAX_LAYERS} layers, {_MAX_DEPTHWISE} of them depthwise; "
@@ -106,8 +110,14 @@ def walk(document: Document) -> Iterator[Place]:
 
 
 def _within(
-    item: Document, names: tuple[str, ...], counts: tuple[tuple[str, int], ...], trainable: bool
+    item: Document,
+    names: tuple[str, ...],
+    counts: tuple[tuple[str, int], ...],
+    trainable: bool,
+    outer: int,
+    budget: Budget | None,
 ) -> Iterator[Place]:
+    # `outer`: characters of the path, which each layer in this model repeats.
     if len(names) > _MAX_DEPTH:
         raise FormatError(f"expected models nested {_MAX_DEPTH} deep at most; received more")
     config = item.get("config")
@@ -121,13 +131,16 @@ def _within(
         if name in seen:
             raise FormatError(f"expected names of layers once; received {short(name)} twice")
         seen.add(name)
+        length = outer + len(name) + 1
+        if budget is not None:
+            budget.name(length + len(kind))
         key = snake_case(kind)
         here = ((*names, name), (*counts, (key, number[key])))
         number[key] += 1
         if items_of(inner) is None:
             yield Place(*here, inner, kind, trainable)
         else:
-            yield from _within(inner, *here, trainable)
+            yield from _within(inner, *here, trainable, length, budget)
 
 
 def _class_of(item: Any) -> str:

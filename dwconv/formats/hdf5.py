@@ -6,7 +6,8 @@ part of the format that h5py writes unless told otherwise ("earliest"), which is
 of any generation has written: also groups in the newer layout (`hdf5_links`), which names beyond
 ASCII bring about, and datasets in chunks (`hdf5_chunks`), which other programs make of Keras'.
 Anything else is a FormatError that says so. Every address and size is checked against the file
-before it is used, and the number of steps is bounded.
+before it is used, and every step is charged to the budget of the file. What two paths lead to is
+read once.
 
 Source: HDF5 File Format Specification 3.0, https://support.hdfgroup.org/documentation/hdf5/latest/.
 Section numbers below are of that. Writing is left to h5py.
@@ -17,6 +18,7 @@ from __future__ import annotations
 import math
 import os
 import struct
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
@@ -25,18 +27,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import FormatError, bfloat16, hdf5_chunks, hdf5_links, short
+from .budget import Budget
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 #: What is read at once of a structure or an attribute.
 MAX_PIECE = 16 << 20
-#: Structures, links and texts read per file: the largest Keras models have some ten thousand.
-MAX_STEPS = 200_000
-#: Bytes read per file, as a multiple of its size: a sane one has every structure once, a hostile
-#: one may share a large one among many.
-MAX_REREAD = 3
 _MAX_LEVELS = 16  # of a B-tree: each multiplies the number of entries by two at least
 _MAX_RANK = 32
+_MAX_PATH = 200  # characters of a path that messages show
 
 # Message types (IV.A.2) that are read; the others say nothing that a reader needs, but for those
 # that refuse.
@@ -73,17 +72,19 @@ class _Header:
     members: dict[str, int] | None = None  # what has been made of these
     attributes: list[bytes] = field(default_factory=list)
     refused: str | None = None  # why its data cannot be read
+    # What has been made of the attributes so far; many groups may have this one header.
+    bodies: dict[str, bytes] | None = None
+    values: dict[str, Any] = field(default_factory=dict)
 
 
 class File:
     """An HDF5 file that is open for reading, of which nothing has been believed yet."""
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, budget: Budget) -> None:
         self._file = file
         self.size = file.seek(0, os.SEEK_END)
-        self._steps = 0
-        self._bytes = 0
         self._chunk_bytes = 0
+        self.budget = budget
         self._groups: dict[int, dict[str, int]] = {}
         self._headers: dict[int, _Header] = {}
         self._heaps: dict[int, dict[int, bytes]] = {}
@@ -106,7 +107,7 @@ class File:
 
     def _read(self, offset: int, count: int, what: str) -> bytes:
         """`count` bytes at `offset`, if the file has them."""
-        self._step()
+        self.budget.step()
         if count > MAX_PIECE:
             raise FormatError(f"{what}: expected at most {MAX_PIECE} bytes; received {count}")
         return self._bytes_at(offset, count, what)
@@ -116,23 +117,12 @@ class File:
             raise FormatError(
                 f"{what}: expected {count} bytes at {offset}; received a file of {self.size}"
             )
-        self._count(count, what)
+        self.budget.read(count, what)
         self._file.seek(offset)
         data = self._file.read(count)
         if len(data) != count:
             raise FormatError(f"{what}: expected {count} bytes at {offset}; received {len(data)}")
         return data
-
-    def _step(self, count: int = 1) -> None:
-        self._steps += count
-        if self._steps > MAX_STEPS:
-            raise FormatError(f"expected at most {MAX_STEPS} structures; received more, or a loop")
-
-    def _count(self, count: int, what: str) -> None:
-        """Counts bytes that are read, or made out of what was read."""
-        self._bytes += count
-        if self._bytes > MAX_REREAD * self.size + 4096:
-            raise FormatError(f"{what}: expected each part of the file once; received it often")
 
     # ---- object headers (IV.A) -------------------------------------------------------------------
 
@@ -151,9 +141,9 @@ class File:
         (count,) = struct.unpack_from("<H", head, 2)
         (length,) = struct.unpack_from("<I", head, 8)
         header = _Header()
-        blocks, seen, done = [(address + 16, length)], set(), 0
+        blocks, seen, done = deque([(address + 16, length)]), set(), 0
         while blocks:
-            start, length = blocks.pop(0)
+            start, length = blocks.popleft()
             if start in seen:
                 raise FormatError(f"object header at {address}: expected an end; received a circle")
             seen.add(start)
@@ -251,7 +241,7 @@ class File:
             if head[:5] != b"SNOD\1":
                 raise FormatError(f"expected a symbol table node at {node}; received {head[:5]!r}")
             (count,) = struct.unpack_from("<H", head, 6)
-            self._step(count)
+            self.budget.step(count)
             entries = self._read(node + 8, count * 40, "symbol table node")
             for at in range(0, count * 40, 40):
                 offset, target, cached = struct.unpack_from("<QQI", entries, at)
@@ -262,7 +252,7 @@ class File:
                         f"received one at {offset}"
                     )
                 # The names of a sane heap do not overlap.
-                self._count(end - offset, "a link's name")
+                self.budget.read(end - offset, "a link's name")
                 name = _text(names[offset:end], "a link's name")
                 if name in links:
                     raise FormatError(f"expected names of links once; received {short(name)} twice")
@@ -367,10 +357,10 @@ class File:
             raise FormatError(
                 f"{what}: expected {count} x {kind.size} bytes; received {len(body) - at}"
             )
-        # Read anew by each who asks; texts take more memory than their bytes.
-        self._count(count * kind.size, what)
+        # Texts take more memory than their bytes.
+        self.budget.read(count * kind.size, what)
         if kind.dtype is None or kind.dtype.kind == "S":
-            self._step(count)
+            self.budget.step(count)
         data = body[at : at + count * kind.size]
         if kind.strings:
             texts = [self._long_text(what, data[i : i + 16]) for i in range(0, len(data), 16)]
@@ -400,7 +390,7 @@ class File:
                 f"{what}: expected {length} bytes in heap {address}, object {index}; "
                 f"received {received}"
             )
-        self._count(length, what)
+        self.budget.read(length, what)
         return _text(data[:length].split(b"\0", 1)[0], what)
 
     def _heap(self, address: int) -> dict[int, bytes]:
@@ -429,26 +419,29 @@ class Group:
 
     def __init__(self, file: File, address: int, path: str) -> None:
         self._hdf5 = file
-        self.path = path
+        self.address = address
+        self.path = path if len(path) <= _MAX_PATH else f"...{path[-_MAX_PATH:]}"
         self._header = file._header(address)
-        self._values: dict[str, bytes] | None = None
 
     def _links(self) -> dict[str, int]:
         return self._hdf5._links(self._header)
 
     def names(self) -> list[str]:
         """The names of the members, sorted as HDF5 sorts them."""
-        return list(self._links())
+        links = self._links()
+        self._hdf5.budget.step(1 + len(links) // 64)
+        return list(links)
 
     def get(self, path: str) -> Group | None:
         """The member at a path below, or None if there is none."""
+        self._hdf5.budget.step(1 + path.count("/"))
         here: Group | None = self
         for name in filter(None, path.split("/")):
             assert here is not None
             address = here._links().get(name)
             if address is None:
                 return None
-            here = Group(self._hdf5, address, f"{here.path.rstrip('/')}/{name}")
+            here = Group(self._hdf5, address, f"{here.path.rstrip('/')}/{name[:_MAX_PATH]}")
         return here
 
     @property
@@ -463,6 +456,7 @@ class Group:
 
     def array(self) -> NDArray[Any]:
         """The numbers of a dataset, in native byte order. FormatError for what is none."""
+        self._hdf5.budget.step()
         return self._hdf5._array(self.path, self._header)
 
     def attributes(self) -> list[str]:
@@ -471,22 +465,30 @@ class Group:
 
     def attribute(self, name: str) -> Any:
         """Text, a list of texts or an array of numbers; None if it is missing or of another
-        type.
+        type. What is returned is shared: it must not be changed.
         """
         body = self._bodies().get(name)
-        return None if body is None else self._hdf5._value(self.path, body)
+        if body is None:
+            return None
+        values = self._header.values
+        if name not in values:
+            values[name] = self._hdf5._value(self.path, body)
+        return values[name]
 
     def _bodies(self) -> dict[str, bytes]:
-        if self._values is None:
-            self._values = {}
-            for body in self._header.attributes:
+        header = self._header
+        if header.bodies is None:
+            self._hdf5.budget.step(len(header.attributes))
+            bodies: dict[str, bytes] = {}
+            for body in header.attributes:
                 name = self._hdf5._attribute(self.path, body)[0]
-                if name in self._values:
+                if name in bodies:
                     raise FormatError(
                         f"{self.path}: expected attribute {short(name)} once; received two"
                     )
-                self._values[name] = body
-        return self._values
+                bodies[name] = body
+            header.bodies = bodies
+        return header.bodies
 
 
 def _in_native_order(what: str, array: NDArray[Any]) -> NDArray[Any]:

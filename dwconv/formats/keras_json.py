@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 from .._version import __version__
 from . import Arrays, Contents, Document, FormatError, NoWeights, Weights, entries, short
+from .budget import Budget
 from .keras_weights import generation
 from .untrusted import MAX_JSON, parse_json, too_much
 
@@ -25,16 +26,17 @@ def dump(document: Document, arrays: Arrays) -> bytes:
         text = json.dumps(to_keras(document))
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"expected a config that JSON can hold; {error}") from error
-    excess = too_much(text)
+    content = text.encode("ascii")
+    excess = too_much(content)
     if excess:
         raise ValueError(f"{excess}. An initializer that is a large array is part of the config.")
-    return text.encode("ascii")
+    return content
 
 
-def load(file: BinaryIO) -> Contents:
+def load(file: BinaryIO, budget: Budget) -> Contents:
     """What a file holds."""
     content = file.read(MAX_JSON + 1)
-    value = parse_json(content, "the architecture")
+    value = parse_json(content, "the architecture", budget)
     version = value.get("keras_version") if isinstance(value, dict) else None
     version = version if isinstance(version, str) else None
     by = f" of Keras {short(version)[1:-1]}" if version else ""
@@ -51,7 +53,7 @@ def contents(kind: str, value: Any, generation: int | None, weights: Weights) ->
     layer = own.get("layer")
     if layer is not None:
         only = [item for item in entries.items_of(document) or [] if _class(item) != "InputLayer"]
-        if len(only) != 1 or not isinstance(layer, dict):
+        if len(only) != 1 or not isinstance(only[0], dict) or not isinstance(layer, dict):
             raise FormatError(f"{OWN_KEY}: expected a model of one layer; received {short(only)}")
         # As it was: alone, with its own input shapes instead of the model's.
         alone = {**only[0], **{key: layer.get(key) for key in _ALONE}}

@@ -30,6 +30,7 @@ import numpy as np
 
 from ..dtypes import is_bfloat16
 from . import Arrays, Contents, FormatError, NoWeights, Weights, Where, entries, hdf5, short
+from .budget import Budget
 from .untrusted import parse_json
 
 _KERNELS = ("depthwise_kernel", "kernel")
@@ -38,23 +39,23 @@ _KEY = "depthwise_conv2d"
 _MAX_DEPTH = 64
 
 
-def load(file: BinaryIO) -> Contents:
+def load(file: BinaryIO, budget: Budget) -> Contents:
     """What an HDF5 file of any Keras holds: a whole model, or weights alone."""
-    root = hdf5.File(file).root
+    root = hdf5.File(file, budget).root
     config = root.attribute("model_config")
     version = root.attribute("keras_version")
     version = version if isinstance(version, str) else None
     if config is None:
-        weights = of_group(root)
+        weights = of_group(root, budget)
         kind = "weights by place" if isinstance(weights, _ByPlace) else "weights by name"
         by = f" of Keras {short(version)[1:-1]}" if version else ""
         return Contents(f"HDF5{by}, {kind} alone", generation(version), None, weights)
     if not isinstance(config, str):
         raise FormatError(f"model_config: expected JSON in a string; received {short(config)}")
-    document = entries.top(parse_json(config, "model_config"))
+    document = entries.top(parse_json(config, "model_config", budget))
     group = root.get("model_weights")
     # The whole models of Keras 1's first years have no group of their own for the weights.
-    weights = of_group(root if group is None else group)
+    weights = of_group(root if group is None else group, budget)
     by = f" of Keras {short(version)[1:-1]}" if version else ""
     return Contents(f"HDF5{by}, a whole model", generation(version), document, weights)
 
@@ -65,11 +66,11 @@ def generation(version: str | None) -> int | None:
     return int(major) if major in ("1", "2", "3") else None
 
 
-def of_group(group: hdf5.Group) -> Weights:
+def of_group(group: hdf5.Group, budget: Budget) -> Weights:
     """The weights in a group."""
     if {"layer_names", "layer_names0"} & set(group.attributes()):
-        return _ByName(group)
-    return _ByPlace(group)
+        return _ByName(group, budget)
+    return _ByPlace(group, budget)
 
 
 def dump(weights: dict[tuple[tuple[str, int], ...], Arrays]) -> bytes:
@@ -99,9 +100,11 @@ def _numbered(key: str, number: int) -> str:
 
 
 class _ByPlace(NoWeights):
-    def __init__(self, root: hdf5.Group) -> None:
+    def __init__(self, root: hdf5.Group, budget: Budget) -> None:
         self._root = root
-        self._sorted: dict[tuple[str, str], list[str]] = {}
+        self._budget = budget
+        #: By the address of a group of layers: their names by class, in order.
+        self._sorted: dict[int, dict[str, list[str]]] = {}
 
     def of(self, place: Where) -> Arrays | None:
         here: hdf5.Group | None = self._root
@@ -125,12 +128,9 @@ class _ByPlace(NoWeights):
         layers = group.get(_CONTAINERS[1])
         if layers is None:
             return None
-        found = self._sorted.get((layers.path, key))
-        if found is None:
-            pattern = re.compile(rf"{re.escape(key)}(?:_(\d{{1,9}}))?")
-            matches = filter(None, map(pattern.fullmatch, layers.names()))
-            found = [match[0] for match in sorted(matches, key=lambda match: int(match[1] or 0))]
-            self._sorted[layers.path, key] = found
+        if layers.address not in self._sorted:
+            self._sorted[layers.address] = _by_class(layers.names())
+        found = self._sorted[layers.address].get(key, [])
         return layers.get(found[number]) if number < len(found) else None
 
     def unnamed(self) -> dict[str, Arrays]:
@@ -147,7 +147,9 @@ class _ByPlace(NoWeights):
             inner = group.get(container)
             for key in inner.names() if inner is not None else ():
                 child = cast(hdf5.Group, cast(hdf5.Group, inner).get(key))
-                arrays = _variables(child) if re.fullmatch(rf"{_KEY}(_\d+)?", key) else None
+                arrays = _variables(child) if re.fullmatch(rf"{_KEY}(_\d{{1,9}})?", key) else None
+                self._budget.step(4)
+                self._budget.name(sum(map(len, path)) + len(key))
                 if arrays is not None:
                     named = cast(hdf5.Group, child.get("vars")).attribute("name")  # Keras 3.6
                     last = named if isinstance(named, str) else key
@@ -156,27 +158,41 @@ class _ByPlace(NoWeights):
                     yield from self._search(child, (*path, key), depth + 1)
 
 
+def _by_class(names: list[str]) -> dict[str, list[str]]:
+    """The names of layers by the class in them, in the order of their numbers: {'dense': ['dense',
+    'dense_1']}. A class may end in a number itself, so `dense_1` is also the first of its own.
+    """
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        found.setdefault(name, []).append((0, name))
+        match = re.search(r"_(\d{1,9})$", name)
+        if match is not None:
+            found.setdefault(name[: match.start()], []).append((int(match[1]), name))
+    return {key: [name for _, name in sorted(numbered)] for key, numbered in found.items()}
+
+
 def _variables(group: hdf5.Group) -> Arrays | None:
     variables = group.get("vars")
-    if variables is None or not variables.names():
+    names = [] if variables is None else variables.names()
+    if variables is None or not names:
         return None
     arrays: Arrays = {}
     for name, key in (("kernel", "0"), ("bias", "1")):
         member = variables.get(key)
         if member is not None:
             arrays[name] = member.array()
-    if set(variables.names()) - {"0", "1"} or "kernel" not in arrays:
+    if set(names) - {"0", "1"} or "kernel" not in arrays:
         raise FormatError(
-            f"{variables.path}: expected 0, a kernel, and 1, a bias; "
-            f"received {short(variables.names())}"
+            f"{variables.path}: expected 0, a kernel, and 1, a bias; received {short(names)}"
         )
     return arrays
 
 
 class _ByName(NoWeights):
-    def __init__(self, group: hdf5.Group) -> None:
+    def __init__(self, group: hdf5.Group, budget: Budget) -> None:
         self._group = group
-        self._inner: dict[str, _Inner] = {}
+        self._budget = budget
+        self._inner: dict[int, _Inner] = {}  # by the address of an outermost model's group
 
     def of(self, place: Where) -> Arrays | None:
         if not place.names:
@@ -188,11 +204,12 @@ class _ByName(NoWeights):
         if group is None:
             raise FormatError(f"expected the weights of layer {short(outermost)}; received none")
         if len(place.names) == 1:
-            paths = _texts(group, "weight_names")
+            paths = _texts(group, "weight_names", self._budget)
         else:
-            if outermost not in self._inner:
-                self._inner[outermost] = _Inner(_texts(group, "weight_names"))
-            paths = self._inner[outermost].of(place.names)
+            if group.address not in self._inner:
+                names = _texts(group, "weight_names", self._budget)
+                self._inner[group.address] = _Inner(names)
+            paths = self._inner[group.address].of(place.names)
         if not paths:
             return None
         path = "/".join(place.names)
@@ -212,21 +229,24 @@ class _ByName(NoWeights):
 
     def unnamed(self) -> dict[str, Arrays]:
         found: dict[str, Arrays] = {}
-        for outermost in _texts(self._group, "layer_names"):
+        for outermost in _texts(self._group, "layer_names", self._budget):
             group = self._group.get(outermost)
-            paths = _texts(group, "weight_names") if group is not None else []
-            owners = {owner: leaf for owner, leaf in map(_split, paths) if leaf == _KERNELS[0]}
-            others = {owner for owner, leaf in map(_split, paths) if leaf == "pointwise_kernel"}
-            for owner in owners:
-                if owner in others:  # SeparableConv2D
+            paths = [] if group is None else _texts(group, "weight_names", self._budget)
+            owners: dict[str, list[str]] = {}
+            self._budget.step(len(paths))
+            for path in paths:
+                owners.setdefault(_split(path)[0], []).append(path)
+            for owner, own in owners.items():
+                leaves = {_split(path)[1] for path in own}
+                if _KERNELS[0] not in leaves or "pointwise_kernel" in leaves:  # SeparableConv2D
                     continue
-                own = [path for path in paths if _split(path)[0] == owner]
                 arrays = {}
                 for kind, path in zip(("kernel", "bias"), own, strict=False):
                     dataset = cast(hdf5.Group, group).get(path)
                     if dataset is not None:
                         arrays[kind] = dataset.array()
                 same = owner == outermost or owner.startswith(f"{outermost}/")
+                self._budget.name(len(outermost) + len(owner))
                 found[owner if same else f"{outermost}/{owner}"] = arrays
         return found
 
@@ -249,11 +269,13 @@ class _Inner:
         self._paths: dict[str, list[str]] = {}
         for path in paths:
             self._paths.setdefault(_split(path)[0], []).append(path)
+        self._kernels: set[str] = set()  # the owners of one
         self._ends: dict[str, list[str]] = {}
         for owner, own in self._paths.items():
             own.sort(key=lambda path: _split(path)[1] not in _KERNELS)
             if _split(own[0])[1] not in _KERNELS:
                 continue
+            self._kernels.add(owner)
             for end in {owner, *_ends(owner)}:
                 self._ends.setdefault(end, []).append(owner)
             numbered = re.sub(r"_\d{1,9}$", "", owner)
@@ -268,10 +290,10 @@ class _Inner:
         whole = "/".join(names)
         for end in (whole, "/".join(names[1:]), names[-1], f"{names[-1]}_#"):
             found = self._ends.get(end, [])
-            exact = [owner for owner in found if owner == end]
-            for owners in (exact, found):
-                if len(owners) == 1:
-                    return self._paths[owners[0]]
+            if end in self._kernels:
+                return self._paths[end]
+            if len(found) == 1:
+                return self._paths[found[0]]
             if found:
                 raise FormatError(
                     f"{short(whole)}: expected one layer of that name; received {short(found)}"
@@ -285,7 +307,7 @@ def _ends(owner: str) -> list[str]:
     return ["/".join(parts[i:]) for i in range(max(1, len(parts) - 8), len(parts))]
 
 
-def _texts(group: hdf5.Group, name: str) -> list[str]:
+def _texts(group: hdf5.Group, name: str, budget: Budget) -> list[str]:
     """An attribute that is a list of texts, whole or in the pieces that Keras makes of a long
     one.
     """
@@ -296,6 +318,7 @@ def _texts(group: hdf5.Group, name: str) -> list[str]:
             piece = group.attribute(f"{name}{number}")
             if not isinstance(piece, list):
                 break
+            budget.step(1 + len(piece) // 64)  # a copy: another group may have the same header
             value += piece
             number += 1
     if isinstance(value, np.ndarray) and value.size == 0:

@@ -22,6 +22,7 @@ from . import (
     keras_weights,
     short,
 )
+from .budget import Budget
 from .untrusted import Archive, parse_json, parse_object
 
 #: The layout that is written; Keras 3.0 began it and every one since reads it.
@@ -60,20 +61,21 @@ def dump_weights(document: Document, arrays: Arrays) -> bytes:
     return keras_weights.dump(found)
 
 
-def load(file: BinaryIO) -> Contents:
+def load(file: BinaryIO, budget: Budget) -> Contents:
     """What an archive holds."""
-    archive = Archive(file)
-    metadata = parse_object(archive.read(METADATA, _MAX_METADATA), METADATA)
+    archive = Archive(file, budget)
+    metadata = parse_object(archive.read(METADATA, _MAX_METADATA), METADATA, budget)
     version = metadata.get("keras_version")
     version = version if isinstance(version, str) else None
     generation = keras_weights.generation(version)
-    config = parse_json(archive.read(CONFIG), CONFIG)
+    config = parse_json(archive.read(CONFIG), CONFIG, budget)
     by = short(version)[1:-1] if version else "?"
     if WEIGHTS not in archive.names():
         kinds = [name for name in archive.names() if name not in (CONFIG, METADATA)]
         raise FormatError(f"expected the weights as {WEIGHTS}; received {short(kinds)}")
     try:
-        weights = keras_weights.of_group(hdf5.File(io.BytesIO(archive.read(WEIGHTS))).root)
+        root = hdf5.File(io.BytesIO(archive.read(WEIGHTS)), budget).root
+        weights = keras_weights.of_group(root, budget)
     except FormatError as error:
         raise FormatError(f"{WEIGHTS}: {error}") from error
     return keras_json.contents(f"zip of Keras {by}, a whole model", config, generation, weights)

@@ -9,6 +9,7 @@ from typing import Any
 
 from .._version import __version__
 from . import Arrays, Contents, Document, FormatError, NoWeights, Where, short
+from .budget import Budget
 from .untrusted import parse_object, too_much
 
 FORMAT = "dwconv"
@@ -33,7 +34,7 @@ def metadata(document: Document) -> dict[str, str]:
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"expected a config that JSON can hold; {error}") from error
     check_length(len(text))
-    excess = too_much(text)
+    excess = too_much(text.encode())
     if excess:
         raise ValueError(f"{excess}. {_ARRAYS}")
     return {
@@ -52,13 +53,13 @@ def check_length(length: int) -> None:
         )
 
 
-def document(metadata: Any) -> Document | None:
+def document(metadata: Any, budget: Budget) -> Document | None:
     """The document in the metadata; None unless they say that they are ours. FormatError for what
     is damaged or newer.
     """
     if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         return None
-    return _document(metadata)
+    return _document(metadata, budget)
 
 
 def contents(container: str, document: Document | None, arrays: Arrays) -> Contents:
@@ -69,7 +70,7 @@ def contents(container: str, document: Document | None, arrays: Arrays) -> Conte
     return Contents(f"{container} of dwconv", 3, document, Tensors(arrays), own=True)
 
 
-def _document(metadata: dict[str, Any]) -> Document:
+def _document(metadata: dict[str, Any], budget: Budget) -> Document:
     version = metadata.get("format_version")
     if not isinstance(version, str) or not version.isascii() or not version.isdigit():
         raise FormatError(f"format_version: expected digits; received {short(version)}")
@@ -83,7 +84,7 @@ def _document(metadata: dict[str, Any]) -> Document:
     text = metadata.get("layer")
     if not isinstance(text, str):
         raise FormatError(f"layer: expected JSON in a string; received {short(text)}")
-    return parse_object(text, "layer")
+    return parse_object(text, "layer", budget)
 
 
 class Tensors(NoWeights):

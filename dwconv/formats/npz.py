@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import Arrays, Contents, Document, FormatError, bfloat16, native, short
+from .budget import Budget
 from .untrusted import Archive, parse_object
 
 METADATA = "__metadata__"
@@ -43,9 +44,9 @@ def dump(document: Document, arrays: Arrays) -> bytes:
     return buffer.getvalue()
 
 
-def load(file: BinaryIO) -> Contents:
+def load(file: BinaryIO, budget: Budget) -> Contents:
     """What a file holds. FormatError for anything but an archive of plain arrays."""
-    archive = Archive(file)
+    archive = Archive(file, budget)
     arrays: Arrays = {}
     metadata: Any = None
     total, most = 0, max(16 << 20, 8 * archive.size)
@@ -58,10 +59,10 @@ def load(file: BinaryIO) -> Contents:
         if total > most:
             raise FormatError(f"expected {most} bytes of arrays at most; received more")
         if name == METADATA:
-            metadata = parse_object(_bytes(data), METADATA)
+            metadata = parse_object(_bytes(data), METADATA, budget)
         else:
             arrays[name] = _array(name, data)
-    return native.contents("an npz file", native.document(metadata), arrays)
+    return native.contents("an npz file", native.document(metadata, budget), arrays)
 
 
 def _header(name: str, data: bytes) -> tuple[str, bool, tuple[int, ...], int]:

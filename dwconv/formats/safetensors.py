@@ -1,22 +1,21 @@
 """dwconv's native format, a safetensors file with a document in its metadata. docs/format.md
 specifies it.
 
-The library `safetensors` writes and reads the bytes. The header is read here as well, before it:
-the library takes the last of two tensors of one name and hands out no metadata for bytes in memory.
+The bytes are read here, not by the library `safetensors`, which takes the last of two tensors of
+one name, hands out no metadata for bytes in memory and takes three times the memory of the file.
 """
 
 from __future__ import annotations
 
 import math
-import os
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
 from . import Arrays, Contents, Document, FormatError, bfloat16, native, short
+from .budget import Budget
 from .native import MAX_HEADER
 from .untrusted import parse_object
 
@@ -34,13 +33,13 @@ def dump(document: Document, arrays: Arrays) -> bytes:
     return content
 
 
-def load(file: BinaryIO, mmap: bool = False) -> Contents:
+def load(file: BinaryIO, budget: Budget, mmap: bool = False) -> Contents:
     """What a file holds, read from one open handle, so that a file replaced meanwhile cannot mix
     in. With `mmap` the arrays are views of the file, which must not shrink while they live.
 
     FormatError for anything that is not a whole file of this format and of a version known here.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = budget.size
     prefix = file.read(_LENGTH_BYTES)
     if len(prefix) < _LENGTH_BYTES:
         raise FormatError(f"truncated: expected 8 bytes of header length; received {len(prefix)}")
@@ -54,90 +53,103 @@ def load(file: BinaryIO, mmap: bool = False) -> Contents:
         raise FormatError(
             f"no file of dwconv: expected a header of at most {MAX_HEADER} bytes; received {length}"
         )
-    raw = file.read(length)
-    header = parse_object(raw, "the header")
-    document = native.document(header.pop("__metadata__", None))
+    header = parse_object(file.read(length), "the header", budget)
+    document = native.document(header.pop("__metadata__", None), budget)
     start = _LENGTH_BYTES + length
-    expected = start + _data_bytes(header)
+    expected = start + max((_offsets(*item)[1] for item in header.items()), default=0)
     if size != expected:
         what = "truncated" if size < expected else "data after the end"
         raise FormatError(f"{what}: expected {expected} bytes in all; received {size}")
-    arrays = _mapped(header, file, start) if mmap else _arrays(prefix + raw + file.read())
+    tensors = _tensors(header)
+    arrays = _mapped(tensors, file, start) if mmap else _read(tensors, file)
     return native.contents("a safetensors file", document, arrays)
 
 
-def _data_bytes(header: dict[str, Any]) -> int:
-    """Bytes after the header, by the tensors' offsets, which the library checks in detail."""
+class _Tensor(NamedTuple):
+    """What the header says of a tensor; its bytes are begin ... stop after the header."""
+
+    name: str
+    dtype: np.dtype[Any]
+    shape: list[int]
+    begin: int
+    stop: int
+
+    def array(self, data: NDArray[Any]) -> NDArray[Any]:
+        """The tensor in native byte order, a view of its bytes where that is possible."""
+        array = data.view(self.dtype).reshape(self.shape)
+        if array.dtype.kind == "V":
+            return bfloat16(f"tensor {short(self.name)}", array)
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _tensors(header: dict[str, Any]) -> list[_Tensor]:
+    """The tensors in the order of their bytes, which lie one after the other without a gap."""
+    tensors = sorted((_tensor(*item) for item in header.items()), key=lambda t: (t.stop, t.begin))
     end = 0
-    for name, tensor in header.items():
-        offsets = tensor.get("data_offsets") if isinstance(tensor, dict) else None
-        stop = offsets[1] if isinstance(offsets, list) and len(offsets) == 2 else None
-        if type(stop) is not int or not 0 <= stop < 2**63:
+    for tensor in tensors:
+        if tensor.begin != end:
             raise FormatError(
-                f"tensor {short(name)}: expected two data_offsets; received {short(offsets)}"
+                f"damaged: tensor {short(tensor.name)}: expected bytes from {end} on; "
+                f"received {tensor.begin}"
             )
-        end = max(end, stop)
-    return end
+        end = tensor.stop
+    return tensors
 
 
-def _arrays(content: bytes) -> Arrays:
-    try:
-        tensors = safetensors.deserialize(content)  # type: ignore[no-untyped-call]
-    except safetensors.SafetensorError as error:
-        raise FormatError(f"damaged: {error}") from error
-    arrays: Arrays = {}
-    for name, tensor in tensors:
-        dtype, shape = _dtype(name, tensor["dtype"]), tensor["shape"]
-        _check_fits_numpy(name, shape)
-        array = np.frombuffer(tensor["data"], dtype).reshape(shape)
-        arrays[name] = _native(name, array)
-    return arrays
+def _offsets(name: str, says: Any) -> list[int]:
+    """Where the bytes of a tensor begin and end, after the header."""
+    offsets = says.get("data_offsets") if isinstance(says, dict) else None
+    if not isinstance(offsets, list) or len(offsets) != 2 or not _are_sizes(offsets):
+        raise FormatError(
+            f"tensor {short(name)}: expected two data_offsets; received {short(offsets)}"
+        )
+    return offsets
 
 
-def _native(name: str, array: NDArray[Any]) -> NDArray[Any]:
-    if array.dtype.kind == "V":
-        return bfloat16(f"tensor {short(name)}", array)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
-
-
-def _dtype(name: str, dtype: Any) -> str:
+def _tensor(name: str, says: dict[str, Any]) -> _Tensor:
+    """A tensor whose dtype, shape and offsets agree."""
+    dtype, shape, offsets = says.get("dtype"), says.get("shape"), _offsets(name, says)
     if not isinstance(dtype, str) or dtype not in _DTYPES:
         known = ", ".join(_DTYPES)
         raise FormatError(
             f"tensor {short(name)}: expected a dtype of {known}; received {short(dtype)}"
         )
-    return _DTYPES[dtype]
-
-
-def _check_fits_numpy(name: str, shape: list[int]) -> None:
-    """NumPy makes strides of sizes, of an empty array, too, and has 32 dimensions before 2.0."""
-    if len(shape) > 32 or math.prod(n or 1 for n in shape) >= 2**59:
+    if not isinstance(shape, list) or not _are_sizes(shape) or not _fits_numpy(shape):
         raise FormatError(f"damaged: tensor {short(name)}: expected sizes; received {short(shape)}")
+    tensor = _Tensor(name, np.dtype(_DTYPES[dtype]), shape, *offsets)
+    if math.prod(shape) * tensor.dtype.itemsize != tensor.stop - tensor.begin:
+        raise FormatError(
+            f"damaged: tensor {short(name)}: expected {short(shape)}; "
+            f"received {tensor.stop - tensor.begin} bytes"
+        )
+    return tensor
 
 
-def _mapped(header: dict[str, Any], file: BinaryIO, start: int) -> Arrays:
-    """Views of the file. The library, which takes bytes only, does not see it, so that what it
-    would check is checked here: the tensors lie one after the other and have the size of their
-    shape.
-    """
-    content = np.memmap(file, np.uint8, "r")  # once: a mapping each would be an open file each
+def _are_sizes(values: list[Any]) -> bool:
+    return all(type(n) is int and 0 <= n < 2**63 for n in values)
+
+
+def _fits_numpy(shape: list[int]) -> bool:
+    """NumPy makes strides of sizes, of an empty array, too, and has 32 dimensions before 2.0."""
+    return len(shape) <= 32 and math.prod(n or 1 for n in shape) < 2**59
+
+
+def _read(tensors: list[_Tensor], file: BinaryIO) -> Arrays:
+    """Each tensor in memory of its own, read once and copied nowhere."""
     arrays: Arrays = {}
-    end = 0
-    for name, tensor in sorted(header.items(), key=lambda item: item[1]["data_offsets"][1]):
-        begin, stop = tensor["data_offsets"]
-        shape, dtype = tensor.get("shape"), np.dtype(_dtype(name, tensor.get("dtype")))
-        sized = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
-        if not sized or type(begin) is not int or begin != end:
-            raise FormatError(
-                f"damaged: tensor {short(name)}: expected a place; received {short(tensor)}"
-            )
-        _check_fits_numpy(name, shape)
-        if math.prod(shape) * dtype.itemsize != stop - begin:
-            raise FormatError(
-                f"damaged: tensor {short(name)}: expected {short(shape)}; "
-                f"received {stop - begin} bytes"
-            )
-        end = stop
-        array = content[start + begin : start + stop].view(dtype).reshape(shape)
-        arrays[name] = _native(name, array)
+    for tensor in tensors:
+        data = np.empty(tensor.stop - tensor.begin, np.uint8)
+        received = file.readinto(data)  # type: ignore[attr-defined]
+        if received != data.size:
+            raise FormatError(f"truncated: expected {data.size} bytes; received {received}")
+        arrays[tensor.name] = tensor.array(data)
     return arrays
+
+
+def _mapped(tensors: list[_Tensor], file: BinaryIO, start: int) -> Arrays:
+    """Views of the file."""
+    content = np.memmap(file, np.uint8, "r")  # once: a mapping each would be an open file each
+    return {
+        tensor.name: tensor.array(content[start + tensor.begin : start + tensor.stop])
+        for tensor in tensors
+    }

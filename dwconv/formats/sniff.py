@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import BinaryIO
 
 from . import Contents, FormatError, Reader, hdf5, keras_json, keras_weights, keras_zip, short
+from .budget import Budget
 
 _SIGNATURES: dict[bytes, Reader] = {
     hdf5.SIGNATURE: keras_weights,
@@ -14,7 +15,7 @@ _SIGNATURES: dict[bytes, Reader] = {
 }
 
 
-def load(file: BinaryIO) -> Contents:
+def load(file: BinaryIO, budget: Budget) -> Contents:
     """What a file holds. FormatError for anything but HDF5, zip and JSON."""
     head = file.read(64)
     file.seek(0)
@@ -22,7 +23,7 @@ def load(file: BinaryIO) -> Contents:
         raise FormatError("truncated: expected a file of Keras; received an empty one")
     for signature, module in _SIGNATURES.items():
         if head.lstrip(b" \t\r\n").startswith(signature):
-            return module.load(file)
+            return module.load(file, budget)
     if hdf5.SIGNATURE.startswith(head) or b"PK\3\4".startswith(head):
         raise FormatError(f"truncated: expected a whole file; received {len(head)} bytes")
     raise FormatError(f"expected HDF5, zip or JSON of a Keras; received {short(head[:16])}")

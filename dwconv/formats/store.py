@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,6 +27,7 @@ from . import (
     short,
     sniff,
 )
+from .budget import Budget
 
 F = TypeVar("F")
 
@@ -83,7 +85,9 @@ def reading(path: PathLike, mmap: bool = False) -> Iterator[Contents]:
     if mmap and reader is not safetensors:
         raise ValueError(f"mmap: expected a .safetensors file; received {os.fspath(path)!r}")
     with Path(path).open("rb") as file, naming(path):
-        yield safetensors.load(file, mmap=True) if mmap else reader.load(file)
+        budget = Budget(os.fstat(file.fileno()).st_size)
+        found = safetensors.load(file, budget, mmap=True) if mmap else reader.load(file, budget)
+        yield replace_fields(found, budget=budget)
 
 
 def architecture_beside(path: PathLike) -> Path | None:
@@ -110,7 +114,9 @@ def depthwise_weights(path: PathLike, name: str) -> Arrays:
             found = contents.weights.unnamed()
             return found[_only(list(found), name)]
         layers = {
-            place.path: place for place in entries.walk(contents.document) if place.is_depthwise
+            place.path: place
+            for place in entries.walk(contents.document, contents.budget)
+            if place.is_depthwise
         }
         key = _only(list(layers), name)
         arrays = contents.weights.of(layers[key])
@@ -127,7 +133,9 @@ def _only(paths: list[str], name: str) -> str:
             return candidates[0]
     if not paths:
         raise FormatError("expected a depthwise layer; there is none")
-    raise FormatError(f"expected one depthwise layer, or one named {name!r}; received {paths}")
+    raise FormatError(
+        f"expected one depthwise layer, or one named {name!r}; received {short(paths)}"
+    )
 
 
 @contextmanager

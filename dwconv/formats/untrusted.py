@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import struct
 import zipfile
 import zlib
@@ -11,12 +12,17 @@ from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from . import FormatError, short
+from .budget import Budget
 
 #: Bytes and items of JSON that are read. The configs of the largest models that Keras has have a
 #: million bytes and 60 thousand items; an item takes up to 200 bytes once it is parsed.
 MAX_JSON = 8 << 20
 MAX_ITEMS = 200_000
+#: Levels of lists and objects. Models nest 32 deep with three levels each; a config has some ten.
+MAX_DEPTH = 128
 
 #: Bytes of a zip archive's table of contents: some ten thousand members.
 _MAX_TABLE = 1 << 20
@@ -26,13 +32,18 @@ _MAX_INFLATED = 16 << 20
 _MAX_RATIO = 8
 
 
-def parse_json(raw: bytes | str, what: str) -> Any:
-    """The value in `raw`; FormatError for anything but JSON, too much of it, or a key that comes
-    twice.
+def parse_json(raw: bytes | str, what: str, budget: Budget | None = None) -> Any:
+    """The value in `raw`; FormatError for anything but JSON in UTF-8, too much of it, or a key that
+    comes twice.
+
+    `budget` is that of the file that `raw` comes from; None for a text of the caller's own.
     """
-    excess = too_much(raw)
+    data = raw.encode("utf-8", "surrogatepass") if isinstance(raw, str) else raw
+    excess = too_much(data)
     if excess:
         raise FormatError(f"{what}: {excess}")
+    if budget is not None:
+        budget.step(_items(data) // 16)
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         result = dict(pairs)
@@ -42,30 +53,51 @@ def parse_json(raw: bytes | str, what: str) -> Any:
         return result
 
     try:
-        return json.loads(raw, object_pairs_hook=unique)
+        text = raw if isinstance(raw, str) else raw.decode("utf-8-sig")
+        return json.loads(text, object_pairs_hook=unique)
     except FormatError:
         raise
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{what}: expected JSON; {error}") from error
 
 
-def too_much(raw: bytes | str) -> str | None:
-    """Why JSON is too long to be read, if it is; what is written must not be, either."""
-    if isinstance(raw, str):
-        items = raw.count(",") + raw.count("[") + raw.count("{")
-    else:
-        items = raw.count(b",") + raw.count(b"[") + raw.count(b"{")
-    if len(raw) <= MAX_JSON and items <= MAX_ITEMS:
-        return None
-    return (
-        f"expected at most {MAX_JSON} bytes and {MAX_ITEMS} items of JSON; "
-        f"received {len(raw)} and {items}"
-    )
+def too_much(raw: bytes) -> str | None:
+    """Why JSON is too long or deep to be read, if it is; what is written must not be, either."""
+    items = _items(raw)
+    if len(raw) > MAX_JSON or items > MAX_ITEMS:
+        return (
+            f"expected at most {MAX_JSON} bytes and {MAX_ITEMS} items of JSON; "
+            f"received {len(raw)} and {items}"
+        )
+    depth = _depth(raw)
+    if depth > MAX_DEPTH:
+        return f"expected JSON nested at most {MAX_DEPTH} deep; received {depth} levels"
+    return None
 
 
-def parse_object(raw: bytes | str, what: str) -> dict[str, Any]:
+def _items(raw: bytes) -> int:
+    return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
+
+
+def _depth(raw: bytes) -> int:
+    """How deep JSON is nested, without recursion: the parser of `json` takes a part of the C stack
+    for each level, and threads may have little of it.
+    """
+    # Without escapes a string ends at the next quotation mark. Pairs of backslashes go first, so
+    # that one before a quotation mark escapes it.
+    plain = raw.replace(rb"\\", b"").replace(rb"\"", b"")
+    brackets = re.sub(rb'"[^"]*"?', b"", plain.translate(None, _NO_MARKS)).translate(_STEPS)
+    return int(np.frombuffer(brackets, np.int8).cumsum(dtype=np.int32).max(initial=0))
+
+
+_NO_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
+#: A bracket that opens is 1, one that closes -1.
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
+
+
+def parse_object(raw: bytes | str, what: str, budget: Budget | None = None) -> dict[str, Any]:
     """The JSON object in `raw`; FormatError for anything else."""
-    value = parse_json(raw, what)
+    value = parse_json(raw, what, budget)
     if not isinstance(value, dict):
         raise FormatError(f"{what}: expected a JSON object; received {type(value).__name__}")
     return value
@@ -78,14 +110,16 @@ class Archive:
     name that is absolute or leads out of a directory.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, budget: Budget) -> None:
         self.size = file.seek(0, os.SEEK_END)
+        self._budget = budget
         try:
             # ZipFile reads the table of contents in one piece, whatever size it claims.
             self._zip = zipfile.ZipFile(_Bounded(file, _MAX_TABLE))  # type: ignore[arg-type]
         except _ERRORS as error:
             raise FormatError(f"truncated or damaged: expected a zip archive; {error}") from error
         self._zip.fp = file  # type: ignore[assignment]
+        budget.step(len(self._zip.infolist()))
         names = Counter(info.filename for info in self._zip.infolist())
         for name, count in names.items():
             path = PurePosixPath(name.replace("\\", "/"))
@@ -120,6 +154,8 @@ class Archive:
                 f"{name}: expected at most {most} bytes in a file of {self.size}; "
                 f"received {info.file_size}"
             )
+        self._budget.step()
+        self._budget.inflated(info.file_size)
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise FormatError(f"{name}: expected a stored or deflated member; received another")
         try:

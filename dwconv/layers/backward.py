@@ -13,6 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import activations, dtypes, ops
+from ..messages import short
 from ..ops import gradients
 from .weights import Array, LayerWeights
 
@@ -150,7 +151,7 @@ def _before_activation(
     slope = getattr(activation, "gradient", None)
     if slope is None:
         raise NotImplementedError(
-            f"activation: expected one with gradient(x, upstream); received {activation!r}"
+            f"activation: expected one with gradient(x, upstream); received {short(activation)}"
         )
     return np.asarray(slope(z, dy), dy.dtype)
 
@@ -175,7 +176,7 @@ def _gradient_of(penalty: Any, argument: str) -> Callable[[Array], Array]:
     slope = getattr(penalty, "gradient", None)
     if slope is None:
         raise NotImplementedError(
-            f"{argument}: expected a regularizer with gradient(x); received {penalty!r}"
+            f"{argument}: expected a regularizer with gradient(x); received {short(penalty)}"
         )
     return slope  # type: ignore[no-any-return]
 
@@ -188,7 +189,7 @@ def model_vjp(layers: Iterable[Any], x: Any) -> tuple[Array, Pullback]:
     layers = list(layers)
     for layer in layers:
         if not hasattr(layer, "vjp"):
-            raise NotImplementedError(f"expected layers with vjp; received {layer!r}")
+            raise NotImplementedError(f"expected layers with vjp; received {short(layer)}")
     pullbacks = []
     for layer in layers:
         x, back = layer.vjp(x)

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import activations, config, constraints, dtypes, initializers, naming, regularizers
 from ..arguments import DataFormat, Pair, nearest, read_bool, unwrap
+from ..messages import short
 from ..ops import ConvSpec
 from ..registry import read_object
 from . import dtype_policy
@@ -274,7 +275,7 @@ def layer_arguments(
     ValueError for other groups and for a config that is no dict.
     """
     if not isinstance(config, Mapping):
-        raise ValueError(f"expected a config dict; received {config!r}")
+        raise ValueError(f"expected a config dict; received {short(config)}")
     names = set(known)
     unknown = [name for name in config if name not in names and name != "groups"]
     if unknown:
@@ -321,7 +322,7 @@ def unknown_keywords(names: Iterable[Any], known: Iterable[str]) -> TypeError:
     known = sorted(known)
     found = {name: nearest(str(name), known) for name in islice(names, 5)}
     parts = [
-        f"{name!r} (nearest known: {', '.join(map(repr, near))})" if near else repr(name)
+        f"{short(name)} (nearest known: {', '.join(map(repr, near))})" if near else short(name)
         for name, near in found.items()
     ]
     what = "argument" if len(parts) == 1 else "arguments"
@@ -343,7 +344,8 @@ def _has_strides_and_dilation(arguments: Config) -> bool:
 def _check_groups(groups: Any) -> None:
     if unwrap(groups) not in (1, None):
         raise ValueError(
-            f"groups: expected 1, each channel being its own group already; received {groups!r}"
+            "groups: expected 1, each channel being its own group already; "
+            f"received {short(groups)}"
         )
 
 

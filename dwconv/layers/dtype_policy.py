@@ -15,6 +15,7 @@ import numpy as np
 
 from ..arguments import unwrap
 from ..dtypes import COMPUTE, DType, is_numeric, named
+from ..messages import short
 
 _MIXED = {"mixed_float16": "float16", "mixed_bfloat16": "bfloat16"}
 # Who wrote a policy by the name of its class, and what in its config has the name of the dtypes.
@@ -71,7 +72,7 @@ def read(dtype: Any) -> DTypePolicy:
     if found is None or found.name not in COMPUTE:
         known = ", ".join([*COMPUTE, *_MIXED])
         hint = "; bfloat16 needs the package ml_dtypes" if "bfloat16" in str(name) else ""
-        raise ValueError(f"dtype: expected one of {known}; received {dtype!r}{hint}")
+        raise ValueError(f"dtype: expected one of {known}; received {short(dtype)}{hint}")
     if mixed:
         return DTypePolicy(name, np.dtype(np.float32), found)
     return DTypePolicy(found.name, found, found)
@@ -84,7 +85,7 @@ def read_input(dtype: Any) -> DType:
     name = "float32" if dtype is None else _name(dtype)
     found = named(_MIXED.get(name, name) if isinstance(name, str) else name)
     if found is None or not is_numeric(found):
-        raise ValueError(f"dtype: expected one of real numbers; received {dtype!r}")
+        raise ValueError(f"dtype: expected one of real numbers; received {short(dtype)}")
     return found
 
 
@@ -108,11 +109,11 @@ def of_layer(dtype: Any, path: str) -> Any:
     for pattern, policy in policies.items():
         stem = str(pattern).removesuffix(".*")
         if _PATTERN.search(stem):
-            raise ValueError(f"dtype: expected a path, or one with '.*'; received {pattern!r}")
+            raise ValueError(f"dtype: expected a path, or one with '.*'; received {short(pattern)}")
         if stem != pattern and path.startswith(stem):
             found.append(policy)
     if len(found) > 1:
-        raise ValueError(f"dtype: expected one policy for {path!r}; received {len(found)}")
+        raise ValueError(f"dtype: expected one policy for {short(path)}; received {len(found)}")
     return found[0] if found else dtype
 
 
@@ -129,7 +130,7 @@ def _name(dtype: Any, in_map: bool = False) -> Any:
             wanted = ", ".join(_POLICY_CLASSES)
             raise ValueError(
                 f"dtype: expected a dict with a config and a class_name of {wanted}; "
-                f"received {dict(dtype)!r}"
+                f"received {short(dict(dtype))}"
             )
         name = unwrap(config.get(key, ""))
         if name is None:  # Keras' default when the file is read

@@ -15,6 +15,7 @@ import numpy as np
 from .. import naming
 from ..arguments import DataFormat, Size, read_shape, read_size
 from ..dtypes import DType
+from ..messages import short
 from . import dtype_policy
 
 WholeShape: TypeAlias = tuple[Size, ...]
@@ -34,7 +35,7 @@ class SymbolicTensor:
         return len(self.shape)
 
     def __array__(self, *_: Any, **__: Any) -> np.ndarray[Any, Any]:
-        raise TypeError(f"expected an array with data; received {self!r}")
+        raise TypeError(f"expected an array with data; received {short(self)}")
 
 
 def Input(  # noqa: N802 (Keras' name)
@@ -60,7 +61,8 @@ def Input(  # noqa: N802 (Keras' name)
     if twice or (shape is None and batch_shape is None):
         raise ValueError(
             "expected shape (and, if known, batch_size), or batch_shape alone; received "
-            f"shape={shape!r}, batch_size={batch_size!r}, batch_shape={batch_shape!r}"
+            f"shape={short(shape)}, batch_size={short(batch_size)}, "
+            f"batch_shape={short(batch_shape)}"
         )
     if shape is None:
         sizes = read_shape("batch_shape", batch_shape)
@@ -81,13 +83,15 @@ def declared_shape(input_shape: Any, batch_input_shape: Any, batch_size: Any) ->
     if batch_input_shape is not None:
         sizes = read_shape("batch_input_shape", batch_input_shape)
         if len(sizes) != 4:
-            raise ValueError(f"batch_input_shape: expected four sizes; received {sizes}")
+            raise ValueError(f"batch_input_shape: expected four sizes; received {short(sizes)}")
         return sizes
     if input_shape is None:
         return None
     sizes = read_shape("input_shape", input_shape)
     if len(sizes) != 3:
-        raise ValueError(f"input_shape: expected three sizes, without the batch; received {sizes}")
+        raise ValueError(
+            f"input_shape: expected three sizes, without the batch; received {short(sizes)}"
+        )
     return (batch, *sizes)
 
 

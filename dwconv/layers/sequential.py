@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from .. import naming
 from ..arguments import read_bool, read_shape
 from ..dtypes import read_array
+from ..messages import short
 from ..terminal import printable
 from . import dtype_policy, inputs, summary
 from .config import generation_of
@@ -112,11 +113,14 @@ class Sequential:
             return
         if not is_layer(layer) or layer is self:
             raise ValueError(
-                f"expected another layer, a callable with compute_output_shape; received {layer!r}"
+                "expected another layer, a callable with compute_output_shape; "
+                f"received {short(layer)}"
             )
         name = _name(layer)
         if name in map(_name, self._layers):
-            raise ValueError(f"expected a name that no other layer has; received {name!r} again")
+            raise ValueError(
+                f"expected a name that no other layer has; received {short(name)} again"
+            )
         start = self._build_shape
         if start is None and not self._layers:
             start = getattr(layer, "input_shape", None)
@@ -343,7 +347,7 @@ class Sequential:
 
     def _layer_config(self, layer: Any) -> dict[str, Any]:
         if not hasattr(layer, "get_config"):
-            raise ValueError(f"expected layers with get_config; received {layer!r}")
+            raise ValueError(f"expected layers with get_config; received {short(layer)}")
         kind = type(layer)
         known = _LAYERS.get(kind.__name__) is kind
         module = "keras" if kind is Sequential else "keras.layers"
@@ -378,7 +382,9 @@ class Sequential:
         else:
             entries, name = config, None
         if not isinstance(entries, (list, tuple)):
-            raise ValueError(f"expected a config dict with a list of layers; received {config!r}")
+            raise ValueError(
+                f"expected a config dict with a list of layers; received {short(config)}"
+            )
         model = cls(name=name)
         for entry in entries:
             model.add(_layer_from(entry, dict(custom_objects or {})))
@@ -408,7 +414,9 @@ class Sequential:
             if type(layer) is Sequential or isinstance(layer, DepthwiseConv2D):
                 yield from layer._saved_arrays(f"{prefix}{_name(layer)}/")
             elif _call(layer, "get_weights", []):
-                raise ValueError(f"expected layers of dwconv; received {layer!r}, with weights")
+                raise ValueError(
+                    f"expected layers of dwconv; received {short(layer)}, with weights"
+                )
 
     # ---- showing, copying ------------------------------------------------------------------------
 
@@ -486,7 +494,7 @@ def _call(layer: Any, method: str, default: Any) -> Any:
 def _layer_from(entry: Any, custom: dict[str, Callable[..., Any]]) -> Any:
     """A layer, or an Input, from one item of a model's config."""
     if not isinstance(entry, Mapping) or not isinstance(entry.get("config"), (Mapping, list)):
-        raise ValueError(f"expected a dict with class_name and config; received {entry!r}")
+        raise ValueError(f"expected a dict with class_name and config; received {short(entry)}")
     kind, config = str(entry.get("class_name")), entry["config"]
     if kind == "InputLayer":
         shape = config.get("batch_shape") or config.get("batch_input_shape")
@@ -495,7 +503,7 @@ def _layer_from(entry: Any, custom: dict[str, Callable[..., Any]]) -> Any:
     if found is None:
         known = ", ".join(["InputLayer", *_LAYERS, *custom])
         raise ValueError(
-            f"class_name: expected one of {known}, or custom_objects; received {kind!r}"
+            f"class_name: expected one of {known}, or custom_objects; received {short(kind)}"
         )
     if found is DepthwiseConv2D:
         generation = generation_of(config) if "module" in entry else 2

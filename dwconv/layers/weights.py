@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from .. import _core
 from ..dtypes import DType, check_numeric, is_integer, read_array
+from ..messages import short
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -163,5 +164,5 @@ def _check_whole(argument: str, array: Array, dtype: DType) -> None:
     if wrong.any():
         raise ValueError(
             f"{argument}: expected whole values in the range of {dtype}; "
-            f"received {array[wrong].flat[0]!r}"
+            f"received {short(array[wrong].flat[0])}"
         )

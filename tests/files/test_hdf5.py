@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from dwconv.formats import FormatError, hdf5
+from dwconv.formats.budget import Budget
 
 
 def written(write: Callable[[h5py.File], Any], **options: Any) -> bytes:
@@ -23,7 +24,7 @@ def written(write: Callable[[h5py.File], Any], **options: Any) -> bytes:
 
 
 def opened(content: bytes) -> hdf5.Group:
-    return hdf5.File(io.BytesIO(content)).root
+    return hdf5.File(io.BytesIO(content), Budget(len(content))).root
 
 
 def compare(ours: hdf5.Group, theirs: Any) -> int:

@@ -23,7 +23,7 @@ PACKAGE = ROOT / "dwconv"
 #: The files and folders of dwconv/, lowest first; CONTRIBUTING.md says what each is for.
 #: A new one: its place here.
 ORDER = [
-    *("binding", "_version", "_core"),
+    *("binding", "_version", "_core", "messages"),
     *("arguments", "shapes", "dtypes", "config", "isa", "naming", "reference", "registry"),
     "terminal",
     *("activations", "initializers", "regularizers", "constraints"),
