@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-P = TypeVar("P", bound="PlanCall")
+P = TypeVar("P", bound="Vectorcallable")
 
 FUSED_ACTIVATIONS: tuple[str, ...]
 ISA_NAMES: tuple[str, ...]

@@ -89,7 +89,7 @@ cdef object call_layer(PlannedLayer layer, object x):
 
 cdef object layer_vectorcall(object self, PyObject **args, size_t nargsf, PyObject *names):
     cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
-    if count == 1 and (names == NULL or <object>names == TRAINING):
+    if count == 1 and Py_TYPE(self).tp_call == LAYER_CALL and (names == NULL or <object>names == TRAINING):
         return call_layer(<PlannedLayer>self, <object>args[0])
     return call_with_tuple(self, args, count, names)
 
@@ -146,6 +146,8 @@ cdef object call_plan(PlanCall call, object x, object out, object num_threads):
 cdef object plan_vectorcall(object self, PyObject **args, size_t nargsf, PyObject *names):
     """What type.__call__ does for a PlanCall, without a tuple and a dict."""
     cdef Py_ssize_t count = PyVectorcall_NARGS(nargsf)
+    if Py_TYPE(self).tp_call != PLAN_CALL:
+        return call_with_tuple(self, args, count, names)
     if names == NULL:
         if count == 1:
             return call_plan(<PlanCall>self, <object>args[0], None, None)
@@ -159,12 +161,17 @@ cdef object plan_vectorcall(object self, PyObject **args, size_t nargsf, PyObjec
 enable_vectorcall(PlanCall)
 enable_vectorcall(PlannedLayer)
 
+# What calls an instance of a class that has, or inherits, the __call__ here. A class gets another one with a __call__ of
+# its own, also when somebody assigns that later, which CPython before 3.12 does not tell the vectorcall.
+cdef void *PLAN_CALL = (<PyTypeObject *>PlanCall).tp_call
+cdef void *LAYER_CALL = (<PyTypeObject *>PlannedLayer).tp_call
+
 
 def enable_fast_calls(kind):
-    """A decorator of a class derived from PlanCall that leaves __call__ alone: its calls go the short way. CPython
-    inherits that from 3.12 on.
+    """A decorator of a class derived from PlanCall or PlannedLayer that leaves __call__ alone: its calls go the short
+    way. CPython inherits that from 3.12 on.
     """
-    if not issubclass(kind, PlanCall) or kind.__call__ is not PlanCall.__call__:
-        raise TypeError(f"expected a class that inherits PlanCall.__call__; received {kind!r}")
+    if not issubclass(kind, (PlanCall, PlannedLayer)) or (<PyTypeObject *>kind).tp_call not in (PLAN_CALL, LAYER_CALL):
+        raise TypeError(f"expected a class that inherits __call__ of PlanCall or PlannedLayer; received {kind!r}")
     enable_vectorcall(kind)
     return kind

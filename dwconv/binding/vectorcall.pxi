@@ -3,6 +3,9 @@
 cdef extern from "Python.h":
     ctypedef PyObject *(*vectorcallfunc)(PyObject *, PyObject *const *, size_t, PyObject *)
     Py_ssize_t PyVectorcall_NARGS(size_t nargsf)
+    ctypedef struct PyTypeObject:
+        void *tp_call
+    PyTypeObject *Py_TYPE(object self)
 
 
 @cython.auto_pickle(False)

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 L = TypeVar("L", bound="DepthwiseConv2D")
 
 
+@_core.enable_fast_calls
 class DepthwiseConv2D(_core.PlannedLayer):
     """Depthwise convolution: each input channel with its own `depth_multiplier` kernels.
 

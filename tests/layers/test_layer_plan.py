@@ -423,3 +423,22 @@ def test_a_plan_of_another_machine() -> None:
     wanted = pickle.dumps(made().plan((1, 6, 7, 5), isa="portable"))
     with pytest.raises(ValueError, match="isa: expected one of"):
         pickle.loads(wanted.replace(b"portable", b"riscvvec"))
+
+
+def test_a_call_that_is_assigned_to_the_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As mocks and profilers do it: the way around Python must not be taken any more."""
+    layer, x = made(), draw(1, 6, 7, 5)
+    y = layer(x)
+    seen: list[Any] = []
+
+    def noticed(self: DepthwiseConv2D, x: Any) -> Any:
+        seen.append(self)
+        return original(self, x)
+
+    original = DepthwiseConv2D.__call__
+    with monkeypatch.context() as patch:
+        patch.setattr(DepthwiseConv2D, "__call__", noticed)
+        assert_same_bits(layer(x), y, "assigned")
+        assert seen == [layer]
+    assert_same_bits(layer(x), y, "back again")
+    assert seen == [layer]
