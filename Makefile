@@ -16,12 +16,13 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 pyt
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test demo check bench bench-quick bench-plot shape test-c test-isa test-keras test-free-threaded lint format lint-c \
+.PHONY: help build test test-quick demo check bench bench-quick bench-plot shape test-c test-isa test-keras test-free-threaded lint format lint-c \
 	wheels wheels-test zig-check release-check neon-mca asan tsan fuzz soak clean
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE", ARGS=--train'
 	@echo 'make test    all tests                                     ARGS="-k tail -x"'
+	@echo 'make test-quick   those of each room that are fast: a minute   ARGS=tests/layers'
 	@echo 'make test-c  the tests of the C core in C'
 	@echo 'make test-isa     each instruction set, in emulators, too  ARGS=--short'
 	@echo 'make test-free-threaded  what threads share, with a Python without GIL   FREE_THREADED=python3.14t'
@@ -51,6 +52,10 @@ build: $(VENV)/installed
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest $(ARGS)
+
+# What is not marked slow, by two processes. Tests of threads share one of them.
+test-quick: $(VENV)/installed
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadgroup -q $(ARGS)
 
 test-c: $(VENV)/installed
 	$(BIN)/python -m pytest tests/core/test_c.py $(ARGS)

@@ -79,6 +79,7 @@ def special(shape: tuple[int, ...], dtype: str, seed: int) -> Array:
     return np.where(rng.random(shape) < 0.5, drawn, ordinary)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ieee")
 @pytest.mark.parametrize("case", CASES, ids=repr)
 @pytest.mark.parametrize("activation", [None, "relu6"])

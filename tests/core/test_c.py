@@ -28,9 +28,10 @@ CPU_LACKS_IT = 77  # the exit status of test_vec
 EMULATED = {"neon": ("aarch64-linux-gnu-gcc", "qemu-aarch64-static")}
 
 
-pytestmark = pytest.mark.skipif(
-    sys.platform == "win32", reason="the C tests need mmap and mprotect"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="the C tests need mmap and mprotect"),
+]
 
 COMPILERS = find_compilers()
 if not COMPILERS:

@@ -20,7 +20,10 @@ from support.layers import draw
 
 import dwconv
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="commands of other systems")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform == "win32", reason="commands of other systems"),
+]
 
 
 def test_the_header_is_where_get_include_says() -> None:

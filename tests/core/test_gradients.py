@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -112,6 +113,7 @@ def ordered_cases(isa: str, dtype: str) -> list[Case]:
     return found
 
 
+@pytest.mark.slow
 def test_documented_order(isa: str, dtype: str) -> None:
     """To the bit on multiply-adds of rational arithmetic, which trust neither CPU nor library."""
     for case in ordered_cases(isa, dtype):

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="mprotect is POS
 SCRIPT = str(ROOT / "tests" / "support" / "guard_pages.py")
 
 
+@pytest.mark.slow
 def test_nothing_outside_is_touched(isa: str, dtype: str) -> None:
     done = run_python(SCRIPT, isa, dtype)
     last = "\n".join(done.stdout.splitlines()[-1:])

@@ -42,7 +42,7 @@ NOT_PAIRS: list[Any] = [
     *(True, False, np.True_, (True, 1), 0, -1, (3, 0), (0, 3), (-1, 2), 0.0),
     *(1.5, (1, 2.5), float("nan"), float("inf"), -float("inf"), 1e300, 2**63, (1, 2**70), -(2**70)),
     *((), [1], (1, 2, 3), "3", "33", b"33", None, (None, None), {1, 2}, {1: 2, 3: 4}, 1j),
-    *(((1, 2), (3, 4)), np.ones((2, 2), int), np.array([1.5, 2]), np.array([], int), object()),
+    *(((1, 2), (3, 4)), np.ones((2, 2), int), np.array([1.5, 2]), np.array([], int), Ellipsis),
 ]
 
 

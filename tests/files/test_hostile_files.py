@@ -183,6 +183,7 @@ def whole(layers: dict[str, DepthwiseConv2D]) -> None:
             assert found.weights == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_files(name: str, tmp_path: Path, limits: Callable[[], None]) -> None:
     suffix, make, damage = FORMATS[name]
@@ -224,6 +225,7 @@ def test_damaged_files(name: str, tmp_path: Path, limits: Callable[[], None]) ->
     assert min(loads, refused) > count // 100, (loads, refused)  # both happen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FORMATS)
 def test_truncated_at_every_byte(name: str, tmp_path: Path, limits: Callable[[], None]) -> None:
     suffix, make, _ = FORMATS[name]

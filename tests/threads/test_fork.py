@@ -20,6 +20,7 @@ HERE = pytest.mark.skipif("DWCONV_TEST_EMULATOR" in os.environ, reason="not in a
 SCRIPT = str(ROOT / "tests" / "support" / "forking.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

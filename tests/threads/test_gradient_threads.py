@@ -48,6 +48,7 @@ def wishes(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(wish=wishes())
 def test_same_bits_for_any_number(wish: dict[str, Any]) -> None:

@@ -221,6 +221,7 @@ def test_the_variable_sets_the_limit() -> None:
     assert run_python("-c", code, DWCONV_MEMORY_LIMIT="4096").stdout.strip() == "4096"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wrong", ["lots", "-1", "1e6", str(2**63)])
 def test_a_variable_that_is_no_limit(wrong: str) -> None:
     """An error where the first plan is made, and one line of the command line."""

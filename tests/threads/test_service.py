@@ -173,6 +173,7 @@ def test_wsgi(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert post(b"nothing")[0] == "400 error"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_gunicorn_with_preload(tmp_path: Path) -> None:
     """Workers with threads, forked after the model was used with threads: right outputs, and no
@@ -219,6 +220,7 @@ def when_ready(server):
         assert_same_bits(answer, layer(arrays[number % 4]), number)
 
 
+@pytest.mark.slow
 @LINUX
 def test_soak(tmp_path: Path) -> None:
     """A few seconds at full load, while the model is replaced: right outputs, flat memory."""

@@ -335,6 +335,7 @@ def folders(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_whole_run_is_saved_with_history_and_tables(folders):
     pytest.importorskip("matplotlib")
     for run in (a_run(), a_run(ZEN_1, 1.5), a_run(ZEN_1, 1.5, channels_first=True)):

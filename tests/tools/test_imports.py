@@ -283,6 +283,7 @@ def test_c_knows_no_python(path: Path) -> None:
     assert not re.search(r"\bPy[A-Z_]\w*|Python\.h|numpy", source), path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("language", "standard", "compilers"),
     [("c", "c11", ["cc", "gcc", "clang"]), ("c++", "c++11", ["c++", "g++", "clang++"])],
