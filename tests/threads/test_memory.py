@@ -251,7 +251,15 @@ def marked_for_huge_pages(at: int) -> bool:
 
 @pytest.mark.skipif(not SMAPS.exists(), reason="Linux says so in /proc")
 def test_the_mark_for_huge_pages_goes_with_the_memory() -> None:
-    """What the C library hands out later is not marked, from its heap or not."""
+    """What the C library hands out later is not marked, from its heap or not. In a process of its
+    own, since NumPy marks the memory of its large arrays and leaves it marked.
+    """
+    code = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import test_memory as t"
+    done = run_python("-c", f"{code}; t.check_marks()", NUMPY_MADVISE_HUGEPAGE="0")
+    assert done.returncode == 0, done.stderr
+
+
+def check_marks() -> None:
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
