@@ -41,6 +41,7 @@ THREADS_VARIABLE = "DWCONV_NUM_THREADS"
 DENORMALS_VARIABLE = "DWCONV_DENORMALS"
 
 Denormals: TypeAlias = Literal["flush", "ieee"]
+_DENORMALS = get_args(Denormals)
 
 #: Bytes that may lie idle unless the variable says otherwise.
 DEFAULT_MEMORY_LIMIT = 256 << 20
@@ -110,7 +111,7 @@ def denormals() -> Denormals:
     """'flush' or 'ieee', for plans that are made from now on. ValueError if the variable held
     something else.
     """
-    if _denormals not in get_args(Denormals):
+    if _denormals not in _DENORMALS:
         raise ValueError(f"{DENORMALS_VARIABLE}: {_WANTED}; received {_denormals!r}")
     chosen: Denormals = _denormals
     return chosen
@@ -119,7 +120,7 @@ def denormals() -> Denormals:
 def set_denormals(denormals: Denormals) -> None:
     """Sets `denormals()`. ValueError for anything but 'flush' and 'ieee'."""
     global _denormals
-    if not isinstance(denormals, str) or denormals not in get_args(Denormals):
+    if not isinstance(denormals, str) or denormals not in _DENORMALS:
         raise ValueError(f"denormals: {_WANTED}; received {denormals!r}")
     _denormals = denormals
 

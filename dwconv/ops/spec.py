@@ -156,13 +156,14 @@ class ConvSpec:
         the order of csrc/dwconv.h, then whether the layout is channels first.
         """
         batch, height, width, channels = self.to_nhwc(input_shape)
+        (top, bottom), (left, right) = self.padding_for(height, width)
         return (
             *(batch, height, width, channels),
             self.depth_multiplier,
             *self.kernel_size,
             *self.strides,
             *self.dilation_rate,
-            *(amount for side in self.padding_for(height, width) for amount in side),
+            *(top, bottom, left, right),
             self.channels_first,
         )
 

@@ -8,6 +8,8 @@ import itertools
 import pickle
 import sys
 import weakref
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -423,6 +425,42 @@ def test_a_plan_of_another_machine() -> None:
     wanted = pickle.dumps(made().plan((1, 6, 7, 5), isa="portable"))
     with pytest.raises(ValueError, match="isa: expected one of"):
         pickle.loads(wanted.replace(b"portable", b"riscvvec"))
+
+
+def python_calls(function: Callable[[], Any]) -> list[str]:
+    """The names of the Python functions that it calls."""
+    calls: list[str] = []
+
+    def notice(frame: Any, event: str, _: Any) -> None:
+        if event == "call":
+            calls.append(frame.f_code.co_name)
+
+    sys.setprofile(notice)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return calls[1:]  # without the function itself
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_what_a_call_costs_in_python(data_format: str) -> None:
+    """Nothing for a shape that was seen before. For another one each size is worked out once; the
+    core does so for itself.
+    """
+    layer = made(data_format=data_format)
+    first = data_format == "channels_first"
+    small, large = ((1, 5, 6, 7), (1, 5, 8, 7)) if first else ((1, 6, 7, 5), (1, 8, 7, 5))
+    x, new = draw(*small), draw(*large)
+    layer(x)
+    assert python_calls(lambda: layer(x)) == []
+    calls = python_calls(lambda: layer(new))
+    count = Counter(calls)
+    # One for the height and one for the width.
+    assert (count["output_size"], count["padding_amounts"]) == (2, 2)
+    assert count["read_shape"] == 1
+    assert not count["read_pair"], "arguments are read at construction"
+    assert python_calls(lambda: layer(new)) == []
 
 
 def test_a_call_that_is_assigned_to_the_class(monkeypatch: pytest.MonkeyPatch) -> None:

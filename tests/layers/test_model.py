@@ -398,3 +398,14 @@ def test_object() -> None:
     assert len(layer_depthwise_conv_2d(Doubled(), 2).layers) == 2
     with pytest.raises(ValueError, match="rank 4"):
         layer_depthwise_conv_2d("image.png", 3)
+
+
+def test_calls_as_in_keras() -> None:
+    x = draw(1, 8, 8, 3)
+    model = Sequential([DepthwiseConv2D(3), DepthwiseConv2D(3, activation="relu")])
+    y = model(x)
+    for again in (model(inputs=x), model(x, training=False), model(x=x, training=True)):
+        assert_same_bits(again, y, "call")
+    for arguments, keywords in (((), {}), ((x,), {"x": x}), ((x, x), {})):
+        with pytest.raises(TypeError):
+            model(*arguments, **keywords)
