@@ -4,8 +4,9 @@ A document is a dict that JSON can hold, an item of a model's config as Keras wr
 config, and what else the format needs. Weights are arrays by name: `kernel` and `bias` of a layer
 alone, `outer/inner/kernel` of one in models. A module of a format that is written has
 
-    dump(document, arrays) -> bytes     ValueError for what the format cannot hold, ImportError
-                                        without the extra that it needs
+    dump(document, arrays, file)        ValueError for what the format cannot hold, ImportError
+                                        without the extra that it needs; MemoryError, OSError.
+                                        `file` is empty, has a name and can be read and sought
 
 and one of a format that is read
 
@@ -84,7 +85,7 @@ class Contents:
 class Writer(Protocol):
     """What a module of a format that is written offers."""
 
-    def dump(self, document: Document, arrays: Arrays) -> bytes: ...
+    def dump(self, document: Document, arrays: Arrays, file: BinaryIO) -> None: ...
 
 
 class Reader(Protocol):

@@ -18,15 +18,17 @@ from .untrusted import MAX_JSON, parse_json, too_much
 OWN_KEY = "dwconv"
 
 
-def dump(document: Document, arrays: Arrays) -> bytes:
-    """The bytes of a file; the arrays are left out. ValueError for a document that JSON cannot
-    hold.
-    """
+def dump(document: Document, arrays: Arrays, file: BinaryIO) -> None:
+    """Writes a file; the arrays are left out. ValueError for a document that JSON cannot hold."""
+    file.write(text(document))
+
+
+def text(document: Document) -> bytes:
+    """The JSON of a document for Keras. ValueError for one that JSON cannot hold."""
     try:
-        text = json.dumps(to_keras(document))
+        content = json.dumps(to_keras(document)).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"expected a config that JSON can hold; {error}") from error
-    content = text.encode("ascii")
     excess = too_much(content)
     if excess:
         raise ValueError(f"{excess}. An initializer that is a large array is part of the config.")

@@ -21,7 +21,6 @@ class and how many of it come before them in the model around them:
 
 from __future__ import annotations
 
-import io
 import re
 from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
@@ -73,26 +72,24 @@ def of_group(group: hdf5.Group, budget: Budget) -> Weights:
     return _ByPlace(group, budget)
 
 
-def dump(weights: dict[tuple[tuple[str, int], ...], Arrays]) -> bytes:
-    """An HDF5 file with weights by place. ImportError without h5py."""
+def dump(weights: dict[tuple[tuple[str, int], ...], Arrays], file: BinaryIO) -> None:
+    """Writes an HDF5 file with weights by place. ImportError without h5py."""
     try:
         import h5py
     except ImportError as error:
         raise ImportError(
             "this format needs h5py to be written; install it with: pip install 'dwconv[keras]'"
         ) from error
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        file.create_group("vars")
+    with h5py.File(file, "w") as root:
+        root.create_group("vars")
         for counts, arrays in weights.items():
             path = "".join(f"layers/{_numbered(*count)}/" for count in counts)
             for number, name in enumerate(("kernel", "bias")):
                 if name in arrays:
                     where = f"{path}vars/{number}"
-                    file[where] = np.ascontiguousarray(arrays[name])
+                    root[where] = np.ascontiguousarray(arrays[name])
                     if is_bfloat16(arrays[name].dtype):  # HDF5 has no such type: bytes and a word
-                        file[where].attrs["dtype"] = "bfloat16"
-    return buffer.getvalue()
+                        root[where].attrs["dtype"] = "bfloat16"
 
 
 def _numbered(key: str, number: int) -> str:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import io
 import json
+import tempfile
 import time
-import zipfile
+from pathlib import Path
 from typing import BinaryIO
 
 from . import (
@@ -21,6 +22,7 @@ from . import (
     keras_json,
     keras_weights,
     short,
+    zip_writer,
 )
 from .budget import Budget
 from .untrusted import Archive, parse_json, parse_object
@@ -32,33 +34,31 @@ CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 _MAX_METADATA = 1 << 16
 
 
-def dump(document: Document, arrays: Arrays) -> bytes:
-    """The bytes of a file. ValueError for a document that JSON cannot hold; ImportError without
-    h5py.
-    """
+def dump(document: Document, arrays: Arrays, file: BinaryIO) -> None:
+    """Writes a file. ValueError for a document that JSON cannot hold; ImportError without h5py."""
     metadata = {"keras_version": KERAS_VERSION, "date_saved": time.strftime("%Y-%m-%d@%H:%M:%S")}
-    members = {
-        METADATA: json.dumps(metadata).encode("ascii"),
-        CONFIG: keras_json.dump(document, arrays),
-        WEIGHTS: dump_weights(document, arrays),
-    }
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return buffer.getvalue()
+    config = keras_json.text(document)
+    # HDF5 seeks, which a member of an archive cannot. The file has no name, or loses it at once.
+    with tempfile.TemporaryFile(dir=Path(file.name).parent) as weights:
+        dump_weights(document, arrays, weights)
+        with zip_writer.archive(file) as archive:
+            zip_writer.add(archive, METADATA, json.dumps(metadata).encode("ascii"))
+            zip_writer.add(archive, CONFIG, config)
+            zip_writer.add_file(archive, WEIGHTS, weights)
 
 
-def dump_weights(document: Document, arrays: Arrays) -> bytes:
+def dump_weights(document: Document, arrays: Arrays, file: BinaryIO) -> None:
     """`.weights.h5` of the same model: the weights alone. ImportError without h5py."""
     alone = entries.items_of(document) is None
     found = {}
     for place in entries.walk(keras_json.to_keras(document)):
+        if not place.is_depthwise:  # the input that a model around a layer has
+            continue
         owner = "" if alone else "".join(f"{name}/" for name in place.names)
         own = {name: arrays[owner + name] for name in ("kernel", "bias") if owner + name in arrays}
         if own:
             found[place.counts] = own
-    return keras_weights.dump(found)
+    keras_weights.dump(found, file)
 
 
 def load(file: BinaryIO, budget: Budget) -> Contents:

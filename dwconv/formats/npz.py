@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import Arrays, Contents, Document, FormatError, bfloat16, native, short
+from . import Arrays, Contents, Document, FormatError, bfloat16, native, short, zip_writer
 from .budget import Budget
 from .untrusted import Archive, parse_object
 
@@ -32,16 +32,20 @@ _BFLOAT16 = "<V2"
 _DTYPES = (_BFLOAT16, "<f2", "<f4", "<f8", "<i4", ">f2", ">f4", ">f8", ">i4")
 
 
-def dump(document: Document, arrays: Arrays) -> bytes:
-    """The bytes of a file. ValueError for a document that JSON cannot hold or that is too large."""
+def dump(document: Document, arrays: Arrays, file: BinaryIO) -> None:
+    """Writes a file. ValueError for a document that JSON cannot hold or that is too large."""
     text = json.dumps(native.metadata(document)).encode("ascii")
     native.check_length(len(text))
     if METADATA in arrays:
         raise ValueError(f"expected another name of a layer; received {METADATA!r}")
-    buffer = io.BytesIO()
-    members: dict[str, Any] = {**arrays, METADATA: np.array(text)}
-    np.savez(buffer, **members)
-    return buffer.getvalue()
+    members: dict[str, NDArray[Any]] = {**arrays, METADATA: np.array(text)}
+    with zip_writer.archive(file) as archive:
+        for name, array in members.items():
+            header = io.BytesIO()
+            descr = np.lib.format.dtype_to_descr(array.dtype)
+            form = {"descr": descr, "fortran_order": False, "shape": array.shape}
+            np.lib.format.write_array_header_1_0(header, form)
+            zip_writer.add(archive, f"{name}.npy", header.getvalue(), zip_writer.raw(array))
 
 
 def load(file: BinaryIO, budget: Budget) -> Contents:

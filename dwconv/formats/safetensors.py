@@ -1,36 +1,61 @@
 """dwconv's native format, a safetensors file with a document in its metadata. docs/format.md
 specifies it.
 
-The bytes are read here, not by the library `safetensors`, which takes the last of two tensors of
-one name, hands out no metadata for bytes in memory and takes three times the memory of the file.
+The bytes are read and written here, not by the library `safetensors`. It takes the last of two
+tensors of one name, hands out no metadata for bytes in memory, needs two to three times the memory
+of the file, and where that is not to be had its allocator ends the process.
 """
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-import safetensors.numpy
 from numpy.typing import NDArray
 
 from . import Arrays, Contents, Document, FormatError, bfloat16, native, short
 from .budget import Budget
 from .native import MAX_HEADER
 from .untrusted import parse_object
+from .zip_writer import raw
 
 _LENGTH_BYTES = 8
 _BFLOAT16 = "BF16"
 _DTYPES = {"F16": "<f2", _BFLOAT16: "<V2", "F32": "<f4", "F64": "<f8", "I32": "<i4"}
+_NAMES = {
+    "float16": "F16",
+    "bfloat16": _BFLOAT16,
+    "float32": "F32",
+    "float64": "F64",
+    "int32": "I32",
+}
 
 
-def dump(document: Document, arrays: Arrays) -> bytes:
-    """The bytes of a file. ValueError for a document that JSON cannot hold or that is larger than
+def dump(document: Document, arrays: Arrays, file: BinaryIO) -> None:
+    """Writes a file. ValueError for a document that JSON cannot hold or that is larger than
     MAX_HEADER.
     """
-    content = safetensors.numpy.save(arrays, native.metadata(document))
-    native.check_length(int.from_bytes(content[:_LENGTH_BYTES], "little"))
-    return content
+    header: dict[str, Any] = {"__metadata__": native.metadata(document)}
+    # Wide items first, as the library does: then each tensor is aligned.
+    names = sorted(arrays, key=lambda name: (-arrays[name].itemsize, name))
+    end = 0
+    for name in names:
+        array = arrays[name]
+        begin, end = end, end + array.nbytes
+        header[name] = {
+            "dtype": _NAMES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [begin, end],
+        }
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    native.check_length(len(text))
+    file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+    for name in names:
+        array = arrays[name]
+        file.write(raw(array.astype(array.dtype.newbyteorder("<"), copy=False)))
 
 
 def load(file: BinaryIO, budget: Budget, mmap: bool = False) -> Contents:

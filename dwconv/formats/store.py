@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace as replace_fields
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 from . import (
     Arrays,
@@ -23,6 +23,7 @@ from . import (
     keras_json,
     keras_zip,
     npz,
+    plain,
     safetensors,
     short,
     sniff,
@@ -62,9 +63,12 @@ def write(path: PathLike, document: Document, arrays: Arrays) -> None:
     """Writes a file at `path`, in the place of one that is there, all of it or nothing.
 
     ValueError for an unknown suffix or what the format cannot hold; ImportError if it needs an
-    extra; OSError from the file system. In each case the old file is still there.
+    extra; MemoryError; OSError from the file system, and for a path that is a device or the like.
+    In each case the old file is still there.
     """
-    replace(path, _by_suffix(path, WRITERS).dump(document, arrays))
+    writer = _by_suffix(path, WRITERS)
+    with replacing(path) as file:
+        writer.dump(document, arrays, file)
 
 
 def write_weights(path: PathLike, document: Document, arrays: Arrays) -> None:
@@ -84,7 +88,7 @@ def reading(path: PathLike, mmap: bool = False) -> Iterator[Contents]:
     reader = _by_suffix(path, READERS)
     if mmap and reader is not safetensors:
         raise ValueError(f"mmap: expected a .safetensors file; received {os.fspath(path)!r}")
-    with Path(path).open("rb") as file, naming(path):
+    with naming(path), plain.reading(path) as file:
         budget = Budget(os.fstat(file.fileno()).st_size)
         found = safetensors.load(file, budget, mmap=True) if mmap else reader.load(file, budget)
         yield replace_fields(found, budget=budget)
@@ -151,37 +155,50 @@ def naming(path: PathLike) -> Iterator[None]:
         raise FormatError(f"{os.fspath(path)}: {reason}") from error
 
 
-def replace(path: PathLike, content: bytes) -> None:
-    """Makes `content` the file at `path` in one step: readers and crashes see the old file or the
-    new one.
+@contextmanager
+def replacing(path: PathLike) -> Iterator[BinaryIO]:
+    """A new file, which becomes the one at `path` in one step if nothing fails within: readers and
+    crashes see the old file or the new one.
 
-    It is written to a temporary file in the same directory, flushed to the disk and renamed. A
+    It is a temporary file in the same directory, which is flushed to the disk and renamed. A
     symbolic link stays one: the file that it points to is replaced. A new file has the mode that
-    the umask leaves, a replaced one keeps its mode.
+    the umask leaves. A replaced one keeps its mode, and its owner and group if that is allowed.
+    OSError for what is there and no regular file.
     """
-    target = Path(path).resolve()
+    target, old = plain.replaced(path)
     # A short name of its own: one made from the target's could be too long for the file system.
     temporary = target.parent / f".dwconv-{os.urandom(8).hex()}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     # Not tempfile: its files are private to the user and stay so, where a saved file should be like
     # any other.
     try:
-        handle = os.open(temporary, flags, 0o666)
+        file = temporary.open("x+b")
     except OSError as error:  # which names a file that the user has not heard of
         raise OSError(error.errno, error.strerror, os.fspath(path)) from error
     try:
-        with os.fdopen(handle, "wb") as file:
-            with suppress(FileNotFoundError):
-                temporary.chmod(target.stat().st_mode & 0o777)
-            file.write(content)
+        try:
+            yield file
             file.flush()
+            if old is not None:
+                _keep(temporary, old)
             os.fsync(file.fileno())
+        finally:
+            file.close()
         temporary.replace(target)
     except BaseException:
         with suppress(OSError):
             temporary.unlink()
         raise
     _sync_directory(target.parent)
+
+
+def _keep(path: Path, old: os.stat_result) -> None:
+    """Gives a file the owner, group and mode of the one that it replaces."""
+    if hasattr(os, "chown"):
+        new = path.stat()
+        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+            with suppress(OSError):  # not the user's: a new file is the user's own, then
+                os.chown(path, old.st_uid, old.st_gid)
+    path.chmod(old.st_mode & 0o777)
 
 
 def _sync_directory(directory: Path) -> None:

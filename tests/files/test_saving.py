@@ -582,7 +582,8 @@ def test_content_is_on_disk_before_the_name_points_to_it(
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "replace", renamed)
-    store.replace(path, b"content")
+    with store.replacing(path) as file:
+        file.write(b"content")
     assert events[:2] == ["content", "rename"]
     assert events[2:] == (["directory"] if os.name == "posix" else [])
     assert path.read_bytes() == b"content"

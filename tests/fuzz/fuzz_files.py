@@ -1,0 +1,121 @@
+"""Coverage-guided fuzzing of the readers with atheris: `make fuzz-files SECONDS=...`.
+
+    python tests/fuzz/fuzz_files.py TARGET [libFuzzer's options] [corpus ...]
+
+A target is a format, whose bytes are loaded in every way that there is, or `config`, JSON that goes
+to `from_config`. An exception that is not documented is a finding, and so are seconds or gigabytes
+for one input (libFuzzer's -timeout and -rss_limit_mb, see tools/fuzz_files.sh).
+
+OSS-Fuzz runs the same file, see tests/fuzz/oss-fuzz.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import atheris  # type: ignore[import-not-found]
+
+with atheris.instrument_imports(include=["dwconv", "zipfile"]):
+    import dwconv
+    import dwconv.saving
+    from dwconv import DepthwiseConv2D, FormatError, Sequential
+    from dwconv.formats import hdf5, keras_json, keras_weights, keras_zip, npz, safetensors, store
+
+assert all((hdf5, keras_json, keras_weights, keras_zip, npz, safetensors, store))
+
+warnings.simplefilter("ignore")
+
+#: Target -> suffix.
+SUFFIXES = {
+    "safetensors": ".safetensors",
+    "npz": ".npz",
+    "keras": ".keras",
+    "hdf5": ".h5",
+    "weights": ".weights.h5",
+    "json": ".json",
+}
+
+#: The architecture for files of weights alone.
+ARCHITECTURE = {
+    "class_name": "Sequential",
+    "config": {
+        "name": "model",
+        "layers": [
+            {"class_name": "DepthwiseConv2D", "config": {"name": "dw", "kernel_size": [1, 2]}},
+            {
+                "class_name": "Sequential",
+                "config": {
+                    "name": "inner",
+                    "layers": [
+                        {
+                            "class_name": "DepthwiseConv2D",
+                            "config": {"name": "deep", "kernel_size": [1, 2]},
+                        }
+                    ],
+                },
+            },
+        ],
+    },
+}
+
+
+def file_target(suffix: str) -> Callable[[bytes], None]:
+    """Loads the bytes as a file with this suffix."""
+    memory = Path("/dev/shm")
+    folder = Path(tempfile.mkdtemp(prefix="fuzz-", dir=memory if memory.is_dir() else None))
+    path = folder / f"input{suffix}"
+    target = DepthwiseConv2D((1, 2), name="dw")
+    target.build((None, 4, 4, 2))
+
+    def run(data: bytes) -> None:
+        path.write_bytes(data)
+        with suppress(FormatError):
+            dwconv.load_layers(path)
+        with suppress(FormatError):
+            dwconv.load(path)
+        if suffix != ".json":
+            with suppress(FormatError):
+                target.load_weights(path)
+        if suffix == ".safetensors":
+            with suppress(FormatError):
+                dwconv.load(path, mmap=True)
+        if suffix.endswith(".h5"):
+            with suppress(FormatError, ValueError):  # ValueError: the file has its own
+                dwconv.load_layers(path, ARCHITECTURE)
+
+    return run
+
+
+def config(data: bytes) -> None:
+    """Reads JSON as the config of a layer and of a model."""
+    try:
+        value: Any = json.loads(data)
+    except (ValueError, RecursionError):
+        return
+    for kind in (DepthwiseConv2D, Sequential):
+        with suppress(ValueError, TypeError):
+            made = kind.from_config(value)
+            kind.from_config(made.get_config())
+
+
+def main() -> None:
+    """Fuzzes the target of the first argument."""
+    name = os.environ.get("FUZZ_TARGET") or sys.argv.pop(1)
+    # A checksum would stop nearly every mutated archive before anything of ours sees it.
+    zipfile.ZipExtFile._update_crc = lambda self, data: None  # type: ignore[attr-defined]
+    run = config if name == "config" else file_target(SUFFIXES[name])
+    atheris.Setup(sys.argv, run)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
