@@ -833,9 +833,16 @@ def test_weights_of_a_layer_that_is_not_built() -> None:
         layer.count_params()
 
 
-def test_plans_are_kept_for_the_last_shapes() -> None:
+@pytest.mark.parametrize(("limit", "kept"), [(1 << 20, 12), (0, 4)])
+def test_plans_are_kept_for_the_last_shapes(
+    limit: int, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Many whose packed weights are small, a few in any case."""
+    monkeypatch.setattr(weights, "FEW", 4)
+    monkeypatch.setattr(weights, "MANY", 12)
+    monkeypatch.setattr(weights, "PACKED_BYTES", limit)
     layer = built()
-    shapes = [(1, 5 + i, 5, 3) for i in range(weights.PLANS + 3)]
+    shapes = [(1, 5 + i, 5, 3) for i in range(kept + 3)]
     for shape in shapes:
         x = draw(*shape)
         check_output(layer, x, layer(x))
