@@ -71,7 +71,7 @@ test-keras:
 	.venv-keras/bin/python -m pytest tests/optional $(ARGS)
 
 demo: $(VENV)/installed
-	$(BIN)/dwconv demo $(ARGS)
+	$(BIN)/python examples/demo/demo.py $(ARGS)
 
 check: $(VENV)/installed
 	$(BIN)/dwconv check $(ARGS)

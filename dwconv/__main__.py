@@ -18,12 +18,15 @@ from .terminal import printable
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; `arguments` are sys.argv[1:] by default."""
-    chosen = _parser().parse_args(arguments)
+    parser = _parser()
+    chosen, rest = parser.parse_known_args(arguments)
+    if rest and chosen.command != "demo":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # what a terminal cannot show is no reason to fail
             stream.reconfigure(errors="backslashreplace")
     try:
-        status = _run(chosen)
+        status = _run(chosen, rest)
         sys.stdout.flush()
     except CommandError as error:
         print(f"dwconv {chosen.command}: {printable(error)}", file=sys.stderr)
@@ -68,33 +71,21 @@ def _parser() -> argparse.ArgumentParser:
             metavar="JSON",
             help="the architecture, for a file of weights alone (default: of that name beside it)",
         )
-    demo = commands.add_parser("demo", help="filter a photograph and write a picture of the result")
-    demo.add_argument(
-        "--image",
-        type=Path,
-        metavar="FILE",
-        help="an image of your own; the default is a photograph from scikit-image",
-    )
-    demo.add_argument(
-        "--output",
-        type=Path,
-        metavar="DIR",
-        default=Path("demo"),
-        help="where to write (default: demo)",
-    )
-    demo.add_argument(
-        "--train", action="store_true", help="learn the filters from the photograph instead"
+    commands.add_parser(
+        "demo",
+        help="in a clone: filter a photograph, write a picture of the result",
+        add_help=False,
     )
     return parser
 
 
-def _run(chosen: argparse.Namespace) -> int:
+def _run(chosen: argparse.Namespace, rest: Sequence[str]) -> int:
     try:
         isa.default()
         config.memory_limit()
     except ValueError as error:  # a variable of the environment
         raise CommandError(str(error), exit_status=2) from error
-    # Imported here: `info` needs no convolution, and only `demo` needs the extra of that name.
+    # Imported here: `info` needs no convolution.
     if chosen.command == "info":
         from .cli import info
 
@@ -113,7 +104,7 @@ def _run(chosen: argparse.Namespace) -> int:
         return convert.run(chosen.source, chosen.target, chosen.config, chosen.layer)
     from .cli import demo
 
-    return demo.run(chosen.image, chosen.output, chosen.train)
+    return demo.run(rest)
 
 
 if __name__ == "__main__":

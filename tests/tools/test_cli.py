@@ -34,7 +34,7 @@ def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nonsense"], ["info", "extra"], ["check", "--nonsense"], ["demo", "--image"]]
+    "arguments", [[], ["nonsense"], ["info", "extra"], ["check", "--nonsense"]]
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -59,21 +59,6 @@ def test_module_as_a_program() -> None:
     assert result.returncode == 2
     assert "invalid choice: 'nonsense'" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_demo_without_its_extra(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setitem(sys.modules, "matplotlib", None)
-    monkeypatch.setitem(sys.modules, "skimage.data", None)
-    assert main(["demo", "--output", str(tmp_path / "out")]) == 1
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("dwconv demo: needs more packages (matplotlib, ")
-    assert "scikit-image" in err
-    assert err.endswith("pip install 'dwconv[demo]'\n")
-    assert err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
 
 
 # ---- info ----------------------------------------------------------------------------------------

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from support import ROOT
 
 import dwconv
-from dwconv.__main__ import main
-from dwconv.cli import filters
+from dwconv.__main__ import main as command_line
+from dwconv.cli import CommandError
+from dwconv.cli import demo as command
+
+sys.path.insert(0, str(ROOT / "examples" / "demo"))
+
+import filters
 
 for _module in ("matplotlib", "PIL", "scipy", "skimage"):
-    pytest.importorskip(_module, reason=f"the demo needs {_module}: pip install 'dwconv[demo]'")
+    pytest.importorskip(_module, reason=f"the demo needs {_module}: pip install '.[demo]'")
 
+import demo  # noqa: E402
+import picture  # noqa: E402
+import training  # noqa: E402
 from PIL import Image  # noqa: E402
-
-from dwconv.cli import demo, picture, training  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +53,7 @@ def assert_picture(path: Path, photo_shape: tuple[int, int]) -> None:
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "new" / "folder"
-    assert main(["demo", "--output", str(output)]) == 0
+    assert demo.main(["--output", str(output)]) == 0
     out = capsys.readouterr().out
     assert "identical to the bit" in out
     assert "FAILED" not in out
@@ -55,9 +64,24 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     np.testing.assert_array_equal(layer.get_weights()[0], filters.bank(3))
 
 
+def test_demo_without_its_extra(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "skimage.data", None)
+    assert demo.main(["--output", str(tmp_path / "out")]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("dwconv demo: needs more packages (matplotlib, ")
+    assert "scikit-image" in err
+    assert err.endswith("pip install '.[demo]'\n")
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
 def test_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The known filters are found, and drawn."""
-    assert main(["demo", "--train", "--output", str(tmp_path)]) == 0
+    assert demo.main(["--train", "--output", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "FAILED" not in out
     for line in ("photograph", "to learn    441 weights", "trained", "loss", "weights     within"):
@@ -110,7 +134,7 @@ def test_own_photo_is_upright(tmp_path: Path) -> None:
 def test_own_image(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "mine.png")
-    assert main(["demo", "--image", str(tmp_path / "mine.png"), "--output", str(tmp_path)]) == 0
+    assert demo.main(["--image", str(tmp_path / "mine.png"), "--output", str(tmp_path)]) == 0
     assert_picture(tmp_path / "mine-filtered.png", (40, 60))
 
 
@@ -128,7 +152,7 @@ def test_image_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
         (cut, "cannot read"),
         (tiny, "expected at least 7 x 7 and at most 50000000 pixels; received 6 x 90"),
     ):
-        assert main(["demo", "--image", str(path), "--output", str(tmp_path / "out")]) == 2
+        assert demo.main(["--image", str(path), "--output", str(tmp_path / "out")]) == 2
         out, err = capsys.readouterr()
         assert out == ""
         assert err.startswith("dwconv demo: --image: ")
@@ -140,7 +164,7 @@ def test_image_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_output_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
-    assert main(["demo", "--output", str(tmp_path / "file")]) == 2
+    assert demo.main(["--output", str(tmp_path / "file")]) == 2
     assert capsys.readouterr().err.startswith("dwconv demo: --output: ")
 
 
@@ -169,3 +193,49 @@ def test_what_is_compared_computes_the_same(other) -> None:  # type: ignore[no-u
     # One rounding more per tap than with fused multiply-adds.
     bound = (2 * 49 + 2) * eps * dwconv.reference.depthwise_conv2d(x, np.abs(kernel))
     assert (np.abs(other(x, kernel) - expected) <= bound).all()
+
+
+@pytest.mark.parametrize("size", [(300, 451), (451, 300), (900, 90), (40, 200), (400, 301)])
+def test_captions_do_not_overlap(size: tuple[int, int]) -> None:
+    """Of landscapes and portraits: no text crosses another one or the edge."""
+    photo = np.random.default_rng(0).random((*size, 3), np.float32)
+    y = np.random.default_rng(1).random((size[0] - 6, size[1] - 6, 9), np.float32)
+    figure, height = picture.compose(photo, y, "A name. DepthwiseConv2D(7) in float32")
+    figure.canvas.draw()
+    boxes = [(text.get_text(), text.get_window_extent()) for text in figure.texts]
+    boxes = [(text, box) for text, box in boxes if text]
+    assert len(boxes) == 2 + 6 + 5  # head and caption, titles, notes
+    for i, (text, box) in enumerate(boxes):
+        assert box.x0 >= 0, text
+        assert box.x1 <= picture.WIDTH, text
+        assert 0 <= box.y0 <= box.y1 <= height, text
+        for other, its in boxes[:i]:
+            assert not box.overlaps(its), (text, other, size)
+
+
+def test_the_bar_of_training_ends_full(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    photo = np.random.default_rng(0).random((40, 40, 3)).astype(np.float32)
+    training.learn(training.sharpened(photo), filters.bank(3))
+    *_, last, wiped = capsys.readouterr().err.split("\r")
+    assert last.endswith("] 100/100")
+    assert "." not in last
+    assert wiped == "\x1b[K"
+
+
+def test_the_command_runs_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`dwconv demo` hands its arguments on in a clone, and says where the demo is elsewhere."""
+    words: list[Any] = []
+
+    class Done:
+        returncode = 3
+
+    monkeypatch.setattr(command.subprocess, "run", lambda line, **_: words.extend(line) or Done)
+    monkeypatch.setattr(command, "_PROGRAM", ROOT / "examples" / "demo" / "demo.py")
+    assert command_line(["demo", "--train", "--output", "x"]) == 3
+    assert words[1:] == [str(ROOT / "examples" / "demo" / "demo.py"), "--train", "--output", "x"]
+    monkeypatch.setattr(command, "_PROGRAM", tmp_path / "demo.py")
+    with pytest.raises(CommandError, match=r"received an installed package.* run: make demo$"):
+        command.run([])

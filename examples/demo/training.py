@@ -1,4 +1,4 @@
-"""`dwconv demo --train`: a layer learns the demo's filters from a photograph."""
+"""The demo with --train: a layer learns its filters from a photograph."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filters
 import numpy as np
 from numpy.typing import NDArray
+from picture import DPI, INK, MUTED, PAPER, WIDTH
 
-from .. import DepthwiseConv2D, depthwise_conv2d, isa
-from ..initializers import GlorotUniform
-from ..optimizers import Adam
-from ..terminal import printable
-from . import filters
-from .info import cpu_name
-from .progress import progress
+from dwconv import DepthwiseConv2D, depthwise_conv2d, isa
+from dwconv.cli.info import cpu_name
+from dwconv.cli.progress import bar
+from dwconv.initializers import GlorotUniform
+from dwconv.optimizers import Adam
+from dwconv.terminal import printable
 
 Array = NDArray[Any]
 
@@ -91,27 +92,33 @@ def learn(x: Array, known: Array) -> Run:
     losses: list[float] = []
     errors: list[float] = []
     began = time.perf_counter()
-    steps = progress(range(MOST_STEPS), "training")
-    for _ in steps:
-        y, pullback = layer.vjp(x)
-        difference = y - target
-        losses.append(float(np.mean(np.square(difference))))
-        errors.append(float(np.abs(layer.weights[0] - known).max()))
-        if errors[-1] <= TOLERANCE:
-            break
-        dy = difference * np.float32(2 / difference.size)
-        optimizer.apply(layer, pullback(dy, input=False))
-    steps.close()  # type: ignore[attr-defined]  # wipes the bar away
+    with bar("training") as show:
+        for step in range(MOST_STEPS):
+            y, pullback = layer.vjp(x)
+            difference = y - target
+            losses.append(float(np.mean(np.square(difference))))
+            errors.append(float(np.abs(layer.weights[0] - known).max()))
+            show(_percent(errors, step), 100)
+            if errors[-1] <= TOLERANCE:
+                break
+            dy = difference * np.float32(2 / difference.size)
+            optimizer.apply(layer, pullback(dy, input=False))
+        show(100, 100)
     seconds = time.perf_counter() - began
     return Run(losses, errors, start, layer.get_weights()[0], known, seconds)
+
+
+def _percent(errors: list[float], step: int) -> int:
+    """How far training is: of the way to TOLERANCE, in powers of ten, or of the steps."""
+    way = np.log(max(errors[0] / TOLERANCE, 1 + 1e-9))
+    gone = np.log(errors[0] / max(min(errors), TOLERANCE))
+    return int(100 * max(gone / way, step / MOST_STEPS))
 
 
 def draw(path: Path, done: Run, caption: str) -> tuple[int, int]:
     """Writes loss and error beside the filters of one colour; returns the PNG's (width, height)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-
-    from .picture import DPI, INK, MUTED, PAPER, WIDTH
 
     height = 900
     figure = Figure(figsize=(WIDTH / DPI, height / DPI), dpi=DPI, facecolor=PAPER)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,13 @@ def write(path: Path, photo: Array, y: Array, caption: str) -> tuple[int, int]:
 
     photo: (H, W, 3) in [0, 1]; y: (OH, OW, 9), channel c*3 + m as in `filters.NAMES`.
     """
+    figure, height = compose(photo, y, caption)
+    figure.savefig(path, dpi=DPI, facecolor=PAPER)
+    return WIDTH, height
+
+
+def compose(photo: Array, y: Array, caption: str) -> tuple[Any, int]:
+    """The figure, WIDTH pixels wide, and its height in pixels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -36,9 +44,10 @@ def write(path: Path, photo: Array, y: Array, caption: str) -> tuple[int, int]:
     ]
 
     # In pixels, from the left and from the top.
-    margin, gap, head, label = 60, 36, 150, 78
-    columns = 3 if width >= 0.75 * height else 6
+    margin, gap, head = 60, 36, 150
+    columns = 3 if width >= 0.75 * height else 6  # 6: of a portrait, in one row
     rows = len(panels) // columns
+    label = 78 if columns == 3 else 130  # a narrow panel has its note below its title, in two lines
     cell_w = (WIDTH - 2 * margin - (columns - 1) * gap) / columns
     cell_h = cell_w * height / width
     total = round(head + rows * (cell_h + label))
@@ -59,9 +68,11 @@ def write(path: Path, photo: Array, y: Array, caption: str) -> tuple[int, int]:
         axes.imshow(image, interpolation="lanczos", aspect="auto")
         axes.set_axis_off()
         text(left, top + cell_h + 12, title, 11, INK, weight="bold")
-        text(left + cell_w, top + cell_h + 15, note, 8.5, MUTED, ha="right")
-    figure.savefig(path, dpi=DPI, facecolor=PAPER)
-    return WIDTH, total
+        if columns == 3:
+            text(left + cell_w, top + cell_h + 15, note, 8.5, MUTED, ha="right")
+        else:
+            text(left, top + cell_h + 50, textwrap.fill(note, 24), 8.5, MUTED)
+    return figure, total
 
 
 def _scale(*images: Array) -> float:
