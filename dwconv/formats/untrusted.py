@@ -69,7 +69,13 @@ def too_much(raw: bytes) -> str | None:
             f"expected at most {MAX_JSON} bytes and {MAX_ITEMS} items of JSON; "
             f"received {len(raw)} and {items}"
         )
-    depth = _depth(raw)
+    # Without escapes a string ends at the next quotation mark. Pairs of backslashes go first, so
+    # that one before a quotation mark escapes it.
+    marks = raw.replace(rb"\\", b"").replace(rb"\"", b"").translate(None, _NO_MARKS)
+    strings = marks.count(b'"') // 2
+    if strings > 2 * (items + 1):  # an item is a value, or a key and a value
+        return f"expected JSON; received {strings} strings in {items} items"
+    depth = _depth(marks)
     if depth > MAX_DEPTH:
         return f"expected JSON nested at most {MAX_DEPTH} deep; received {depth} levels"
     return None
@@ -79,14 +85,11 @@ def _items(raw: bytes) -> int:
     return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
 
 
-def _depth(raw: bytes) -> int:
-    """How deep JSON is nested, without recursion: the parser of `json` takes a part of the C stack
-    for each level, and threads may have little of it.
+def _depth(marks: bytes) -> int:
+    """How deep JSON is nested by its brackets and quotation marks, without recursion: the parser of
+    `json` takes a part of the C stack for each level, and threads may have little of it.
     """
-    # Without escapes a string ends at the next quotation mark. Pairs of backslashes go first, so
-    # that one before a quotation mark escapes it.
-    plain = raw.replace(rb"\\", b"").replace(rb"\"", b"")
-    brackets = re.sub(rb'"[^"]*"?', b"", plain.translate(None, _NO_MARKS)).translate(_STEPS)
+    brackets = re.sub(rb'"[^"]*"?', b"", marks).translate(_STEPS)
     return int(np.frombuffer(brackets, np.int8).cumsum(dtype=np.int32).max(initial=0))
 
 

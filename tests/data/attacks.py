@@ -1,0 +1,395 @@
+"""Writes tests/data/attacks: small files that ask for much work, a kind each.
+
+    python tests/data/attacks.py
+
+Each began as a fault, of this reader or of another. tests/files/test_attacks.py holds what reading
+one may cost. A new kind: a function here with `@attack`, and run this again.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+FOLDER = Path(__file__).parent / "attacks"
+
+ATTACKS: dict[str, Callable[[], bytes]] = {}
+
+
+def attack(suffix: str) -> Callable[[Callable[[], bytes]], Callable[[], bytes]]:
+    """Enters a function that returns the content of a file: its name, with '-' for '_'."""
+
+    def enter(make: Callable[[], bytes]) -> Callable[[], bytes]:
+        ATTACKS[make.__name__.replace("_", "-") + suffix] = make
+        return make
+
+    return enter
+
+
+# ---- parts of files ------------------------------------------------------------------------------
+
+
+def hdf5(write: Callable[[h5py.File], Any]) -> bytes:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        write(file)
+    return buffer.getvalue()
+
+
+def layer(name: str = "dw", **config: Any) -> dict[str, Any]:
+    config = {"name": name, "kernel_size": [1, 2], **config}
+    return {"class_name": "DepthwiseConv2D", "config": config}
+
+
+def model(*layers: Any, name: str = "model", kind: str = "Sequential") -> dict[str, Any]:
+    return {"class_name": kind, "config": {"name": name, "layers": list(layers)}}
+
+
+def keras(document: Any, weights: bytes | None = None) -> bytes:
+    """A .keras archive, compressed, so that a document of megabytes takes a few thousand bytes."""
+    parts = {
+        "metadata.json": b'{"keras_version": "3.0.0"}',
+        "config.json": json.dumps(document, ensure_ascii=False).encode(),
+        "model.weights.h5": hdf5(lambda file: file.create_group("vars")),
+    }
+    if weights is not None:
+        parts["model.weights.h5"] = weights
+    return archive(parts)
+
+
+def archive(parts: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", compression, compresslevel=9) as file:
+        for name, content in parts.items():
+            file.writestr(zipfile.ZipInfo(name), content, compression)
+    return buffer.getvalue()
+
+
+def by_name(document: Any, write: Callable[[h5py.Group], Any]) -> bytes:
+    """A whole model of Keras 2."""
+
+    def whole(file: h5py.File) -> None:
+        file.attrs["keras_version"] = "2.15.0"
+        if document is not None:
+            file.attrs.create("model_config", json.dumps(document), dtype=h5py.string_dtype())
+        write(file.create_group("model_weights") if document is not None else file)
+
+    return hdf5(whole)
+
+
+# ---- HDF5: what is shared, and lists of names ----------------------------------------------------
+
+
+def levels(depth: int, container: str, names: str) -> bytes:
+    """Groups of which each links to the next under several names: len(names)**depth paths."""
+
+    def write(file: h5py.File) -> None:
+        inner = file.create_group(f"g{depth}")
+        for i in range(depth - 1, -1, -1):
+            here = file.create_group(f"g{i}") if i else file
+            layers = here.create_group(container)
+            for name in names:
+                layers[name] = inner
+            inner = here
+
+    return hdf5(write)
+
+
+@attack(".weights.h5")
+def groups_linked_twice() -> bytes:
+    return levels(40, "layers", "ab")
+
+
+@attack(".weights.h5")
+def groups_linked_thrice() -> bytes:
+    return levels(30, "_layer_checkpoint_dependencies", "abc")
+
+
+@attack(".h5")
+def attributes_of_a_shared_group() -> bytes:
+    def write(group: h5py.Group) -> None:
+        group.attrs["layer_names"] = [b"l0"]
+        inner = group.create_group("l0")
+        inner.attrs["weight_names"] = np.zeros(0)
+        for i in range(600):
+            inner.attrs[f"a{i}"] = np.int8(0)
+        for i in range(1, 1000):
+            group[f"l{i}"] = inner
+
+    return by_name(model(*(layer(f"l{i}") for i in range(1000))), write)
+
+
+@attack(".h5")
+def many_weight_names() -> bytes:
+    def write(group: h5py.Group) -> None:
+        group.attrs["layer_names"] = [b"m"]
+        inner = group.create_group("m")
+        for piece in range(8):
+            names = [b"%d/depthwise_kernel:0" % (piece * 2300 + i) for i in range(2300)]
+            inner.attrs[f"weight_names{piece}"] = np.array(names, "S")
+
+    return by_name(None, write)
+
+
+@attack(".h5")
+def layer_names_repeated() -> bytes:
+    def write(group: h5py.Group) -> None:
+        group.attrs["layer_names"] = np.array(["m"] * 60_000, "S")
+        inner = group.create_group("m")
+        for piece in range(4):
+            inner.attrs[f"weight_names{piece}"] = np.array(["x"] * 60_000, "S")
+
+    return by_name(None, write)
+
+
+@attack(".h5")
+def models_that_share_names() -> bytes:
+    def write(group: h5py.Group) -> None:
+        group.attrs["layer_names"] = [b"m0"]
+        inner = group.create_group("m0")
+        own = [b"dw/depthwise_kernel:0", b"dw/bias:0"]
+        names = [*own, *(b"%d/z" % i for i in range(2500))]
+        inner.attrs["weight_names"] = np.array(names, "S")
+        inner["dw/depthwise_kernel:0"] = np.zeros((1, 2, 2, 1), "f4")
+        inner["dw/bias:0"] = np.zeros(2, "f4")
+        for i in range(1, 900):
+            group[f"m{i}"] = inner
+
+    return by_name(model(*(model(layer(), name=f"m{i}") for i in range(900))), write)
+
+
+@attack(".h5")
+def one_name_at_many_ends() -> bytes:
+    def write(group: h5py.Group) -> None:
+        group.attrs["layer_names"] = [b"outer"]
+        inner = group.create_group("outer")
+        names = [b"dw/depthwise_kernel:0", *(b"%d/dw/depthwise_kernel:0" % i for i in range(2400))]
+        inner.attrs["weight_names"] = np.array(names, "S")
+        inner["dw/depthwise_kernel:0"] = np.zeros((1, 2, 2, 1), "f4")
+
+    inside = (model(layer(use_bias=False), name=f"m{i}") for i in range(900))
+    return by_name(model(model(*inside, name="outer")), write)
+
+
+@attack(".h5")
+def path_through_itself() -> bytes:
+    def write(group: h5py.Group) -> None:
+        group.attrs["layer_names"] = [b"dw"]
+        inner = group.create_group("dw")
+        inner["a"] = inner
+        inner.attrs.create("weight_names", ["a/" * 400_000, "b"], dtype=h5py.string_dtype())
+
+    return by_name(model(layer()), write)
+
+
+@attack(".keras")
+def many_classes_beside_many_names() -> bytes:
+    """Each class looks for its layers among all names, as TensorFlow 2.12 numbers them."""
+
+    def write(file: h5py.File) -> None:
+        layers = file.create_group("_layer_checkpoint_dependencies")
+        inner = layers.create_group("x0")
+        for i in range(1, 5000):
+            layers[f"x{i}"] = inner
+
+    inside = (model(layer(), name=f"m{i}", kind=f"Kind{i}") for i in range(900))
+    return keras(model(*inside), hdf5(write))
+
+
+# ---- configs: texts, lists, names ----------------------------------------------------------------
+
+
+@attack(".keras")
+def a_long_activation() -> bytes:
+    return keras(model(layer(activation="x" * 7_500_000)))
+
+
+@attack(".keras")
+def a_long_key() -> bytes:
+    return keras(model(layer(**{"x" * 7_500_000: 1})))
+
+
+@attack(".keras")
+def a_padding_that_is_not_printable() -> bytes:
+    """Its repr is ten times as long as the text."""
+    return keras(model(layer(padding="\U000e0001" * 2_000_000)))
+
+
+@attack(".keras")
+def an_initializer_argument_that_is_not_printable() -> bytes:
+    value = {"class_name": "VarianceScaling", "config": {"mode": "\x7f" * 7_500_000}}
+    return keras(model(layer(depthwise_initializer=value)))
+
+
+@attack(".keras")
+def texts_as_an_initializer() -> bytes:
+    value = ["a" * 1_000_000] + ["b"] * 150_000
+    constant = {"class_name": "Constant", "config": {"value": value}}
+    return keras(model(layer(depthwise_initializer=constant)))
+
+
+@attack(".keras")
+def texts_as_an_array() -> bytes:
+    value = {"value": ["a" * 1_000_000] + ["1"] * 150_000, "dtype": "float32"}
+    array = {"class_name": "__numpy__", "config": value}
+    constant = {"class_name": "Constant", "config": {"value": array}}
+    return keras(model(layer(depthwise_initializer=constant)))
+
+
+@attack(".keras")
+def a_dtype_of_many_fields() -> bytes:
+    return keras(model(layer(dtype="i1," * 190_000 + "i1")))
+
+
+@attack(".keras")
+def a_policy_of_many_fields() -> bytes:
+    config = {"name": [["a", "i1"], ["b", "i1"]] * 30_000}
+    return keras(model(layer(dtype={"class_name": "DTypePolicy", "config": config})))
+
+
+@attack(".keras")
+def an_array_of_a_dtype_of_many_fields() -> bytes:
+    array = {"class_name": "__numpy__", "config": {"value": [0], "dtype": "i1," * 190_000 + "i1"}}
+    constant = {"class_name": "Constant", "config": {"value": array}}
+    return keras(model(layer(depthwise_initializer=constant)))
+
+
+@attack(".keras")
+def strides_of_many_sizes() -> bytes:
+    return keras(model(layer(strides=[1] * 190_000)))
+
+
+@attack(".keras")
+def an_input_of_many_sizes() -> bytes:
+    return keras(model(layer(batch_input_shape=[7] * 190_000)))
+
+
+@attack(".keras")
+def many_unknown_arguments() -> bytes:
+    return keras(model(layer(**{f"argument{i}": i for i in range(90_000)})))
+
+
+@attack(".keras")
+def many_layers() -> bytes:
+    return keras(model(*(layer(f"l{i}") for i in range(1000))))
+
+
+@attack(".json")
+def long_paths() -> bytes:
+    """Twenty thousand layers in 31 models of long names: 600 MB of paths."""
+    found = model(*({"class_name": "ReLU", "config": {"name": f"{i}"}} for i in range(19_000)))
+    for i in range(31):
+        found = model(found, name=f"{i:0>990}")
+    return json.dumps(found).encode()
+
+
+@attack(".keras")
+def long_class_names() -> bytes:
+    kinds = ({"class_name": "aB" * 490, "config": {"name": f"{i}"}} for i in range(7000))
+    return keras(model(*kinds))
+
+
+@attack(".json")
+def foreign_layers_in_the_item_of_ours() -> bytes:
+    document = {**model([1]), "dwconv": {"layer": {}}}
+    return json.dumps(document).encode()
+
+
+# ---- JSON ----------------------------------------------------------------------------------------
+
+
+@attack(".json")
+def deep_lists() -> bytes:
+    return b"[" * 199_000
+
+
+@attack(".json")
+def deep_behind_quotation_marks() -> bytes:
+    return b'["\\\\", "\\"", "[[[", ' + b'{"a":[' * 60_000
+
+
+@attack(".json")
+def many_ends() -> bytes:
+    return b"[" + b"]" * 8_000_000
+
+
+@attack(".json")
+def many_quotation_marks() -> bytes:
+    return b"[" + b'"' * 8_000_000
+
+
+@attack(".json")
+def long_numbers() -> bytes:
+    config = b'{"config": {"layers": []}, "x": [' + b", ".join([b"9" * 4000] * 1900) + b"]}"
+    return config.replace(b"9" * 4000, b"0." + b"3" * 3998, 1)
+
+
+# ---- archives and arrays -------------------------------------------------------------------------
+
+
+@attack(".npz")
+def members_within_members() -> bytes:
+    """Each stored member holds all those after it: read one by one they are 150 times the file."""
+    names = [f"{i:06}.npy".encode() for i in range(300)]
+    content, entries = b"", []
+    tail = b"\0" * 20_000
+    for i in reversed(range(len(names))):
+        data = content if content else tail
+        check, size = zlib.crc32(data), len(data)
+        head = struct.pack("<4s5H3I2H", b"PK\3\4", 20, 0, 0, 0, 33, check, size, size, 10, 0)
+        content = head + names[i] + data
+        entries.append((names[i], size, check))
+    table = b""
+    for name, size, check in entries:
+        offset = len(content) - (size + 40)
+        table += struct.pack(
+            "<4s6H3I5H2I",
+            *(b"PK\1\2", 20, 20, 0, 0, 0, 33, check, size, size, 10, 0, 0, 0, 0, 0, offset),
+        )
+        table += name
+    end = struct.pack(
+        "<4s4H2IH", b"PK\5\6", 0, 0, len(entries), len(entries), len(table), len(content), 0
+    )
+    return content + table + end
+
+
+@attack(".npz")
+def many_members() -> bytes:
+    return archive({f"{i}.npy": b"" for i in range(15_000)}, zipfile.ZIP_STORED)
+
+
+@attack(".npz")
+def an_array_of_zeros() -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, kernel=np.zeros((1, 2, 1_900_000, 1), "f4"))
+    return buffer.getvalue()
+
+
+@attack(".safetensors")
+def many_empty_tensors() -> bytes:
+    tensor = {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}
+    header = json.dumps({f"{i}": tensor for i in range(30_000)}).encode()
+    return struct.pack("<Q", len(header)) + header
+
+
+def main() -> None:
+    """Writes all of them."""
+    FOLDER.mkdir(exist_ok=True)
+    for name, make in ATTACKS.items():
+        path = FOLDER / f"{name}.gz"
+        with path.open("wb") as file, gzip.GzipFile("", "wb", 9, file, mtime=0) as packed:
+            packed.write(make())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Small files that ask for much work: tests/data/attacks, written by tests/data/attacks.py.
+
+What one may cost follows from the limits of the readers: at most 200,000 steps of some 5 us, eight
+megabytes of JSON, a thousand layers of half a millisecond, all of them a second in the worst case,
+and nanoseconds for each byte of the file. CPU time is measured, which other processes do not
+change; a slow CPU has twice that.
+"""
+
+from __future__ import annotations
+
+import gzip
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ASAN, ROOT
+from support.layers import isolate
+
+import dwconv
+from dwconv import DepthwiseConv2D, FormatError
+from dwconv.cli import inspect
+
+resource = pytest.importorskip("resource", reason="limits and SIGPROF are POSIX")
+
+ATTACKS = sorted((ROOT / "tests" / "data" / "attacks").glob("*.gz"))
+SECONDS = 2.0
+SECONDS_PER_BYTE = 100e-9
+MEGABYTES = 100
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    isolate(monkeypatch, tmp_path)
+
+
+class Slow(BaseException):
+    """Not an Exception: nothing may catch it."""
+
+
+@pytest.fixture
+def bounded() -> Iterator[Callable[[float], None]]:
+    """Calls `start(seconds)`: no more CPU time than that, nor more memory than the process has then
+    and MEGABYTES.
+    """
+
+    def late(*_: Any) -> None:
+        raise Slow
+
+    memory = resource.getrlimit(resource.RLIMIT_AS)
+    old = signal.signal(signal.SIGPROF, late)
+
+    def start(seconds: float) -> None:
+        statm = Path("/proc/self/statm")
+        if statm.exists() and not ASAN:
+            pages = int(statm.read_text(encoding="ascii").split()[0])
+            most = pages * resource.getpagesize() + (MEGABYTES << 20)
+            resource.setrlimit(resource.RLIMIT_AS, (most, memory[1]))
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+
+    try:
+        yield start
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, old)
+        resource.setrlimit(resource.RLIMIT_AS, memory)
+
+
+def ways(path: Path) -> dict[str, Callable[[], Any]]:
+    """All ways in."""
+    target = DepthwiseConv2D((1, 2), name="dw")
+    target.build((None, 4, 4, 2))
+    return {
+        "load_layers": lambda: dwconv.load_layers(path),
+        "load": lambda: dwconv.load(path),
+        "load_weights": lambda: target.load_weights(path),
+        "inspect": lambda: inspect.run(path, None),
+    }
+
+
+@pytest.mark.parametrize("packed", ATTACKS, ids=lambda path: path.name.removesuffix(".gz"))
+def test_attacks(packed: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
+    path = tmp_path / packed.name.removesuffix(".gz")
+    path.write_bytes(gzip.decompress(packed.read_bytes()))
+    size = path.stat().st_size
+    most = SECONDS + SECONDS_PER_BYTE * size
+    start = request.getfixturevalue("bounded")
+    for name, read in ways(path).items():
+        begin = time.process_time()
+        start(2 * most)  # a hang ends here, and says how far it came
+        try:
+            with suppress(FormatError, dwconv.cli.CommandError):
+                read()
+        except (Slow, MemoryError) as error:
+            raise AssertionError(f"{name}, {size} bytes: {error!r}") from error
+        used = time.process_time() - begin
+        assert used <= most, f"{name}: {used:.2f} s of CPU time for {size} bytes"
+
+
+def test_there_are_attacks_on_every_format() -> None:
+    names = {path.name.removesuffix(".gz") for path in ATTACKS}
+    for suffix in (".safetensors", ".npz", ".keras", ".h5", ".weights.h5", ".json"):
+        assert any(name.endswith(suffix) for name in names), suffix
