@@ -300,8 +300,8 @@ class DepthwiseConv2D(_core.PlannedLayer):
         The compiled base class calls this if no published plan takes x as it is. With an activity
         regularizer no plan is published, so every call comes here, as do calls with num_threads.
         """
+        num_threads = read_num_threads(num_threads)
         if isinstance(x, inputs.SymbolicTensor):
-            read_num_threads(num_threads)
             shape = self.compute_output_shape(x.shape)
             self.build(x.shape)
             return inputs.SymbolicTensor(shape, self.compute_dtype, self.name)
@@ -309,20 +309,17 @@ class DepthwiseConv2D(_core.PlannedLayer):
         # The weights are read before the config: a change of the config drops, afterwards, the
         # plans of the weights that are read here. So no plan of an old config can stay.
         weights = self._weights
-        if weights is None:
-            self.compute_output_shape(x.shape)  # the errors come before weights are made
-            dtypes.check_castable(x.dtype, self.compute_dtype, "x")
-            weights = self._built_for(x.shape)
-        plan = weights.plans.get(x.shape)
+        plan = None if weights is None else weights.plans.get(x.shape)
         if plan is None:
-            self.compute_output_shape(x.shape)  # for its errors
-            penalty = self.activity_regularizer
+            if x.ndim == 4:  # else the rank is what is wrong
+                dtypes.check_castable(x.dtype, self.compute_dtype, "x")
+            weights = self._weights_for(x.shape)
             plan = weights.plans.add(
                 x.shape,
                 lambda: self._make_plan(weights, x.shape, num_threads=self._num_threads),
-                publish=penalty is None,
+                publish=self.activity_regularizer is None,
             )
-        y = plan(x) if num_threads is None else plan(x, num_threads=read_num_threads(num_threads))
+        y = plan(x) if num_threads is None else plan(x, num_threads=num_threads)
         penalty = self.activity_regularizer
         if penalty is not None:
             batch = y.shape[0]
@@ -357,8 +354,7 @@ class DepthwiseConv2D(_core.PlannedLayer):
         if len(shape) < len(sizes):
             raise ValueError(f"input_shape: expected four known sizes; received {sizes}")
         num_threads = self._num_threads if num_threads is None else read_num_threads(num_threads)
-        self.compute_output_shape(shape)  # for its errors
-        return self._make_plan(self._weights or self._built_for(shape), shape, isa, num_threads)
+        return self._make_plan(self._weights_for(shape), shape, isa, num_threads)
 
     def vjp(self, x: Any) -> tuple[Array, backward.Pullback]:
         """(y, pullback): the output for x, as a call gives it, and the way back.
@@ -379,7 +375,7 @@ class DepthwiseConv2D(_core.PlannedLayer):
         x = read_array("x", x)
         from . import backward
 
-        return backward.layer_vjp(self, self._weights or self._built_for(x.shape), x)
+        return backward.layer_vjp(self, self._weights_for(x.shape), x)
 
     def _make_plan(
         self, weights: LayerWeights, shape: Shape, isa: str | None = None, num_threads: Any = None
@@ -463,10 +459,16 @@ class DepthwiseConv2D(_core.PlannedLayer):
                 self._build_shape = sizes
                 self._initial = None
 
-    def _built_for(self, shape: Shape) -> LayerWeights:
-        self.compute_output_shape(shape)  # its errors come before weights are made
-        self.build(shape)
-        return self._built_weights()
+    def _weights_for(self, shape: Shape) -> LayerWeights:
+        """The weights, made if there are none, for an input's whole shape. Raises what a call with
+        such an input raises; then none have been made.
+        """
+        weights = self._weights
+        if weights is None:
+            self.build(shape)
+            return self._built_weights()
+        self.compute_output_shape(shape)
+        return weights
 
     def _first_weights(self, channels: int) -> LayerWeights:
         kernel = self._initialized(
