@@ -125,6 +125,13 @@ void dw_plan_run(const dw_plan *plan, const void *x, void *y);
  * that are idle and does the rest itself; it waits for no other call. After fork() a child starts its own. */
 void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads);
 
+/* The same for runs that somebody may want to end early. A long run is cut into pieces of some milliseconds, and before
+ * each one `stop(context)` is asked, on the thread that is to compute it, by several threads at once. Once it has
+ * returned nonzero it must go on doing so; no further piece begins, what y holds is undefined, and the result is
+ * nonzero. Runs of a few milliseconds are not cut, and do not ask. */
+typedef int dw_stop_fn(void *context);
+int dw_plan_run_until(const dw_plan *plan, const void *x, void *y, int num_threads, dw_stop_fn *stop, void *context);
+
 /* How many of num_threads threads dw_plan_run_threads uses: each is to have some microseconds of work. */
 int dw_plan_threads(const dw_plan *plan, int num_threads);
 
@@ -196,6 +203,10 @@ void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, v
  * number. */
 void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                          void *workspace, int num_threads);
+
+/* The same for runs that somebody may want to end early, as dw_plan_run_until. */
+int dw_grad_run_until(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                      void *workspace, int num_threads, dw_stop_fn *stop, void *context);
 
 /* How many of num_threads threads dw_grad_run_threads uses. */
 int dw_grad_threads(const dw_grad *grad, int num_threads);

@@ -183,7 +183,12 @@ typedef struct job {
     char *sums;         /* of each image of the round */
     char *workspaces;   /* of each part */
     int64_t first, images, splits;
+    int64_t pieces;   /* of each split of an image, where dx is made by a plan of its own */
+    dw_stop_fn *stop; /* NULL: the run is too short to be ended early */
+    void *context;
 } job;
+
+static int stopped(const job *job) { return job->stop && job->stop(job->context); }
 
 /* Where in the arrays something begins: an image, a row, a block. */
 typedef struct place {
@@ -230,7 +235,7 @@ static void run_chunk(const job *job, place at, int64_t block_end, place after, 
         x.maps = grad->weights.maps;
     }
     int64_t done = 0; /* rows of dx */
-    for (; at.row < base->out_h; at.row += band) {
+    for (; at.row < base->out_h && !stopped(job); at.row += band) {
         const int more = base->out_h - at.row > band;
         const place next = more ? (place){at.image, at.row + band, at.block} : after;
         const int64_t end = more ? next.row : base->out_h;
@@ -274,18 +279,28 @@ static void run_part(const void *arguments, int part, int parts) {
             const place after = end < block_end ? (place){image, 0, end} : (place){image + 1, 0, first};
             run_chunk(job, (place){image, 0, block}, end, after, sums, workspace);
         }
-        if (job->dx && grad->input.plan)
+        if (!job->dx || !grad->input.plan) continue;
+        for (int64_t piece = 0; piece < job->pieces && !stopped(job); piece++)
             dw_grad_input_part(&grad->input, base, job->dy + image * base->dy.image * base->element_size,
-                               job->dx + image * base->x.image * base->element_size, workspace, (int)split,
-                               (int)job->splits);
+                               job->dx + image * base->x.image * base->element_size, workspace,
+                               (int)(split * job->pieces + piece), (int)(job->splits * job->pieces));
     }
     dw_float_end(before);
 }
 
 static char *align(char *memory) { return (char *)(((uintptr_t)memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1)); }
 
-void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
-                         void *workspace, int num_threads) {
+/* Runs of as much time can be ended early: between bands, and between pieces of dx of PIECE_NANOSECONDS each. */
+enum { LONG_NANOSECONDS = 20000000, PIECE_NANOSECONDS = 5000000, MOST_PIECES = 1 << 14 };
+
+/* Into how many pieces dx of a split of an image is cut. */
+static int64_t pieces_of_input(const dw_grad *grad, int64_t splits) {
+    const int64_t pieces = grad->nanoseconds / grad->base.desc.batch / splits / PIECE_NANOSECONDS;
+    return pieces < 1 ? 1 : pieces > MOST_PIECES ? MOST_PIECES : pieces;
+}
+
+static int run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+               void *workspace, int num_threads, dw_stop_fn *stop, void *context) {
     const dw_grad_base *base = &grad->base;
     const division division = divide(grad, num_threads);
     const int with_weights = dkernel || dbias;
@@ -296,13 +311,18 @@ void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, voi
                .dx = grad->has_input ? dx : NULL,
                .sums = sums,
                .workspaces = sums + division.images * grad->image_bytes,
-               .splits = division.splits};
+               .splits = division.splits,
+               .pieces = 1,
+               .stop = stop,
+               .context = context};
+    if (stop) job.pieces = pieces_of_input(grad, division.splits);
     if (with_weights) memset(total, 0, (size_t)grad->image_bytes);
     for (; job.first < base->desc.batch; job.first += job.images) {
         job.images = base->desc.batch - job.first < division.images ? base->desc.batch - job.first : division.images;
         if (with_weights) memset(sums, 0, (size_t)(job.images * grad->image_bytes));
         if (division.threads == 1) run_part(&job, 0, 1);
         else dw_pool_run(run_part, &job, division.parts, division.threads);
+        if (stopped(&job)) return 1;
         if (!with_weights) continue;
         const dw_float_env before = dw_float_begin(base->desc.denormals);
         for (int64_t image = 0; image < job.images; image++)
@@ -311,6 +331,18 @@ void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, voi
         dw_float_end(before);
     }
     if (with_weights) dw_grad_weights_end(base, dkernel, dbias, total);
+    return 0;
+}
+
+void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                         void *workspace, int num_threads) {
+    run(grad, dy, x, dx, dkernel, dbias, workspace, num_threads, NULL, NULL);
+}
+
+int dw_grad_run_until(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                      void *workspace, int num_threads, dw_stop_fn *stop, void *context) {
+    const int is_long = grad->nanoseconds >= LONG_NANOSECONDS;
+    return run(grad, dy, x, dx, dkernel, dbias, workspace, num_threads, is_long ? stop : NULL, context);
 }
 
 void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,

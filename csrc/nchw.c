@@ -90,6 +90,10 @@ static dw_status make_columns(dw_plan *plan) {
     dw_planar *planar = plan->planar;
     const int64_t lanes = planar->lanes, count = (plan->out_w - 1) / lanes + 1;
     const int partial = plan->out_w < lanes;
+    if (d->batch == 0) { /* nothing to run: an empty batch of huge images gets no table */
+        planar->column_count = count;
+        return DW_OK;
+    }
     int64_t bytes, edges = 0;
     if (!dw_bytes((int64_t)sizeof(dw_colvec), &count, 1, &bytes)) return DW_ERR_OVERFLOW;
     planar->columns = malloc((size_t)bytes);
@@ -179,7 +183,7 @@ void dw_planar_destroy(dw_planar *planar) {
 }
 
 /* Rows `rows` of the output planes [plane, plane_end) of one image, whose x and y are given. Not all rows: of one plane
- * only, as many as a kernel with compile-time sizes wants, without dilation in height. */
+ * only, and for a kernel with compile-time sizes as many as it wants, without dilation in height. */
 static void run_planes(const dw_plan *plan, const char *x, char *y, int64_t plane, int64_t plane_end, dw_range rows) {
     const dw_desc *d = &plan->desc;
     const dw_planar *planar = plan->planar;
@@ -206,7 +210,10 @@ static void run_planes(const dw_plan *plan, const char *x, char *y, int64_t plan
                         .column_count = planar->column_count,
                         .low = plan->low,
                         .high = plan->high};
-    if (!planar->kernel) {
+    if (!planar->kernel) { /* the rows are those of a lower plane, further down in x */
+        planes.y = (char *)planes.y + rows.begin * plan->out_w * plan->element_size;
+        planes.out_h = rows.end - rows.begin;
+        planes.pad_top -= rows.begin * d->stride_h;
         planar->table->general(&planes);
         return;
     }
@@ -237,8 +244,10 @@ static void activate(const dw_plan *plan, char *y, int64_t count) {
 static int64_t pieces_of_planes(const dw_plan *plan, int64_t planes, int parts) {
     const dw_desc *d = &plan->desc;
     const double ALIKE = 1.05;
-    if (dw_imbalance(planes, parts) < ALIKE || !plan->planar->kernel || d->dilation_h > 1) return 1;
-    return plan->out_h / parts < d->kernel_h ? 1 : parts; /* each has the rows that the kernel wants */
+    if (dw_imbalance(planes, parts) < ALIKE || (plan->planar->kernel && d->dilation_h > 1)) return 1;
+    /* Each has the rows that a kernel with compile-time sizes wants. */
+    const int64_t most = plan->planar->kernel ? plan->out_h / d->kernel_h : plan->out_h;
+    return most < 1 ? 1 : most < parts ? most : parts;
 }
 
 void dw_planar_run(const dw_plan *plan, const void *x, void *y, int part, int parts) {

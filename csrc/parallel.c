@@ -30,3 +30,36 @@ void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_th
     const call c = {plan, x, y};
     dw_pool_run(run_part, &c, dw_pool_parts(plan->nanoseconds, threads), threads);
 }
+
+/* ---- runs that may be ended early -------------------------------------------------------------------- */
+
+typedef struct long_call {
+    const dw_plan *plan;
+    const void *x;
+    void *y;
+    int pieces;
+    dw_stop_fn *stop;
+    void *context;
+} long_call;
+
+/* A share of the pieces, one after the other. All of them are parts of one division, whichever thread runs them. */
+static void run_pieces(const void *arguments, int part, int parts) {
+    const long_call *c = arguments;
+    const dw_range share = dw_range_of(c->pieces, part, parts);
+    for (int64_t piece = share.begin; piece < share.end && !c->stop(c->context); piece++)
+        dw_plan_run_part(c->plan, c->x, c->y, (int)piece, c->pieces);
+}
+
+int dw_plan_run_until(const dw_plan *plan, const void *x, void *y, int num_threads, dw_stop_fn *stop, void *context) {
+    enum { PIECE_NANOSECONDS = 5000000, LEAST_PIECES = 4, MOST_PIECES = 1 << 20 };
+    const int64_t pieces = plan->nanoseconds / PIECE_NANOSECONDS;
+    if (pieces < LEAST_PIECES) {
+        dw_plan_run_threads(plan, x, y, num_threads);
+        return 0;
+    }
+    const int threads = dw_plan_threads(plan, num_threads);
+    const long_call c = {plan, x, y, pieces < MOST_PIECES ? (int)pieces : MOST_PIECES, stop, context};
+    if (threads == 1) run_pieces(&c, 0, 1);
+    else dw_pool_run(run_pieces, &c, dw_pool_parts(plan->nanoseconds, threads), threads);
+    return stop(context);
+}

@@ -8,6 +8,7 @@ its kernel without Python (call_cache.pxi), what is checked and held of arrays (
 from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uintptr_t  # the types of dwconv.h are in _core.pxd
 
+include "binding/signals.pxi"
 include "binding/memory.pxi"
 include "binding/vectorcall.pxi"
 
@@ -19,6 +20,8 @@ cdef extern from "dwconv.h" nogil:
     void dw_plan_destroy(dw_plan *plan)
     void dw_plan_run(const dw_plan *plan, const void *x, void *y)
     void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads)
+    ctypedef int dw_stop_fn(void *context)
+    int dw_plan_run_until(const dw_plan *plan, const void *x, void *y, int num_threads, dw_stop_fn *stop, void *context)
     int dw_plan_threads(const dw_plan *plan, int num_threads)
     void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts)
     void dw_threads_stop()
@@ -108,6 +111,10 @@ def compiler():
 include "binding/operands.pxi"
 
 
+cdef enum:
+    ACTIVATED_AT_ONCE = 4194304  # elements; Ctrl-C waits for no more
+
+
 def activate(str activation, double alpha, array, str isa):
     """Applies one of FUSED_ACTIVATIONS to a float32 or float64 array of any shape, C-contiguous, in place.
 
@@ -121,11 +128,18 @@ def activate(str activation, double alpha, array, str isa):
     array = operand("array", array, <object>NUMPY_DTYPES[dtype], None, True)
     pin = arrays_pin(array)
     cdef void *at = arrays_data(array)
-    cdef int64_t count = array.size
+    cdef int64_t count = array.size, done = 0, some
     cdef dw_status status
-    with nogil:
-        status = dw_activate(dtype, which, alpha, DW_DENORMALS_IEEE, index, count, at)
-    check(status)
+    while True:
+        some = min(count - done, <int64_t>ACTIVATED_AT_ONCE)
+        with nogil:
+            status = dw_activate(dtype, which, alpha, DW_DENORMALS_IEEE, index, some,
+                                 <char *>at + done * (8 if dtype == DW_F64 else 4))
+        check(status)
+        done += some
+        if done == count:
+            return
+        PyErr_CheckSignals()
 
 
 cdef int fill_desc(dw_desc *desc, spec, x_shape, dw_dtype dtype, bint ieee) except -1:
@@ -387,16 +401,19 @@ cdef inline int run_kernel(Plan plan, object x, object y, int threads) except -1
 cdef int run_without_gil(Plan plan, object x, object y, int threads) except -1:
     cdef const void *x_at = arrays_data(x)
     cdef void *y_at = arrays_data(y)
+    cdef int stopped = 0
+    cdef signal_watch watch
     x_pin, y_pin = arrays_pin(x), arrays_pin(y)
     turns_leave()
     with nogil:
-        if threads > 1 and plan.worth_threads > 1:
-            dw_plan_run_threads(plan.plan, x_at, y_at, threads)
+        if PyThread_get_thread_ident() == main_thread:
+            signal_watch_begin(&watch)
+            stopped = dw_plan_run_until(plan.plan, x_at, y_at, threads, &signal_watch_ask, &watch)
         else:
-            dw_plan_run(plan.plan, x_at, y_at)
+            dw_plan_run_threads(plan.plan, x_at, y_at, threads)
         turns_wait()
     turns_enter()
-    return 0
+    return -1 if stopped else 0
 
 
 include "binding/call_cache.pxi"

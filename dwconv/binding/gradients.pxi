@@ -12,6 +12,8 @@ cdef extern from "dwconv.h" nogil:
     int dw_grad_threads(const dw_grad *grad, int num_threads)
     void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                              void *workspace, int num_threads)
+    int dw_grad_run_until(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                          void *workspace, int num_threads, dw_stop_fn *stop, void *context)
 
 
 cdef class Gradient:
@@ -94,9 +96,18 @@ cdef class Gradient:
         cdef void *workspace = malloc(<size_t>dw_grad_workspace(self.grad, threads))
         if workspace == NULL:
             raise MemoryError("out of memory")
+        cdef int stopped = 0
+        cdef signal_watch watch
         with nogil:
-            dw_grad_run_threads(self.grad, dy_at, x_at, dx_at, dkernel_at, dbias_at, workspace, threads)
+            if PyThread_get_thread_ident() == main_thread:
+                signal_watch_begin(&watch)
+                stopped = dw_grad_run_until(self.grad, dy_at, x_at, dx_at, dkernel_at, dbias_at, workspace, threads,
+                                            &signal_watch_ask, &watch)
+            else:
+                dw_grad_run_threads(self.grad, dy_at, x_at, dx_at, dkernel_at, dbias_at, workspace, threads)
             free(workspace)
+        if stopped:
+            raise_pending()
 
 
 cdef inline void *address(object array):

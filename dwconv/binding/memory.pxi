@@ -106,6 +106,7 @@ def _after_fork_in_parent():
 
 def _after_fork_in_child():
     block_cache_after_fork_in_child()
+    signals_after_fork_in_child()
 
 
 # No thread may be inside of the cache when the memory is copied; with a GIL none is, without one these see to it.

@@ -71,7 +71,7 @@ def depthwise_conv2d(
             exact on them: linear, relu and relu6 of the built-in ones.
         out: where to put the result: an array of exactly its shape and dtype, at any strides, that
             shares no element with x, kernel or bias. Faster if C-contiguous and not float16. If an
-            error is raised, nothing was written.
+            error is raised, nothing was written; Ctrl-C in a call that takes long may leave parts.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
         num_threads: how many threads at most, a positive int; None: `dwconv.config.num_threads()`.
             The result is the same to the bit.

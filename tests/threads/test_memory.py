@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import random
-import re
 import sys
 import tracemalloc
 from collections.abc import Iterator
@@ -235,46 +233,42 @@ def test_a_variable_that_is_no_limit(wrong: str) -> None:
     assert run_python("-c", code, DWCONV_MEMORY_LIMIT=wrong).stdout.strip() == "5"
 
 
-SMAPS = Path("/proc/self/smaps")
+MARKS = """
+import ctypes, re
+import numpy as np
+from dwconv import _core, trim_memory
 
-
-def marked_for_huge_pages(at: int) -> bool:
-    """Whether the page at an address asks for huge pages, or is said to have none (nh)."""
+def marked(at):
+    "Whether the page at an address asks for huge pages, or is said to have none (nh)."
     inside = False
-    for line in SMAPS.read_text().splitlines():
+    for line in open("/proc/self/smaps"):
         if found := re.match(r"([0-9a-f]+)-([0-9a-f]+) ", line):
             inside = int(found[1], 16) <= at < int(found[2], 16)
         elif inside and line.startswith("VmFlags:"):
             return bool({"hg", "nh"} & set(line.split()))
     raise AssertionError(f"no mapping at {at:#x}")
 
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
+libc.free(libc.malloc(30 << 20))  # raises the size from which malloc makes mappings
+arrays = [_core.empty((6 << 20,), np.dtype(np.uint8)) for _ in range(6)]
+addresses = [array.__array_interface__["data"][0] for array in arrays]
+marks = [marked(address) for address in addresses]
+assert all(marks) or not any(marks), marks  # a kernel may have no huge pages
+assert all(address % (2 << 20) == 0 for address in addresses)
+del arrays
+trim_memory()
+others = [libc.malloc(size << 20) for size in (3, 6, 3, 6, 3, 6)]
+assert not any(map(marked, others)), (others, addresses)
+"""
 
-@pytest.mark.skipif(not SMAPS.exists(), reason="Linux says so in /proc")
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="Linux says so in /proc")
 def test_the_mark_for_huge_pages_goes_with_the_memory() -> None:
-    """What the C library hands out later is not marked, from its heap or not. In a process of its
-    own, since NumPy marks the memory of its large arrays and leaves it marked.
-    """
-    code = f"import sys; sys.path.append({str(Path(__file__).parent)!r}); import test_memory as t"
-    done = run_python("-c", f"{code}; t.check_marks()", NUMPY_MADVISE_HUGEPAGE="0")
-    assert done.returncode == 0, done.stderr
-
-
-def check_marks() -> None:
-    libc = ctypes.CDLL(None)
-    libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-    libc.free.argtypes = [ctypes.c_void_p]
-    libc.free(libc.malloc(30 << 20))  # raises the size from which malloc makes mappings
-    arrays = [output(6 << 20) for _ in range(6)]
-    marks = [marked_for_huge_pages(address(array)) for array in arrays]
-    assert all(marks) or not any(marks)  # a kernel may have no huge pages
-    assert all(address(array) % (2 << 20) == 0 for array in arrays)
-    addresses = [address(array) for array in arrays]
-    del arrays
-    dwconv.trim_memory()
-    others = [libc.malloc(size << 20) for size in (3, 6, 3, 6, 3, 6)]
-    assert not any(map(marked_for_huge_pages, others)), (others, addresses)
-    for other in others:
-        libc.free(other)
+    """What the C library hands out later is not marked, from its heap or not."""
+    done = run_python("-c", MARKS, NUMPY_MADVISE_HUGEPAGE="0")  # NumPy's own marks stay
+    assert done.returncode == 0, done
 
 
 def test_tracemalloc_sees_outputs_while_they_live() -> None:

@@ -1,0 +1,28 @@
+# Ctrl-C in long calls: which ones watch for it.
+
+import threading as _threading
+
+from cpython.exc cimport PyErr_CheckSignals
+
+cdef extern from "binding/signals.h" nogil:
+    ctypedef struct signal_watch:
+        pass
+    void signal_watch_begin(signal_watch *watch)
+    int signal_watch_ask(void *context)
+
+cdef extern from "pythread.h" nogil:
+    unsigned long PyThread_get_thread_ident()
+
+# The only thread in which Python's handlers of signals run.
+cdef unsigned long main_thread = _threading.main_thread().ident
+
+
+cdef void signals_after_fork_in_child() noexcept:
+    """The thread that forked is the main thread of the child."""
+    global main_thread
+    main_thread = PyThread_get_thread_ident()
+
+
+cdef int raise_pending() except -1:
+    """Raises the exception that a handler of a signal has set."""
+    return -1

@@ -1,0 +1,167 @@
+"""Ctrl-C ends a call that takes long; a call that is cut for that gives the same bits."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from support import assert_same_bits, run_python
+
+from dwconv import DepthwiseConv2D, ops
+from dwconv.ops import gradients
+
+Array = NDArray[Any]
+
+#: A call that would take minutes. It is interrupted after a moment, and may take seconds to notice
+#: on a machine that is busy, but not longer: then it would not be because of the signal.
+INTERRUPTED = """
+import os, signal, sys, threading, time
+import numpy as np
+import dwconv
+
+case, num_threads = sys.argv[1], int(sys.argv[2])
+first = case == "channels_first"
+shape = (1, 16, 4000, 1000) if first else (1, 4000, 1000, 16)
+x = np.zeros(shape, np.float32)
+size, strides = (101, 1) if case != "strided gradient" else (101, 2)
+layer = dwconv.DepthwiseConv2D(
+    size, strides=strides, padding="same", num_threads=num_threads,
+    data_format="channels_first" if first else "channels_last",
+)
+layer.build(shape)
+if case == "one plane":
+    x = np.zeros((1, 1, 16000, 4000), np.float32)
+    layer = dwconv.DepthwiseConv2D(size, padding="same", data_format="channels_first")
+    layer.build(x.shape)
+dy = np.zeros(layer.compute_output_shape(x.shape), np.float32)
+out = np.empty_like(dy)
+plan = layer.plan(x.shape)
+options = {"padding": "same", "strides": strides, "num_threads": num_threads}
+calls = {
+    "plan with out": lambda: plan(x, out),
+    "plan.run": lambda: plan.run(x),
+    "gradient": lambda: dwconv.depthwise_conv2d_kernel_grad(dy, x, layer.kernel.shape, **options),
+    "strided gradient": lambda: dwconv.depthwise_conv2d_input_grad(
+        dy, layer.kernel, x.shape, **options
+    ),
+}
+sent = []
+
+def interrupt():
+    time.sleep(0.2)
+    sent.append(time.monotonic())
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt).start()
+try:
+    calls.get(case, lambda: layer(x))()
+except KeyboardInterrupt:
+    took = time.monotonic() - sent[0]
+    assert took < 10, took
+    # The threads and the layer are as they were.
+    assert layer(x[:0]).shape[0] == 0
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize(
+    "case",
+    [
+        "channels_last",
+        "channels_first",
+        "one plane",
+        "plan with out",
+        "plan.run",
+        "gradient",
+        "strided gradient",
+    ],
+)
+def test_a_long_call_ends_on_ctrl_c(case: str, num_threads: int) -> None:
+    done = run_python("-c", INTERRUPTED, case, str(num_threads))
+    assert done.stdout == "interrupted\n", (case, num_threads, done)
+
+
+GOES_ON = """
+import signal, threading
+import numpy as np
+import dwconv
+
+x = np.random.default_rng(0).standard_normal((2, 300, 300, 64), np.float32)
+layer = dwconv.DepthwiseConv2D(25, padding="same")
+expected = layer(x)
+during = []
+signal.signal(signal.SIGALRM, lambda *_: during.append(1))
+signal.setitimer(signal.ITIMER_REAL, 0.02, 0.02)
+y = layer(x)
+count = len(during)
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert (y == expected).all()
+assert count >= 2, count  # handlers run while it computes
+"""
+
+
+def test_a_handler_that_raises_nothing_lets_the_call_go_on() -> None:
+    done = run_python("-c", GOES_ON)
+    assert done.returncode == 0, done
+
+
+def elsewhere(function: Any) -> Any:
+    """What a function returns in another thread, where nothing is cut."""
+    results: list[Any] = []
+    thread = threading.Thread(target=lambda: results.append(function()))
+    thread.start()
+    thread.join()
+    return results[0]
+
+
+#: Of 20 ms and more each, as the core estimates them for portable kernels: 1.5 ns a multiply-add.
+CASES: list[tuple[tuple[int, int, int, int], dict[str, Any]]] = [
+    ((3, 60, 60, 64), {"kernel_size": 9, "padding": "same"}),
+    ((1, 150, 120, 48), {"kernel_size": 7, "padding": "same", "activation": "gelu"}),
+    ((2, 90, 90, 40), {"kernel_size": 11, "strides": 2, "depth_multiplier": 2}),
+    ((1, 1, 30000, 32), {"kernel_size": (1, 31)}),
+    ((3, 2, 800, 900), {"kernel_size": 3, "data_format": "channels_first"}),
+    ((1, 3, 250, 270), {"kernel_size": (13, 9), "data_format": "channels_first"}),
+    ((1, 1, 500, 500), {"kernel_size": 11, "padding": "same", "data_format": "channels_first"}),
+    ((1, 2, 600, 600), {"kernel_size": 7, "dilation_rate": 2, "data_format": "channels_first"}),
+]
+
+
+@pytest.mark.parametrize(("shape", "arguments"), CASES, ids=str)
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_a_call_that_is_cut_gives_the_same_bits(
+    shape: tuple[int, int, int, int], arguments: dict[str, Any], num_threads: int
+) -> None:
+    x = np.random.default_rng(1).standard_normal(shape, np.float32)
+    layer = DepthwiseConv2D(**arguments)
+    layer.build(shape)
+    plan = layer.plan(shape, isa="portable", num_threads=num_threads)  # takes longest: is cut
+    out = np.full(plan.y_shape, np.nan, np.float32)
+    expected = elsewhere(lambda: plan(x))
+    assert_same_bits(plan(x, out), expected, (shape, arguments))
+    assert_same_bits(layer(x), expected, (shape, arguments))
+
+
+@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("strides", [1, 2])
+@pytest.mark.parametrize("multiplier", [1, 2])
+def test_gradients_that_are_cut_have_the_same_bits(
+    num_threads: int, strides: int, multiplier: int
+) -> None:
+    rng = np.random.default_rng(2)
+    shape = (3, 70, 80, 24)
+    spec = ops.ConvSpec((9, 9), (strides, strides), "same", (1, 1), multiplier)
+    x = rng.standard_normal(shape, np.float32)
+    kernel = rng.standard_normal(spec.kernel_shape(24), np.float32)
+    dy = rng.standard_normal(spec.output_shape(shape), np.float32)
+    plan = gradients.make_plan(spec, shape, x.dtype, kernel, "portable")
+
+    def run() -> tuple[Any, ...]:
+        return gradients.run(plan, dy, x, num_threads)
+
+    for name, got, wanted in zip(("dx", "dkernel", "dbias"), run(), elsewhere(run), strict=True):
+        assert_same_bits(got, wanted, (name, num_threads, strides, multiplier))
