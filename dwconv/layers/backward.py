@@ -1,7 +1,8 @@
-"""What a layer and a model do backwards: vector-Jacobian products and the penalties' gradients.
+"""The backward pass of layers and models: vector-Jacobian products, gradients of penalties.
 
-`layer.vjp`, `layer.loss_gradients` and those of `Sequential` are here. Shape letters: N batch, H
-height, W width, C input channels, M depth multiplier, kh/kw kernel height/width.
+`layer.vjp`, `layer.loss_gradients` and those of `Sequential` call the functions here. Shape
+letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
+height/width.
 """
 
 from __future__ import annotations
@@ -128,8 +129,7 @@ def _before_activation(
 ) -> Array:
     """dL/dz, z the convolution before the activation, from dL/dy and the activity penalty.
 
-    z is computed again: that costs less than it seems, and what the caller has done to y since does
-    no harm.
+    z is computed again, since the caller may have changed y in the meantime.
     """
     activation, penalty = layer.activation, layer.activity_regularizer
     linear = activations.get("linear") == activation  # not the same object in a copy of a layer
@@ -143,7 +143,7 @@ def _before_activation(
         num_threads=layer.num_threads,
     )
     z = ops.run(plan, x, dtype=dy.dtype)
-    if penalty is not None and len(z):  # divided by N, of which there is none
+    if penalty is not None and len(z):  # the penalty is divided by N
         y = z if linear else ops.activated(activation, z, layer.name)
         dy = dy + _gradient_of(penalty, "activity_regularizer")(y).astype(dy.dtype) / len(z)
     if linear:

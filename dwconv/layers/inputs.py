@@ -53,9 +53,9 @@ def Input(  # noqa: N802 (Keras' name)
         batch_size: N, if it is known.
         dtype: of any real numbers: a name or NumPy dtype; None is float32.
         name: None: 'input_layer', 'input_layer_1', ...
-        batch_shape: shape with N, instead of `shape` and `batch_size`.
+        batch_shape: the shape with N, instead of `shape` and `batch_size`.
 
-    Raises ValueError for anything else, or for both or none of shape and batch_shape.
+    Raises ValueError for other values, and unless exactly one of shape and batch_shape is given.
     """
     twice = batch_shape is not None and (shape is not None or batch_size is not None)
     if twice or (shape is None and batch_shape is None):
@@ -74,10 +74,9 @@ def Input(  # noqa: N802 (Keras' name)
 
 
 def declared_shape(input_shape: Any, batch_input_shape: Any, batch_size: Any) -> WholeShape | None:
-    """The whole shape that a layer's arguments declare, if they do; batch_input_shape wins, as in
-    Keras 2.
+    """The whole shape that a layer's arguments declare; None if they declare none.
 
-    ValueError unless it has four sizes.
+    batch_input_shape wins, as in Keras 2. ValueError unless the shape has four sizes.
     """
     batch = read_size("batch_size", batch_size)
     if batch_input_shape is not None:

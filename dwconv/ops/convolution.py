@@ -1,7 +1,7 @@
-"""The functional operation: arrays of any kind -> a plan of the C core -> an array.
+"""The operation as a function: arrays of any kind -> a plan of the C core -> an array.
 
-`depthwise_conv2d` is for users. `split_activation`, `make_plan` and `epilogue.run` are its three
-steps; a layer keeps what the second makes, a `BoundPlan`, which does the third.
+`depthwise_conv2d` is for users. Its three steps are `split_activation`, `make_plan` and
+`epilogue.run`. A layer keeps what the second step makes, a `BoundPlan`, which does the third.
 
 Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
 height/width, OH/OW output height/width.
@@ -49,14 +49,15 @@ def depthwise_conv2d(
         + sum over ki, kj of
           x[n, oh*sh - top + ki*dh, ow*sw - left + kj*dw, c] * kernel[ki, kj, c, m])
 
-    (Keras' DepthwiseConv2D: a cross-correlation, the kernel is not flipped.) Each output starts
-    from its bias and adds its taps row by row, one fused multiply-add each, so the result is the
-    same to the bit on every instruction set. A tap in the padding is skipped, also if its weight is
-    NaN or infinite.
+    This is Keras' DepthwiseConv2D, a cross-correlation: the kernel is not flipped. Each output
+    starts from its bias and adds its taps row by row, one fused multiply-add each. So the result
+    has the same bits on every instruction set. A tap in the padding is skipped, even if its weight
+    is NaN or infinite.
 
     Args:
-        x: (N, H, W, C), or (N, C, H, W) if channels_first; N may be 0. Anything that NumPy makes a
-            real array of: read-only, strided, byte-swapped, subclass or list, copied where needed.
+        x: (N, H, W, C), or (N, C, H, W) if channels_first; N may be 0. Anything that NumPy makes an
+            array of real numbers of, or that has `__dlpack__`: read-only, strided, byte-swapped, a
+            subclass or a list. It is copied where needed. A masked array is a TypeError.
         kernel: (kh, kw, C, M).
         bias: (C*M,), or None for zeros.
         strides: an int or two, (height, width), in pixels.
@@ -65,28 +66,28 @@ def depthwise_conv2d(
         dilation_rate: an int or two, (height, width), in pixels; works with any strides.
         data_format: 'channels_last' or 'channels_first', of x and the result; None is
             channels_last.
-        activation: None, a name or object of `dwconv.activations` (FUSED_ACTIVATIONS are fused into
-            the convolution), or a function of the whole output in its data_format, called once;
-            what it returns is cast to the result's dtype. To integers only those apply that are
-            exact on them: linear, relu and relu6 of the built-in ones.
+        activation: None, a name or object of `dwconv.activations`, or a function of the whole
+            output in its data_format. The C core computes those of FUSED_ACTIVATIONS. A function is
+            called once, and what it returns is cast to the result's dtype. Of the built-in
+            activations only linear, relu and relu6 take integers, on which they are exact.
         out: where to put the result: an array of exactly its shape and dtype, at any strides, that
             shares no element with x, kernel or bias. Faster if C-contiguous and not float16. If an
             error is raised, nothing was written; Ctrl-C in a call that takes long may leave parts.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
         num_threads: how many threads at most, a positive int; None: `dwconv.config.num_threads()`.
-            The result is the same to the bit.
+            The result has the same bits with any number.
 
     Returns:
-        `out`, or a new C-contiguous array: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first,
-        the last size halved by glu.
-        Its dtype is the float dtype of x or kernel, the wider if both are floats, and int32, which
-        wraps as NumPy's, if both are integers (`dwconv.dtypes` has the rule).
+        `out`, or a new C-contiguous array: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first;
+        glu halves the last size. Its dtype is the float dtype of x or kernel, the wider one if both
+        are floats. If both are integers it is int32, which wraps as NumPy's does. `dwconv.dtypes`
+        has the whole rule.
 
     Raises:
         ValueError: a shape, size or name that does not fit, an output that would be empty, an `out`
             of another shape, read-only or overlapping.
-        TypeError: dtypes that are not real numbers; integers that int32 cannot hold, floats for the
-            bias or activation of an int32 result; an `out` of another dtype.
+        TypeError: dtypes that are not real numbers; for an int32 result, dtypes of integers that
+            int32 cannot hold, and a bias or activation of floats; an `out` of another dtype.
         MemoryError: sizes that cannot be allocated.
 
     Example:
@@ -120,13 +121,13 @@ def depthwise_conv2d(
 def split_activation(
     activation: Any, dtype: dtypes.DType = _SINGLE
 ) -> tuple[Fused, Activation | None]:
-    """(what a plan fuses, the function to call afterwards or None) of an activation of a result of
-    `dtype`.
+    """An activation as (what a plan fuses, the function to call afterwards, or None).
 
-    Takes what `activations.get` takes, with its errors.
+    activation: what `activations.get` takes, with its errors, which begin with 'activation'; dtype:
+    of the result.
     """
     function = read_object("activation", activations.get, activation)
     fused = function.fused() if isinstance(function, activations.Activation) else None
     if fused is not None and dtypes.is_integer(dtype) and fused.name not in _EXACT:
-        fused = None  # the function raises what is to be said
+        fused = None  # the function raises the TypeError
     return (LINEAR, function) if fused is None else (fused, None)

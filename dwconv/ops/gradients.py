@@ -1,14 +1,13 @@
-"""The gradients of the operation as functions: what `depthwise_conv2d` has to do with x, kernel and
-bias.
+"""The gradients of `depthwise_conv2d` with respect to x, kernel and bias, as functions.
 
-All are of a scalar loss L, given dy = dL/dy, y the convolution before any activation. Shape
-letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
-height/width, OH/OW output height/width.
+Each is the gradient of a scalar loss L, given dy = dL/dy, where y is the convolution before any
+activation. Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw
+kernel height/width, OH/OW output height/width.
 
-dtypes: like `dwconv.dtypes` has it for x and kernel: the wider float of the two arguments, float16
-computed in float32 and rounded once. The order of each sum is fixed (csrc/dwconv.h states it), so
-a gradient is the same to the bit on every instruction set, in every run, from any number of
-threads; and it does not depend on the layout.
+A result has the wider float dtype of the two arguments, as `dwconv.dtypes` says for x and kernel;
+float16 is computed in float32 and rounded once. The order of each sum is fixed (csrc/dwconv.h
+states it). So a gradient has the same bits on every instruction set, in every run, in either layout
+and from any number of threads.
 """
 
 from __future__ import annotations
@@ -67,7 +66,7 @@ def depthwise_conv2d_input_grad(
     dtype = _result_dtype(dy, kernel, "kernel")
     spec = ConvSpec.for_kernel(kernel.shape, strides, padding, dilation_rate, data_format)
     x_shape = read_four_sizes("input_shape", input_shape, batch=True)
-    spec.output_shape(x_shape)  # for its errors
+    _check_dy(dy, spec, x_shape)
     plan = make_plan(spec, x_shape, dtype, kernel, isa)
     return _only(run(plan, dy, None, _threads(num_threads), dtype)[0])
 
@@ -89,8 +88,8 @@ def depthwise_conv2d_kernel_grad(
     dkernel[ki, kj, c, m] = sum over n, oh, ow of
         x[n, oh*sh - top + ki*dh, ow*sw - left + kj*dw, c] * dy[n, oh, ow, c*M + m]
 
-    over what lies inside x. The sums of bands of ceil(64 / OW) rows are added for each image, those
-    of the images in order.
+    over the taps that lie inside x. Each band of ceil(64 / OW) rows of dy has a sum of its own; the
+    sums of an image's bands are added, then those of the images, in order.
 
     Args:
         dy: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first; N may be 0, which gives zeros.
@@ -121,7 +120,7 @@ def depthwise_conv2d_kernel_grad(
     spec = ConvSpec.for_kernel(sizes, strides, padding, dilation_rate, data_format)
     spec.check_array_shape("x", x.shape)
     spec.check_kernel(sizes, x.shape)
-    spec.output_shape(x.shape)  # for its errors
+    _check_dy(dy, spec, x.shape)
     plan = make_plan(spec, x.shape, dtype, None, isa)
     return _only(run(plan, dy, x, _threads(num_threads), dtype)[1])
 
@@ -133,11 +132,11 @@ def depthwise_conv2d_bias_grad(
     isa: str | None = None,
     num_threads: Any = None,
 ) -> Array:
-    """dL/dbias (C*M,): the sum of dy over images, rows and columns, in the order of the kernel's.
+    """dL/dbias (C*M,): the sum of dy over images, rows and columns.
 
-    dy: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first; N may be 0, which gives zeros. To
-    the bit what `depthwise_conv2d_kernel_grad` sums along with the kernel's gradient for a layer.
-    Raises ValueError for another rank, TypeError for what is not floats.
+    The order of the sum is that of `depthwise_conv2d_kernel_grad`, so the bits are those of a
+    layer's pullback. dy: (N, OH, OW, C*M), or (N, C*M, OH, OW) if channels_first; N may be 0, which
+    gives zeros. Raises ValueError for another rank, TypeError for what is not floats.
     """
     dy = dtypes.read_array("dy", dy)
     dtype = _result_dtype(dy, dy, "dy")
@@ -201,6 +200,13 @@ def run(
         _rounded(dkernel, weight_dtype),
         _rounded(dbias, weight_dtype),
     )
+
+
+def _check_dy(dy: Array, spec: ConvSpec, x_shape: Shape) -> None:
+    """ValueError for an x whose output would be empty, and for a dy of another shape than it."""
+    y_shape = spec.output_shape(x_shape)
+    if dy.shape != y_shape:
+        raise ValueError(f"dy: expected shape {y_shape}, the output's; received {dy.shape}")
 
 
 def _only(array: Array | None) -> Array:
