@@ -36,6 +36,9 @@ _KERNELS = ("depthwise_kernel", "kernel")
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _KEY = "depthwise_conv2d"
 _MAX_DEPTH = 64
+#: Bytes that libhdf5 may need to write a file, weights aside. Where an allocation of its own fails
+#: the process dies (2.0.0: SIGSEGV), so that this is tried before.
+_MEMORY = 16 << 20
 
 
 def load(file: BinaryIO, budget: Budget) -> Contents:
@@ -73,23 +76,57 @@ def of_group(group: hdf5.Group, budget: Budget) -> Weights:
 
 
 def dump(weights: dict[tuple[tuple[str, int], ...], Arrays], file: BinaryIO) -> None:
-    """Writes an HDF5 file with weights by place. ImportError without h5py."""
+    """Writes an HDF5 file with weights by place. ImportError without h5py, MemoryError unless
+    _MEMORY is to be had.
+    """
+    bytearray(_MEMORY)
     try:
         import h5py
     except ImportError as error:
         raise ImportError(
             "this format needs h5py to be written; install it with: pip install 'dwconv[keras]'"
         ) from error
-    with h5py.File(file, "w") as root:
-        root.create_group("vars")
-        for counts, arrays in weights.items():
-            path = "".join(f"layers/{_numbered(*count)}/" for count in counts)
-            for number, name in enumerate(("kernel", "bias")):
-                if name in arrays:
-                    where = f"{path}vars/{number}"
-                    root[where] = np.ascontiguousarray(arrays[name])
-                    if is_bfloat16(arrays[name].dtype):  # HDF5 has no such type: bytes and a word
-                        root[where].attrs["dtype"] = "bfloat16"
+    watched = _Watched(file)
+    try:
+        with h5py.File(watched, "w") as root:
+            root.create_group("vars")
+            for counts, arrays in weights.items():
+                path = "".join(f"layers/{_numbered(*count)}/" for count in counts)
+                for number, name in enumerate(("kernel", "bias")):
+                    if name in arrays:
+                        where = f"{path}vars/{number}"
+                        root[where] = np.ascontiguousarray(arrays[name])
+                        if is_bfloat16(
+                            arrays[name].dtype
+                        ):  # HDF5 has no such type: bytes and a word
+                            root[where].attrs["dtype"] = "bfloat16"
+    except BaseException:
+        if watched.error is None:
+            raise
+    if watched.error is not None:
+        raise watched.error
+
+
+class _Watched:
+    """A file for h5py that keeps the first error of the file itself: libhdf5 makes others of it
+    (RuntimeError: Can't decrement id ref count) or goes on.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: BaseException | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._file, name)
+
+        def call(*arguments: Any) -> Any:
+            try:
+                return found(*arguments)
+            except BaseException as error:
+                self.error = self.error or error
+                raise
+
+        return call if callable(found) else found
 
 
 def _numbered(key: str, number: int) -> str:

@@ -205,7 +205,7 @@ def _sync_directory(directory: Path) -> None:
     """Makes a rename last through a power cut. Where the system cannot, the file is whole all the
     same.
     """
-    with suppress(OSError):
+    with suppress(OSError, MemoryError):
         handle = os.open(directory, os.O_RDONLY)
         try:
             os.fsync(handle)

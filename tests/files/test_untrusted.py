@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import mutations
+from support import ASAN, mutations, run_python
 from support.layers import isolate
 from test_saving import filled
 
@@ -145,6 +145,84 @@ def test_what_is_nested_as_deep_as_can_be_has_a_short_form() -> None:
         text = '{"class_name": "Sequential", "config": [' + "[" * depth + "]" * depth + "]}"
         with pytest.raises(FormatError, match="expected"):
             list(entries.walk(entries.top(parse(text))))
+
+
+SMALL_STACK = """
+import sys, threading
+from pathlib import Path
+import dwconv, dwconv.saving
+def work():
+    try:
+        dwconv.load_layers(Path(sys.argv[1]))
+    except dwconv.FormatError as error:
+        print(error)
+threading.stack_size(int(sys.argv[2]) << 10)
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(ASAN, reason="takes more of the stack")
+@pytest.mark.parametrize("kilobytes", [128, 256, 1024])
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 199_000, "expected JSON nested at most 128 deep; received 199000 levels"),
+        ('["\\\\", "\\"[", ' + '{"a":[' * 90_000, "at most 128 deep; received 180001 levels"),
+        ("[" * 129 + "]" * 129, "expected JSON nested at most 128 deep; received 129 levels"),
+        ("[" * 128 + "]" * 128, "expected an item with class_name and config"),
+        ('{"a":' * 127 + "[]" + "}" * 127, "expected"),
+    ],
+    ids=["lists", "escapes", "one more", "the most", "the most of objects"],
+)
+def test_deep_json_in_a_thread_with_a_small_stack(
+    text: str, message: str, kilobytes: int, tmp_path: Path
+) -> None:
+    """musl gives threads 128 KB; the parser of `json` takes some of that for each level."""
+    path = tmp_path / "deep.json"
+    path.write_text(text, encoding="utf-8")
+    done = run_python("-c", SMALL_STACK, str(path), str(kilobytes))
+    assert done.returncode == 0, done.stderr
+    assert message in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "depth"),
+    [("", 0), ("[]", 1), ('["[[["]', 1), (r'["\"[[", "]"]', 2), (r'["\\", [{}]]', 3), ("]]]", 0)],
+)
+def test_the_depth_of_json(text: str, depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(untrusted, "MAX_DEPTH", depth)
+    assert untrusted.too_much(text.encode()) is None
+    monkeypatch.setattr(untrusted, "MAX_DEPTH", depth - 1)
+    assert f"received {depth} levels" in str(untrusted.too_much(text.encode()))
+
+
+def test_json_is_utf_8() -> None:
+    text = json.dumps({"ä": "[" * 500}, ensure_ascii=False)
+    assert parse(text.encode("utf-8-sig")) == {"ä": "[" * 500}
+    for encoding in ("utf-16", "utf-16-le", "utf-32"):
+        with pytest.raises(FormatError, match="it: expected JSON"):
+            parse(text.encode(encoding))
+
+
+@pytest.mark.parametrize("suffix", [".json", ".keras"])
+def test_a_file_of_dwconv_whose_layer_is_none(suffix: str, tmp_path: Path) -> None:
+    document = {
+        "class_name": "Sequential",
+        "config": {"name": "s", "layers": [[1]]},
+        "dwconv": {"layer": {}},
+    }
+    path = tmp_path / f"dw{suffix}"
+    content = json.dumps(document).encode()
+    if suffix == ".keras":
+        filled().save(path)
+        parts = mutations.members(path.read_bytes())
+        content = mutations.archive({**parts, "config.json": content})
+    path.write_bytes(content)
+    for read in (dwconv.load, dwconv.load_layers, filled().load_weights):
+        with pytest.raises(FormatError, match=r"expected a model of one layer; received \[\[1\]\]"):
+            read(path)
 
 
 def test_too_much_json_is_not_parsed() -> None:
