@@ -161,3 +161,20 @@ def test_configs_of_models_without_an_input(dtype: str) -> None:
         config["layers"][0]["config"].pop("name")
         config["layers"][1].pop("build_config")
     assert ours == theirs
+
+
+def test_strides_with_dilation_in_files(tmp_path: Path) -> None:
+    """Keras 3 computes both together: its file is read here, ours is read there."""
+    both: dict[str, Any] = {"strides": 2, "dilation_rate": 2, "padding": "same"}
+    theirs = keras.Sequential([keras.Input((9, 10, 3)), keras.layers.DepthwiseConv2D(3, **both)])
+    x = draw(2, 9, 10, 3)
+    kernel, bias = draw(3, 3, 3, 1, seed=1), draw(3, seed=2)
+    theirs.set_weights([kernel, bias])
+    expected = numbers(theirs(x))
+    theirs.save(tmp_path / "theirs.keras")
+    (ours,) = dwconv.load_layers(tmp_path / "theirs.keras").values()
+    bound = tolerance(x, kernel, bias, **both)
+    assert_close(ours(x), expected, 2 * bound, "read here")  # each rounds
+    ours.save(tmp_path / "ours.keras")
+    again = keras.models.load_model(tmp_path / "ours.keras")
+    assert_close(numbers(again(x)), expected, 2 * bound, "read there")
