@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import FrozenInstanceError
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from support.layers import draw, isolate
 
 import dwconv
 from dwconv import DepthwiseConv2D
+from dwconv.layers.config import LayerConfig, generation_of
 
 
 @pytest.fixture(autouse=True)
@@ -291,3 +293,35 @@ def test_config_round_trip(arguments: dict[str, Any]) -> None:
     again.set_weights(layer.get_weights())
     assert_same_bits(again(x), layer(x), arguments)
     assert again.losses == layer.losses
+
+
+# ---- the config as a value -----------------------------------------------------------------------
+
+
+def test_a_config_is_a_value() -> None:
+    """Read once, frozen, equal if all its values are, and written as the layer writes it."""
+    config = LayerConfig.read([3.0, 2], 2, "SAME", activation="relu6", depthwise_regularizer="l2")
+    same = LayerConfig.read((3, 2), (2, 2), "same", activation="relu6", depthwise_regularizer="L2")
+    assert config == same
+    assert hash(config) == hash(same)
+    assert config != LayerConfig.read((3, 2), (2, 2), "same", activation="relu")
+    with pytest.raises(FrozenInstanceError):
+        config.use_bias = False  # type: ignore[misc]
+    layer = DepthwiseConv2D((3, 2), 2, "same", activation="relu6", depthwise_regularizer="l2")
+    assert {**layer.get_config(), "name": None} == config.get_config()
+    assert LayerConfig.from_config(config.get_config()) == config
+    assert (config.kernel_size, config.strides, config.padding) == ((3, 2), (2, 2), "same")
+    assert (config.depth_multiplier, config.dilation_rate) == (1, (1, 1))
+
+
+def test_a_layer_that_could_not_be_made_uses_up_no_name() -> None:
+    first = DepthwiseConv2D(3).name
+    for wrong in ({"strides": 0}, {"weights": [1]}, {"input_shape": (1,)}, {"activation": "nope"}):
+        with pytest.raises(ValueError, match="expected"):
+            DepthwiseConv2D(3, **wrong)
+    assert DepthwiseConv2D(3).name == f"{first}_1"
+
+
+@pytest.mark.parametrize("config", [KERAS_3, KERAS_2_2_4, TF_KERAS_2])
+def test_the_generation_of_a_config(config: dict[str, Any]) -> None:
+    assert generation_of(config) == (3 if config is KERAS_3 else 2)
