@@ -357,15 +357,20 @@ cdef extern from *:
 
 
 cdef int read_threads(num_threads) except 0:
-    """A number of threads, as an int that fits; more than there can be are as many as can be. ValueError unless it is a
-    positive integer, NumPy's and whole floats included.
+    """A number of threads, as an int that fits; more than there can be are as many as can be. 'auto' is the number of
+    CPUs that the process may use. ValueError unless it is that or a positive integer, NumPy's and whole floats included.
     """
+    if isinstance(num_threads, str) and num_threads == "auto":
+        from .binding.cpus import available
+        return min(available(), DW_MOST_THREADS)
     try:
-        number = int(num_threads)
+        number = 0 if getattr(num_threads, "ndim", 0) else int(num_threads)
     except (TypeError, ValueError, OverflowError):
         number = 0
     if not 1 <= number < 2**63 or number != num_threads or isinstance(num_threads, (bool, str)):
-        raise ValueError(f"num_threads: expected a positive integer; received {num_threads!r}")
+        raise ValueError(
+            f"num_threads: expected a positive integer below 2**63 or 'auto'; received {num_threads!r}"
+        )
     return min(number, DW_MOST_THREADS)
 
 

@@ -71,8 +71,19 @@ def read_positive_int(argument: str, value: Any) -> int:
 
 
 def read_num_threads(value: Any) -> int | None:
-    """A positive int, or None for None."""
-    return None if value is None else read_positive_int("num_threads", value)
+    """A positive int, or None for None. 'auto' is the number of CPUs that the process may use."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value == "auto":
+        from .binding.cpus import available  # reads files
+
+        return available()
+    number = as_integer(value, minimum=1)
+    if number is None:
+        raise ValueError(
+            f"num_threads: expected a positive integer below 2**63 or 'auto'; received {value!r}"
+        )
+    return number
 
 
 def read_integer(argument: str, value: Any) -> int:

@@ -31,7 +31,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from . import _core
-from .arguments import DataFormat, as_integer, read_data_format, read_positive_int
+from .arguments import DataFormat, as_integer, read_data_format, read_num_threads
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,11 +91,14 @@ def num_threads() -> int:
 def set_num_threads(num_threads: Any) -> None:
     """Sets `num_threads()`, from the next call on, also of plans and layers that there are.
 
-    ValueError for anything but a positive integer. More than the CPUs that the process may use make
-    nothing faster; small layers use fewer by themselves.
+    'auto' is the number of CPUs that the process may use now: those of its affinity mask, fewer if
+    its control groups have a quota of less. ValueError for anything but that and a positive
+    integer. More threads than CPUs make nothing faster; small layers use fewer by themselves.
     """
     global _threads, _wrong_threads
-    number = read_positive_int("num_threads", num_threads)
+    number = read_num_threads(num_threads)
+    if number is None:
+        raise ValueError("num_threads: expected a positive integer or 'auto'; received None")
     _core.set_default_threads(number)
     _threads, _wrong_threads = number, None
 
@@ -147,7 +150,9 @@ def _read_variables() -> None:
         try:
             set_num_threads(_number(text))
         except ValueError:
-            _wrong_threads = f"{THREADS_VARIABLE}: expected a positive integer; received {text!r}"
+            _wrong_threads = (
+                f"{THREADS_VARIABLE}: expected a positive integer or auto; received {text!r}"
+            )
 
 
 def _number(text: str) -> int | str:

@@ -85,7 +85,7 @@ class DepthwiseConv2D(_core.PlannedLayer):
         name: without '/'; None: depthwise_conv2d, depthwise_conv2d_1, ...
         trainable: a bool; None is True.
         weights: [kernel] or [kernel, bias] to start with instead of the initializers; copied.
-        num_threads: how many threads a call may use, a positive int; None: what
+        num_threads: how many threads a call may use, a positive int or 'auto'; None: what
             `dwconv.config.num_threads()` is at the time of the call. It may be set, and
             `layer(x, num_threads=N)` is for one call. It is not part of the config. Outputs have
             the same bits with any number.
@@ -341,8 +341,8 @@ class DepthwiseConv2D(_core.PlannedLayer):
 
         Args:
             input_shape: (N, H, W, C), or (N, C, H, W) if channels_first; all of them known.
-            num_threads: how many threads a call may use, a positive int; None: the layer's. A call
-                may say otherwise: `plan(x, out=None, num_threads=N)`.
+            num_threads: how many threads a call may use, a positive int or 'auto'; None: the
+                layer's. A call may say otherwise: `plan(x, out=None, num_threads=N)`.
             isa: one of `dwconv.isa.available()`; None: the default.
 
         Raises ValueError for a shape that the layer cannot take and for wrong values of the other

@@ -74,7 +74,8 @@ def depthwise_conv2d(
             shares no element with x, kernel or bias. Faster if C-contiguous and not float16. If an
             error is raised, nothing was written; Ctrl-C in a call that takes long may leave parts.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
-        num_threads: how many threads at most, a positive int; None: `dwconv.config.num_threads()`.
+        num_threads: how many threads at most, a positive int, or 'auto' for the CPUs that the
+            process may use; None: `dwconv.config.num_threads()`.
             The result has the same bits with any number.
 
     Returns:

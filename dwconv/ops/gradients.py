@@ -54,7 +54,8 @@ def depthwise_conv2d_input_grad(
         dilation_rate: an int or two, (height, width), in pixels; works with any strides.
         data_format: 'channels_last' or 'channels_first'; None is channels_last.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
-        num_threads: how many threads at most, a positive int; None: `dwconv.config.num_threads()`.
+        num_threads: how many threads at most, a positive int, or 'auto' for the CPUs that the
+            process may use; None: `dwconv.config.num_threads()`.
 
     Returns:
         A new C-contiguous array of `input_shape`.
@@ -100,7 +101,8 @@ def depthwise_conv2d_kernel_grad(
         dilation_rate: an int or two, (height, width), in pixels; works with any strides.
         data_format: 'channels_last' or 'channels_first'; None is channels_last.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
-        num_threads: how many threads at most, a positive int; None: `dwconv.config.num_threads()`.
+        num_threads: how many threads at most, a positive int, or 'auto' for the CPUs that the
+            process may use; None: `dwconv.config.num_threads()`.
 
     Returns:
         A new C-contiguous array (kh, kw, C, M).

@@ -323,5 +323,5 @@ def test_the_variable() -> None:
     use = "import dwconv; dwconv.depthwise_conv2d([[[[1.0]]]], [[[[1.0]]]])"
     for wrong in ("0", "many", "-1", "9" * 5000):
         done = run_python("-c", use, DWCONV_NUM_THREADS=wrong)
-        message = f"DWCONV_NUM_THREADS: expected a positive integer; received '{wrong}'"
+        message = f"DWCONV_NUM_THREADS: expected a positive integer or auto; received '{wrong}'"
         assert message in done.stderr, done.stderr[-300:]
