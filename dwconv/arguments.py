@@ -1,7 +1,7 @@
 """Readers of arguments: any spelling of a value in, a plain Python value out.
 
 Every reader is called `read_...`. It takes the name of the argument first, unless only one argument
-can be meant, and raises ValueError, '<argument>: expected ..., received ...'. NumPy integers, whole
+can be meant, and raises ValueError, '<argument>: expected ...; received ...'. NumPy integers, whole
 floats such as R's 3.0 and arrays without dimensions are integers everywhere; bools never are.
 """
 
@@ -92,7 +92,7 @@ def read_integer(argument: str, value: Any) -> int:
     if isinstance(number, float) and number.is_integer():
         number = int(number)
     if not isinstance(number, int) or isinstance(number, bool):
-        raise ValueError(f"{argument}: expected an integer, received {short(value)}")
+        raise ValueError(f"{argument}: expected an integer; received {short(value)}")
     return number
 
 
@@ -103,7 +103,7 @@ def read_number(argument: str, value: Any, minimum: float = -math.inf) -> int | 
     # Compared, not converted: an int may be beyond any float.
     if not is_number or not abs(number) <= sys.float_info.max or number < minimum:
         bound = "" if minimum == -math.inf else f" of at least {minimum:g}"
-        raise ValueError(f"{argument}: expected a finite number{bound}, received {short(value)}")
+        raise ValueError(f"{argument}: expected a finite number{bound}; received {short(value)}")
     return cast("int | float", number)
 
 
@@ -226,7 +226,7 @@ def read_choice(argument: str, value: Any, choices: Iterable[str]) -> str:
     known = list(choices)
     word = unwrap(value)
     if word not in known:
-        raise ValueError(f"{argument}: expected one of {known}, received {short(value)}")
+        raise ValueError(f"{argument}: expected one of {known}; received {short(value)}")
     return cast(str, word)
 
 
@@ -234,7 +234,7 @@ def read_generation(generation: Any) -> int:
     """1, 2 or 3, the generation of Keras whose meaning of a name is wanted."""
     number = as_integer(generation, minimum=1)
     if number not in GENERATIONS:
-        raise ValueError(f"generation: expected one of {GENERATIONS}, received {short(generation)}")
+        raise ValueError(f"generation: expected one of {GENERATIONS}; received {short(generation)}")
     return number
 
 

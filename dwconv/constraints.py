@@ -54,7 +54,7 @@ class _NormConstraint(Constraint):
         weight = np.asarray(w)
         if weight.dtype.kind in "iub":
             raise TypeError(
-                f"{type(self).__name__}: expected a floating-point weight, received {weight.dtype}"
+                f"{type(self).__name__}: expected a floating-point weight; received {weight.dtype}"
             )
         axis = tuple(self.axis) if isinstance(self.axis, list) else self.axis
         # float64, so that the squares of large float32 or float16 weights do not overflow.
@@ -112,10 +112,10 @@ class MinMaxNorm(_NormConstraint):
         self.rate = read_number("rate", rate, minimum=0)
         if self.min_value > self.max_value:
             raise ValueError(
-                f"expected min_value <= max_value, received {self.min_value} and {self.max_value}"
+                f"expected min_value <= max_value; received {self.min_value} and {self.max_value}"
             )
         if self.rate > 1:
-            raise ValueError(f"rate: expected a number in [0, 1], received {short(rate)}")
+            raise ValueError(f"rate: expected a number in [0, 1]; received {short(rate)}")
 
     def _target(self, norm: Array) -> Array:
         inside = np.clip(norm, self.min_value, self.max_value)

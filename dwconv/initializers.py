@@ -58,7 +58,7 @@ def _read_shape(shape: Any) -> tuple[int, ...]:
     sizes = shape if isinstance(shape, (tuple, list, np.ndarray)) else (shape,)
     lengths = tuple(read_integer("shape", size) for size in sizes)
     if any(length < 0 for length in lengths):
-        raise ValueError(f"shape: expected sizes of at least 0, received {short(shape)}")
+        raise ValueError(f"shape: expected sizes of at least 0; received {short(shape)}")
     return lengths
 
 
@@ -67,7 +67,7 @@ def _read_dtype(dtype: Any) -> np.dtype[Any]:
     result = named("float32" if dtype is None else dtype)
     if result is None or (result.kind not in "fiu" and result.name != "bfloat16"):
         raise ValueError(
-            f"dtype: expected a floating-point or integer dtype, received {short(dtype)}"
+            f"dtype: expected a floating-point or integer dtype; received {short(dtype)}"
         )
     return result
 
@@ -83,7 +83,7 @@ def _check_numbers(value: Any) -> None:
             stack.extend(item)
         elif not isinstance(item, (int, float, np.generic)) and not hasattr(item, "__array__"):
             raise ValueError(
-                f"value: expected a number or an array of numbers, received {short(value)}"
+                f"value: expected a number or an array of numbers; received {short(value)}"
             )
 
 
@@ -93,7 +93,7 @@ def _read_seed(seed: Any) -> int | None:
         inner = seed.get("config")
         if seed.get("class_name") != "SeedGenerator" or not isinstance(inner, Mapping):
             raise ValueError(
-                f"seed: expected an int, None or a SeedGenerator config, received {short(seed)}"
+                f"seed: expected an int, None or a SeedGenerator config; received {short(seed)}"
             )
         seed = inner.get("seed")
     if unwrap(seed) is None:
@@ -141,7 +141,7 @@ class Constant(Initializer):
         array = np.array(value)
         if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
             raise ValueError(
-                f"value: expected a number or an array of numbers, received {short(value)}"
+                f"value: expected a number or an array of numbers; received {short(value)}"
             )
         self.value = array
 
@@ -162,7 +162,7 @@ class Constant(Initializer):
         except ValueError as error:
             received = np.shape(self.value)
             raise ValueError(
-                f"expected a constant that fits {sizes}, received shape {received}"
+                f"expected a constant that fits {sizes}; received shape {received}"
             ) from error
         with np.errstate(all="ignore"):
             return values.astype(kind)
@@ -175,7 +175,7 @@ class Constant(Initializer):
             fits = limits.min <= int(values.min()) and int(values.max()) <= limits.max
         if not fits:
             raise ValueError(
-                f"expected whole values in the range of {dtype}, received {short(self.value)}"
+                f"expected whole values in the range of {dtype}; received {short(self.value)}"
             )
 
     def get_config(self) -> Config:
@@ -192,7 +192,7 @@ def _read_array_config(config: Mapping[str, Any]) -> Array:
         content, Mapping
     ):
         raise ValueError(
-            "value: expected a number, an array or an array's config, "
+            "value: expected a number, an array or an array's config; "
             f"received {short(dict(config))}"
         )
     dtype = content.get("dtype")
@@ -202,7 +202,7 @@ def _read_array_config(config: Mapping[str, Any]) -> Array:
         return np.array(values, dtype=None if dtype is None else _read_dtype(dtype))
     except (OverflowError, TypeError, ValueError) as error:
         raise ValueError(
-            f"value: expected an array's config, received one of {short(str(error))[1:-1]}"
+            f"value: expected an array's config; received one of {short(str(error))[1:-1]}"
         ) from error
 
 
@@ -245,7 +245,7 @@ class Identity(Initializer):
     def __call__(self, shape: Any, dtype: Any = None) -> Array:
         sizes, kind = _read_shape(shape), _read_dtype(dtype)
         if len(sizes) != 2:
-            raise ValueError(f"Identity: expected a shape of rank 2, received {short(sizes)}")
+            raise ValueError(f"Identity: expected a shape of rank 2; received {short(sizes)}")
         return np.asarray(Constant(self.gain)((), kind) * np.eye(*sizes).astype(kind))
 
     def get_config(self) -> Config:
@@ -269,7 +269,7 @@ class _RandomInitializer(Initializer):
         sizes, kind = _read_shape(shape), _read_dtype(dtype)
         if kind.kind in "iu":
             raise ValueError(
-                f"{type(self).__name__}: expected a floating-point dtype, received {kind}; "
+                f"{type(self).__name__}: expected a floating-point dtype; received {kind}; "
                 f"Zeros, Ones and Constant with a whole value yield integers"
             )
         # Keras takes negative seeds, PCG64 does not.
@@ -326,7 +326,7 @@ class RandomUniform(_RandomInitializer):
         self.minval = read_number("minval", minval)
         self.maxval = read_number("maxval", maxval)
         if self.minval > self.maxval:
-            raise ValueError(f"expected minval <= maxval, received {self.minval} and {self.maxval}")
+            raise ValueError(f"expected minval <= maxval; received {self.minval} and {self.maxval}")
 
     def _draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
         return generator.uniform(self.minval, self.maxval, shape)
@@ -362,7 +362,7 @@ class VarianceScaling(_RandomInitializer):
         super().__init__(seed)
         self.scale = read_number("scale", scale)
         if self.scale <= 0:
-            raise ValueError(f"scale: expected a positive number, received {short(scale)}")
+            raise ValueError(f"scale: expected a positive number; received {short(scale)}")
         self.mode = read_choice("mode", mode, _MODES)
         word = unwrap(distribution)
         word = word.lower() if isinstance(word, str) else word
@@ -372,7 +372,7 @@ class VarianceScaling(_RandomInitializer):
         self.output_axes = _read_fan_axes("output_axes", output_axes)
         if (self.input_axes is None) != (self.output_axes is None):
             raise ValueError(
-                "expected both input_axes and output_axes or neither, "
+                "expected both input_axes and output_axes or neither; "
                 f"received {short(input_axes)} and {short(output_axes)}"
             )
 
@@ -484,7 +484,7 @@ class Orthogonal(_RandomInitializer):
     def _draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
         if len(shape) < 2:
             raise ValueError(
-                f"Orthogonal: expected a shape of at least rank 2, received {short(shape)}"
+                f"Orthogonal: expected a shape of at least rank 2; received {short(shape)}"
             )
         rows, columns = math.prod(shape[:-1]), shape[-1]
         normal = generator.standard_normal((max(rows, columns), min(rows, columns)))

@@ -65,7 +65,7 @@ class Configured:
             elif name not in cls._ignored:
                 hint = did_you_mean(key, parameters) if parameters else "it has no arguments"
                 raise ValueError(
-                    f"expected arguments of {cls.__name__}, received {short(key)}; {hint}"
+                    f"expected arguments of {cls.__name__}; received {short(key)}; {hint}"
                 )
         return cls(**arguments)
 
@@ -155,7 +155,7 @@ class Registry(Generic[T]):
 
     def _enter(self, target: Any, name: str | None, package: str) -> Any:
         if not callable(target):
-            raise ValueError(f"expected a function or class to register, received {short(target)}")
+            raise ValueError(f"expected a function or class to register; received {short(target)}")
         full_name = self.full_name(target, name, package)
         self._registered[full_name] = target
         return target
@@ -168,7 +168,7 @@ class Registry(Generic[T]):
         valid = isinstance(last, str) and last and package and ">" not in f"{last}{package}"
         if not valid or last == "<lambda>":
             raise ValueError(
-                f"expected a name for the {self.kind}, non-empty and without '>', "
+                f"expected a name for the {self.kind}, non-empty and without '>'; "
                 f"received {short(last)} in package {short(package)}"
             )
         if package == OWN_PACKAGE:
@@ -219,7 +219,7 @@ class Registry(Generic[T]):
             if foreign or package
             else f"the name of a known {self.kind}"
         )
-        raise ValueError(f"expected {what}, received {short(name)}; {hint}")
+        raise ValueError(f"expected {what}; received {short(name)}; {hint}")
 
     def registered_name(self, target: Any) -> str | None:
         """'package>name' under which a user registered this very object."""
@@ -239,12 +239,12 @@ class Registry(Generic[T]):
             if callable(made):
                 return cast(T, made)
             raise ValueError(
-                f"expected a class of callable objects as {self.kind}, received {identifier!r}"
+                f"expected a class of callable objects as {self.kind}; received {short(identifier)}"
             )
         if callable(identifier):
             return self.adopt(identifier)
         raise ValueError(
-            f"expected None, a name, a config dict or a callable as {self.kind}, "
+            f"expected None, a name, a config dict or a callable as {self.kind}; "
             f"received {short(identifier)}"
         )
 
@@ -258,7 +258,7 @@ class Registry(Generic[T]):
             parsed = self.parse(config)
         else:
             raise ValueError(
-                f"expected {self.a_kind} config (a name or a dict), received {short(config)}"
+                f"expected {self.a_kind} config (a name or a dict); received {short(config)}"
             )
         found = self.find(parsed.name, custom_objects, parsed.foreign)
         return self.build(found.entry, {**found.preset, **parsed.arguments})
@@ -279,7 +279,7 @@ class Registry(Generic[T]):
             return Parsed(name, rest)
         if class_name == "__lambda__":
             raise ValueError(
-                f"expected a named {self.kind}, received a lambda; code in a config is never run"
+                f"expected a named {self.kind}; received a lambda; code in a config is never run"
             )
         foreign = isinstance(module, str) and module.partition(".")[0] not in KERAS_PACKAGES
         if class_name == "function" and isinstance(arguments, str):
@@ -287,7 +287,7 @@ class Registry(Generic[T]):
         no_arguments = arguments is None or (isinstance(arguments, list) and not arguments)
         if not isinstance(class_name, str) or not (no_arguments or isinstance(arguments, Mapping)):
             raise ValueError(
-                f"expected {self.a_kind} config with a class_name and a dict as config, "
+                f"expected {self.a_kind} config with a class_name and a dict as config; "
                 f"received {short(dict(config))}"
             )
         if isinstance(registered, str) and ">" in registered:
@@ -301,7 +301,7 @@ class Registry(Generic[T]):
             return cast(T, make(arguments) if make else entry(**arguments))
         if arguments:
             raise ValueError(
-                f"expected no arguments for the {self.kind} {short(entry)}, "
+                f"expected no arguments for the {self.kind} {short(entry)}; "
                 f"received {short(arguments)}"
             )
         return cast(T, entry)
@@ -339,7 +339,7 @@ class Registry(Generic[T]):
             if registered:
                 return function_config(registered)
             raise ValueError(
-                f"expected a named {self.kind} or one with get_config(), received {short(target)}; "
+                f"expected a named {self.kind} or one with get_config(); received {short(target)}; "
                 f"register() makes it known"
             )
         if registered:
@@ -350,7 +350,7 @@ class Registry(Generic[T]):
         name = self.registered_name(target) or target.__name__
         if name == "<lambda>":
             raise ValueError(
-                f"expected a named {self.kind} to write, received a lambda; register() gives a name"
+                f"expected a named {self.kind} to write; received a lambda; register() gives a name"
             )
         return function_config(name)
 

@@ -46,7 +46,7 @@ class Regularizer(Configured):
         array = np.asarray(x)
         if array.dtype.kind in "iub":
             raise TypeError(
-                f"{type(self).__name__}: expected a floating-point array to differentiate at, "
+                f"{type(self).__name__}: expected a floating-point array to differentiate at; "
                 f"received {array.dtype}"
             )
         with np.errstate(all="ignore"):
@@ -131,7 +131,7 @@ class OrthogonalRegularizer(Regularizer):
     def _vectors(self, x: Array) -> Array:
         if x.ndim != 2:
             raise ValueError(
-                f"OrthogonalRegularizer: expected an array of rank 2, received shape {x.shape}"
+                f"OrthogonalRegularizer: expected an array of rank 2; received shape {x.shape}"
             )
         return x if self.mode == "rows" else x.T
 

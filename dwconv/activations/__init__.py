@@ -100,7 +100,7 @@ class Activation:
         """
         if len(args) > len(self.defaults):
             raise TypeError(
-                f"{self.name}: expected at most {len(self.defaults)} parameters, "
+                f"{self.name}: expected at most {len(self.defaults)} parameters; "
                 f"received {len(args)}"
             )
         named = dict(zip(self.defaults, args, strict=False))
@@ -163,7 +163,7 @@ class Activation:
         chosen = self._arguments(parameters)
         expected = self._output_shape(array.shape, chosen)
         if outer.shape != expected:
-            raise ValueError(f"upstream: expected shape {expected}, received {outer.shape}")
+            raise ValueError(f"upstream: expected shape {expected}; received {outer.shape}")
         if self.backward_function is None:
             slope = self.derivative(array, **parameters)
             with np.errstate(all="ignore"):
@@ -233,7 +233,7 @@ class Activation:
             if key not in defaults:
                 hint = did_you_mean(key, defaults) if defaults else "it has no parameters"
                 raise ValueError(
-                    f"expected parameters of {self.name}, received {short(key)}; {hint}"
+                    f"expected parameters of {self.name}; received {short(key)}; {hint}"
                 )
             checked[key] = (
                 value if self.registered is not None else _read_parameter(key, value, defaults[key])
@@ -246,14 +246,14 @@ class Activation:
 
         missing = [key for key, value in chosen.items() if value is inspect.Parameter.empty]
         if missing:
-            raise TypeError(f"{self.name}: expected values for {', '.join(missing)}, received none")
+            raise TypeError(f"{self.name}: expected values for {', '.join(missing)}; received none")
         return chosen
 
     def _computed_in(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         if dtype in (_SINGLE, _DOUBLE):  # dtype.name takes microseconds
             return dtype
         if dtype.name not in _COMPUTE:
-            raise TypeError(f"{self.name}: expected a floating-point array, received {dtype}")
+            raise TypeError(f"{self.name}: expected a floating-point array; received {dtype}")
         return _COMPUTE[dtype.name]
 
     def _widen(self, array: Array) -> Array:
@@ -300,7 +300,7 @@ def _whole(name: str, parameters: Config) -> Config:
     """The parameters as ints, for integer arrays."""
     for key, value in parameters.items():
         if value is not None and value != int(value):
-            raise TypeError(f"{name}: expected a whole {key} for integers, received {short(value)}")
+            raise TypeError(f"{name}: expected a whole {key} for integers; received {short(value)}")
     return {key: None if value is None else int(value) for key, value in parameters.items()}
 
 
@@ -567,7 +567,7 @@ def gradient(activation: ActivationLike, x: ArrayLike, upstream: ArrayLike) -> A
     known = get(activation)
     if not isinstance(known, Activation):
         raise NotImplementedError(
-            f"expected an activation with a derivative, received {short(activation)}; "
+            f"expected an activation with a derivative; received {short(activation)}; "
             f"register(derivative=...) gives one"
         )
     return known.gradient(x, upstream)

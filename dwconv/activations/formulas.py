@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 def half(shape: tuple[int, ...], axis: int) -> int:
     if shape[axis] % 2:
-        raise ValueError(f"glu: expected an even size of axis {axis}, received shape {shape}")
+        raise ValueError(f"glu: expected an even size of axis {axis}; received shape {shape}")
     return shape[axis] // 2
 
 
@@ -126,7 +126,7 @@ def celu_derivative(x: Array, *, alpha: float = 1.0) -> Array:
 
 def check_positive(name: str, parameter: str, value: float) -> None:
     if value <= 0:
-        raise ValueError(f"{name}: expected a positive {parameter}, received {value!r}")
+        raise ValueError(f"{name}: expected a positive {parameter}; received {value!r}")
 
 
 def exponential(x: Array) -> Array:
@@ -232,7 +232,7 @@ def squareplus(x: Array, *, b: float = 4) -> Array:
 def squareplus_parts(x: Array, b: float) -> tuple[Array, Array]:
     """y and sqrt(x^2 + b); for x < 0 as b / 2 / (sqrt(x^2 + b) - x), which does not cancel."""
     if b < 0:
-        raise ValueError(f"squareplus: expected b of at least 0, received {b!r}")
+        raise ValueError(f"squareplus: expected b of at least 0; received {b!r}")
     root = np.hypot(x, np.asarray(math.sqrt(b), dtype=x.dtype))
     # Halves are added: the sum itself can overflow.
     above, below = 0.5 * root + 0.5 * x, 0.5 * root - 0.5 * x
@@ -361,7 +361,7 @@ def sparse_sigmoid_derivative(x: Array) -> Array:
 def below_maximum(name: str, x: Array, axis: int) -> Array:
     """x less its maximum along the axis, 0 at the maximum also when that is infinite."""
     if x.ndim == 0:
-        raise ValueError(f"{name}: expected an array with an axis, received a scalar")
+        raise ValueError(f"{name}: expected an array with an axis; received a scalar")
     if x.size == 0:
         return x
     maximum = np.max(x, axis=axis, keepdims=True)
@@ -429,7 +429,7 @@ def sparsemax_backward(x: Array, upstream: Array, *, axis: int = -1) -> Array:
 def glu(x: Array, *, axis: int = -1) -> Array:
     """a sigmoid(b), a and b the halves of the axis; Dauphin et al. 2016, arXiv 1612.08083."""
     if x.ndim == 0:
-        raise ValueError("glu: expected an array with an axis, received a scalar")
+        raise ValueError("glu: expected an array with an axis; received a scalar")
     a, b = np.split(x, [half(x.shape, axis)], axis=axis)
     return a * sigmoid(b)
 

@@ -171,7 +171,7 @@ def test_initializers_that_yield_integers(initializer: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({}, "depthwise_initializer: GlorotUniform: expected a floating-point dtype, received int"),
+        ({}, "depthwise_initializer: GlorotUniform: expected a floating-point dtype; received int"),
         ({"depthwise_initializer": dwconv.initializers.Constant(0.5)}, "whole values in the range"),
         (
             {"depthwise_initializer": "ones", "bias_initializer": lambda s, dtype: np.full(s, 2.5)},
@@ -245,7 +245,7 @@ def test_losses_constraints_config_and_files(tmp_path: Path) -> None:
     assert layer.weights[0].dtype == np.int32
     assert not layer.weights[0].any()
     layer.depthwise_constraint = dwconv.constraints.get("unit_norm")
-    with pytest.raises(TypeError, match="expected a floating-point weight, received int32"):
+    with pytest.raises(TypeError, match="expected a floating-point weight; received int32"):
         layer.apply_constraints()
 
 

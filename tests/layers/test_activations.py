@@ -347,7 +347,7 @@ def test_vector_axes(name: str) -> None:
         np.testing.assert_allclose(activation.with_parameters(axis=axis)(x), moved, rtol=1e-15)
     # By default it is the last one: the width of a channels_first output (N, C, H, W).
     np.testing.assert_array_equal(activation(x, axis=2), activation(x))
-    with pytest.raises(ValueError, match="expected an array with an axis, received a scalar"):
+    with pytest.raises(ValueError, match="expected an array with an axis; received a scalar"):
         activation(1.0)
 
 
@@ -377,7 +377,7 @@ def test_glu_halves() -> None:
     assert glu.with_parameters(axis=1).output_shape((2, 6, 8)) == (2, 3, 8)
     assert activations.relu.output_shape((None, 3)) == (None, 3)
     for bad in (lambda: glu(np.zeros((2, 3))), lambda: glu.output_shape((2, 3))):
-        with pytest.raises(ValueError, match=r"glu: expected an even size of axis -1, received"):
+        with pytest.raises(ValueError, match=r"glu: expected an even size of axis -1; received"):
             bad()
 
 
@@ -481,7 +481,7 @@ def test_leaving_parameters_at_their_defaults_changes_nothing() -> None:
 def test_threshold_needs_its_parameters() -> None:
     threshold = activations.get("threshold")
     assert activations.serialize(threshold) == "threshold"
-    with pytest.raises(TypeError, match="expected values for threshold, default_value, received"):
+    with pytest.raises(TypeError, match="expected values for threshold, default_value; received"):
         threshold(np.ones(3))
 
 
@@ -491,16 +491,16 @@ def test_threshold_needs_its_parameters() -> None:
         (
             lambda x: activations.relu(x, slope=1),
             ValueError,
-            "parameters of relu, received 'slope'",
+            "parameters of relu; received 'slope'",
         ),
         (lambda x: activations.tanh(x, a=1), ValueError, "it has no parameters"),
-        (lambda x: activations.tanh(x, 1), TypeError, "at most 0 parameters, received 1"),
+        (lambda x: activations.tanh(x, 1), TypeError, "at most 0 parameters; received 1"),
         (lambda x: activations.elu(x, alpha="1"), ValueError, "alpha: expected a finite number"),
         (lambda x: activations.elu(x, alpha=NAN), ValueError, "alpha: expected a finite number"),
         (
             lambda x: activations.celu(x, alpha=0),
             ValueError,
-            "expected a positive alpha, received 0",
+            "expected a positive alpha; received 0",
         ),
         (lambda x: activations.squareplus(x, b=-1), ValueError, "expected b of at least 0"),
         (lambda x: activations.gelu(x, approximate=1), ValueError, "expected True or False"),
@@ -575,7 +575,7 @@ def test_integers_where_they_are_exact(dtype: Any) -> None:
 )
 def test_other_dtypes_are_refused(name: str) -> None:
     for dtype in (np.int32, np.bool_, np.complex64):
-        with pytest.raises(TypeError, match=f"{name}: expected a floating-point array, received"):
+        with pytest.raises(TypeError, match=f"{name}: expected a floating-point array; received"):
             activations.get(name)(np.ones((2, 2), dtype))
 
 
@@ -653,7 +653,7 @@ def test_aliases() -> None:
 
 @pytest.mark.parametrize("name", ["ReLU", "Relu", "RELU", "LeakyReLU", "tanhshrink", "Linear", ""])
 def test_case_matters_as_in_keras(name: str) -> None:
-    with pytest.raises(ValueError, match="expected the name of a known activation, received"):
+    with pytest.raises(ValueError, match="expected the name of a known activation; received"):
         activations.get(name)
 
 
@@ -680,7 +680,7 @@ def test_the_two_hard_sigmoids() -> None:
         "registered_name": "function",
     }
     assert activations.get(config) is activations.get(config, generation=2) is old
-    with pytest.raises(ValueError, match=r"generation: expected one of \(1, 2, 3\), received 4"):
+    with pytest.raises(ValueError, match=r"generation: expected one of \(1, 2, 3\); received 4"):
         activations.get("relu", generation=4)
 
 
@@ -736,7 +736,7 @@ def test_parameters_in_configs() -> None:
         "config": {"alpha": 2},
         "registered_name": "dwconv>celu",
     }
-    with pytest.raises(ValueError, match="parameters of relu, received 'slope'"):
+    with pytest.raises(ValueError, match="parameters of relu; received 'slope'"):
         activations.get({"class_name": "ReLU", "config": {"slope": 1}})
 
 

@@ -124,7 +124,7 @@ def test_max_norm_is_a_projection(values: list[float], limit: float) -> None:
 
 @pytest.mark.parametrize("constraint", [MaxNorm(), UnitNorm(), MinMaxNorm()])
 def test_norms_refuse_integers(constraint: Constraint) -> None:
-    with pytest.raises(TypeError, match="expected a floating-point weight, received int32"):
+    with pytest.raises(TypeError, match="expected a floating-point weight; received int32"):
         constraint(np.ones((2, 2), np.int32))
 
 
@@ -153,12 +153,12 @@ def test_configs_of_other_generations(config: Any, expected: Constraint) -> None
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: MaxNorm(-1), "max_value: expected a finite number of at least 0, received -1"),
+        (lambda: MaxNorm(-1), "max_value: expected a finite number of at least 0; received -1"),
         (lambda: MaxNorm("2"), "max_value: expected"),
-        (lambda: MaxNorm(axis="rows"), "axis: expected an integer, received 'rows'"),
+        (lambda: MaxNorm(axis="rows"), "axis: expected an integer; received 'rows'"),
         (lambda: UnitNorm(axis=0.5), "axis: expected an integer"),
-        (lambda: MinMaxNorm(2, 1), "expected min_value <= max_value, received 2 and 1"),
-        (lambda: MinMaxNorm(rate=1.5), r"rate: expected a number in \[0, 1\], received 1.5"),
+        (lambda: MinMaxNorm(2, 1), "expected min_value <= max_value; received 2 and 1"),
+        (lambda: MinMaxNorm(rate=1.5), r"rate: expected a number in \[0, 1\]; received 1.5"),
     ],
 )
 def test_bad_arguments(make: Any, message: str) -> None:

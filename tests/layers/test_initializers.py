@@ -263,7 +263,7 @@ def test_constant_arrays() -> None:
     result = initializer((2, 2))
     result[:] = 0  # a new array each time
     np.testing.assert_array_equal(initializer((2,)), [1, 2.5])
-    with pytest.raises(ValueError, match=r"expected a constant that fits \(3, 3\), received shape"):
+    with pytest.raises(ValueError, match=r"expected a constant that fits \(3, 3\); received shape"):
         initializer((3, 3))
 
 
@@ -305,12 +305,12 @@ def test_who_yields_integers(initializer: Any, expected: bool) -> None:
 def test_identity_is_for_matrices() -> None:
     np.testing.assert_array_equal(Identity(2.0)((2, 3)), [[2, 0, 0], [0, 2, 0]])
     for shape in ((3, 3, 4, 2), (3,), ()):
-        with pytest.raises(ValueError, match="expected a shape of rank 2, received"):
+        with pytest.raises(ValueError, match="expected a shape of rank 2; received"):
             Identity()(shape)
 
 
 def test_orthogonal_needs_two_axes() -> None:
-    with pytest.raises(ValueError, match=r"expected a shape of at least rank 2, received \(3,\)"):
+    with pytest.raises(ValueError, match=r"expected a shape of at least rank 2; received \(3,\)"):
         Orthogonal()((3,))
 
 
@@ -318,7 +318,7 @@ def test_orthogonal_needs_two_axes() -> None:
 def test_random_values_are_floats(make: Any) -> None:
     for dtype in (np.float16, np.float32, np.float64):
         assert make(seed=1)((2, 2), dtype).dtype == dtype
-    with pytest.raises(ValueError, match="expected a floating-point dtype, received int32"):
+    with pytest.raises(ValueError, match="expected a floating-point dtype; received int32"):
         make()((2, 2), "int32")
 
 
@@ -472,14 +472,14 @@ def test_any_variance_scaling_round_trips(
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: VarianceScaling(0), "scale: expected a positive number, received 0"),
+        (lambda: VarianceScaling(0), "scale: expected a positive number; received 0"),
         (lambda: VarianceScaling(-1.0), "scale: expected a positive number"),
         (lambda: VarianceScaling(mode="FAN_IN"), "mode: expected one of .* received 'FAN_IN'"),
         (lambda: VarianceScaling(distribution="x"), "distribution: expected one of"),
         (lambda: VarianceScaling(distribution=3), "distribution: expected one of"),
         (lambda: RandomNormal(stddev=-1), "stddev: expected a finite number of at least 0"),
-        (lambda: RandomNormal(mean="0"), "mean: expected a finite number, received '0'"),
-        (lambda: RandomUniform(1, 0), "expected minval <= maxval, received 1 and 0"),
+        (lambda: RandomNormal(mean="0"), "mean: expected a finite number; received '0'"),
+        (lambda: RandomUniform(1, 0), "expected minval <= maxval; received 1 and 0"),
         (lambda: Orthogonal(gain=math.nan), "gain: expected a finite number"),
         (lambda: Identity(gain=[1, 2]), "gain: expected a finite number"),
     ],

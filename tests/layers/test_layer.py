@@ -324,8 +324,8 @@ def test_bad_pairs_name_argument_and_value(name: str, value: Any) -> None:
             {"dtype": {"class_name": "Foo", "config": {}}},
             "class_name of DTypePolicy, ",
         ),
-        ({"activation": "rellu"}, "^activation: expected .*, received 'rellu'; .*'relu'"),
-        ({"activation": 3}, "^activation: expected .*, received 3"),
+        ({"activation": "rellu"}, "^activation: expected .*; received 'rellu'; .*'relu'"),
+        ({"activation": 3}, "^activation: expected .*; received 3"),
         *(
             ({f"{weight}_{kind}": wrong}, f"^{weight}_{kind}: expected .*'{wrong}'; .*'{near}'")
             for kind, wrong, near in (

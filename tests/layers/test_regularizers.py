@@ -82,7 +82,7 @@ def test_orthogonal_edges() -> None:
     np.testing.assert_array_equal(OrthogonalRegularizer().gradient(np.zeros((3, 2))), 0)
     np.testing.assert_array_equal(OrthogonalRegularizer().gradient(np.ones((1, 3))), 0)
     for shape in ((3,), (3, 3, 2, 1)):
-        with pytest.raises(ValueError, match="expected an array of rank 2, received shape"):
+        with pytest.raises(ValueError, match="expected an array of rank 2; received shape"):
             OrthogonalRegularizer()(np.ones(shape))
 
 
@@ -162,12 +162,12 @@ def test_configs_of_other_generations(config: Any, expected: Regularizer) -> Non
 @pytest.mark.parametrize("bad", [-1, math.nan, math.inf, "a", True, [1, 2]])
 def test_bad_factors(bad: Any) -> None:
     for make in (L1, L2, L1L2, OrthogonalRegularizer):
-        with pytest.raises(ValueError, match="expected a finite number of at least 0, received"):
+        with pytest.raises(ValueError, match="expected a finite number of at least 0; received"):
             make(bad)
 
 
 def test_bad_mode() -> None:
-    with pytest.raises(ValueError, match=r"mode: expected one of \['rows', 'columns'\], received"):
+    with pytest.raises(ValueError, match=r"mode: expected one of \['rows', 'columns'\]; received"):
         OrthogonalRegularizer(mode="cols")
 
 
