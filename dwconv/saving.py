@@ -5,10 +5,13 @@ docs/format.md says which files are written and read.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
+import numpy as np
+
+from . import activations, constraints, dtypes, initializers, regularizers
 from .arguments import read_data_format
 from .formats import (
     Arrays,
@@ -16,16 +19,18 @@ from .formats import (
     Document,
     FormatError,
     PathLike,
-    Weights,
     entries,
     keras_json,
+    kinds,
+    native,
     short,
     store,
 )
 from .formats.budget import Budget
-from .formats.entries import Place
+from .formats.entries import LayerEntry
+from .formats.kinds import Kind
 from .formats.untrusted import parse_json
-from .layers import inputs
+from .layers import dtype_policy, inputs
 from .layers.config import generation_of
 from .layers.depthwise_conv2d import DepthwiseConv2D
 from .layers.sequential import Sequential
@@ -41,40 +46,46 @@ _CONFIG_ERRORS = (
 )
 
 Names: TypeAlias = tuple[str, ...]
+CustomObjects: TypeAlias = Mapping[str, Any]
 
 
 class Layers(dict[str, DepthwiseConv2D]):
     """The depthwise layers of a file by path, 'outer/inner' for those of models in models.
 
     Attributes:
-        skipped: path -> class name of the layers that are not depthwise ones, inputs left out.
+        kinds: path -> what the layer is in the file: 'DepthwiseConv2D', 'DepthwiseConv2D in
+            TimeDistributed', 'Conv2D with groups', 'depthwise half of SeparableConv2D'.
+        skipped: path -> the class name of a layer that is not here, inputs left out; after it, for
+            what is or may be a depthwise layer, ': ' and the reason.
         kind: for people: what wrote the file and how.
     """
 
     def __init__(self, kind: str) -> None:
         super().__init__()
+        self.kinds: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.kind = kind
 
 
-def load(path: PathLike, *, mmap: bool = False) -> Any:
+def load(path: PathLike, *, mmap: bool = False, custom_objects: CustomObjects | None = None) -> Any:
     """The `DepthwiseConv2D` or `Sequential` in a file: its config, names included, and its weights
     to the bit.
 
     Args:
-        path: .safetensors, .npz, .keras, .json, or Keras' .h5, .hdf5; .weights.h5 if the
-            architecture is beside it, see `load_layers`.
+        path: .safetensors, .npz, .keras, .json, or Keras' HDF5 under any name, or the folder that
+            Keras 3 has not zipped; .weights.h5 if the architecture is beside it, see `load_layers`.
         mmap: map the weights of a .safetensors file into memory instead of reading them. They are
             read when they are packed, at the first call; the file may be replaced (`save` does
             that) but must not be changed in place or cut while the layer lives.
+        custom_objects: as of `load_layers`.
 
     A layer that was not built when it was saved is not built afterwards, nor is one from a .json
     file. A file of Keras is read if it is a Sequential of depthwise layers and models of such alone
     (`load_layers` reads any). Nothing in a file is executed; a function of the user's that the
-    config names must have been registered before.
+    config names must be among `custom_objects` or have been registered before.
 
-    Raises ValueError for an unknown suffix; FormatError (a ValueError), which names the file and
-    what is wrong, for one that is truncated, damaged, foreign or newer; OSError.
+    Raises FormatError (a ValueError), which names the file and what is wrong, for one that is
+    truncated, damaged, foreign or newer; OSError.
 
     Example:
         >>> DepthwiseConv2D(3, input_shape=(8, 8, 4)).save("dw.safetensors")
@@ -85,15 +96,16 @@ def load(path: PathLike, *, mmap: bool = False) -> Any:
         if contents.document is None and not _is_keras(path):
             raise FormatError(f"{contents.kind}; `load_weights` reads the weights of others")
         document, generation, budget = _architecture(path, contents, None)
-        found = _layers(contents.weights, document, generation, contents.own, budget)
-        foreign = [place for place in found if not place.is_depthwise]
+        reader = _Reader(contents, generation, custom_objects or {})
+        found = list(reader.found(document, budget, skip=False))
+        foreign = [each.entry for each in found if not each.is_whole]
         if foreign:
             raise FormatError(
                 f"expected depthwise layers alone; received {short(foreign[0].path)}, a "
                 f"{short(foreign[0].class_name)[1:-1]}. `load_layers` reads the others"
             )
-        layers = {place.names: layer for place, layer in found.items() if layer is not None}
-        if entries.items_of(document) is None or keras_json.is_layer_alone(document):
+        layers = {each.entry.names: each.layer for each in found if each.layer is not None}
+        if entries.children(document) is None or keras_json.is_layer_alone(document):
             (layer,) = layers.values()
             return layer
         try:
@@ -104,31 +116,53 @@ def load(path: PathLike, *, mmap: bool = False) -> Any:
             raise FormatError(f"model: {error}") from error
 
 
-def load_layers(path: PathLike, config: Any = None) -> Layers:
+def load_layers(
+    path: PathLike,
+    config: Any = None,
+    *,
+    on_error: Literal["raise", "skip"] = "raise",
+    custom_objects: CustomObjects | None = None,
+) -> Layers:
     """All depthwise layers in a model file of any generation of Keras, or in one of ours.
 
     Args:
-        path: .h5, .hdf5, .keras, .json or one of ours: a whole model, an architecture (then the
-            layers are not built), or weights alone.
+        path: a file of Keras under any name, a folder that Keras 3 has not zipped, or a file of
+            ours: a whole model, an architecture (then the layers are not built), or weights alone.
         config: the architecture, for weights alone: a config dict, JSON as text, or the path of a
             JSON file. None: the file beside it of the same name but for the suffix, .json.
+        on_error: what a depthwise layer that cannot be read leads to: 'raise', an error that names
+            it, or 'skip', a line in `.skipped` that says why. What is wrong with the file as a
+            whole is an error in either case.
+        custom_objects: name -> what it stands for, as in Keras: activations, initializers,
+            regularizers, constraints, and subclasses of `DepthwiseConv2D` for layers of the user's
+            classes. They come before the built-in and the registered ones.
 
     Returns a dict, path -> layer, with weights, frozen state (of the models around it, too) and
-    dtype, in the model's order. Its `.skipped` names the other layers, with their classes. The
-    parts of a SeparableConv2D are not ours. '/' in a layer's own name, as some Keras 2 models have,
-    is '_' in the name of our layer.
+    dtype, in the model's order. Besides Keras' DepthwiseConv2D there are, under the names of their
+    layers: such a layer in a wrapper (TimeDistributed, tfmot's), a Conv2D with one channel in each
+    of its groups, and the first half of a SeparableConv2D, without bias and activation; `.kinds`
+    tells. Their `.skipped` names the other layers, with their classes. '/' in a layer's own name,
+    as some Keras 2 models have, is '_' in the name of our layer.
 
-    Raises as `load` does; FormatError also for weights that do not fit the architecture.
+    Raises as `load` does; FormatError also for weights that do not fit the architecture; ValueError
+    for another `on_error`.
     """
+    if on_error not in ("raise", "skip"):
+        raise ValueError(f"on_error: expected 'raise' or 'skip'; received {on_error!r}")
     with store.reading(path) as contents:
         document, generation, budget = _architecture(path, contents, config)
-        found = _layers(contents.weights, document, generation, contents.own, budget)
-    layers = Layers(contents.kind)
-    for place, layer in found.items():
-        if layer is not None:
-            layers[place.path] = layer
-        else:
-            layers.skipped[place.path] = place.class_name
+        reader = _Reader(contents, generation, custom_objects or {})
+        layers = Layers(contents.kind)
+        found = reader.found(document, budget, skip=on_error == "skip")
+        for entry, kind, layer, reason in found:
+            if layer is not None:
+                layers[entry.path] = layer
+                layers.kinds[entry.path] = entry.class_name if kind is None else kind.label
+            if layer is None or reason is not None:
+                named = entry.class_name if reason is None else f"{entry.class_name}: {reason}"
+                layers.skipped[entry.path] = named
+            if not entries.is_keras(entry.item) and layer is None:
+                layers.skipped.update(_within(contents, entry))
     return layers
 
 
@@ -151,10 +185,10 @@ def _architecture(
         return contents.document, contents.generation, contents.budget
     budget = None
     if isinstance(config, Mapping):
-        document, generation = entries.top(dict(config)), None
+        document, generation = entries.as_entry(dict(config)), None
     elif isinstance(config, str) and config.lstrip().startswith(("{", "[")):
         budget = Budget(len(config))
-        document, generation = entries.top(parse_json(config, "config", budget)), None
+        document, generation = entries.as_entry(parse_json(config, "config", budget)), None
     else:
         if config is None:
             config = store.architecture_beside(path)
@@ -170,7 +204,8 @@ def _architecture(
     version = document.get("keras_version")
     if generation is None and isinstance(version, str):
         generation = int(version[0]) if version[:1] in ("1", "2", "3") else None
-    if entries.items_of(document) is None:  # a layer alone is the only one of its model
+    if entries.children(document) is None and document.get("class_name") == entries.DEPTHWISE:
+        # A layer alone is the only one of its model.
         document = {"class_name": "Sequential", "config": {"name": "alone", "layers": [document]}}
     return document, contents.generation or generation, budget
 
@@ -178,105 +213,236 @@ def _architecture(
 # ---- layers --------------------------------------------------------------------------------------
 
 
-def _layers(
-    weights: Weights,
-    document: Document,
-    generation: int | None,
-    own: bool,
-    budget: Budget | None,
-) -> dict[Place, DepthwiseConv2D | None]:
-    """For each layer but inputs: ours with its weights, None for one of another class."""
-    found: dict[Place, DepthwiseConv2D | None] = {}
-    expected: list[str] = []
-    for place in list(entries.walk(document, budget)):  # all of it is checked before any is made
-        if not place.is_depthwise:
-            if own and entries.items_of(document) is None:
-                raise FormatError(
-                    f"class_name: expected {entries.DEPTHWISE}; received {short(place.class_name)}"
-                )
-            if place.class_name != "InputLayer":
-                found[place] = None
-            continue
-        arrays = weights.of(place)
+class _Found(NamedTuple):
+    """A layer of the document, as what it was found, ours, and why there is none or not all."""
+
+    entry: LayerEntry
+    kind: Kind | None
+    layer: DepthwiseConv2D | None
+    reason: str | None
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it is more than a layer of another class."""
+        return self.layer is not None or self.reason is not None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether our layer is all that the document's is."""
+        return self.layer is not None and (self.kind is None or self.kind.is_whole)
+
+
+class _Reader:
+    """Layers of ours out of the entries of one document."""
+
+    def __init__(
+        self, contents: Contents, generation: int | None, custom_objects: CustomObjects
+    ) -> None:
+        self._contents = contents
+        self._generation = generation
+        self._custom_objects = custom_objects
+        self._expected: list[str] = []  # the tensors of a file of ours
+
+    def found(self, document: Document, budget: Budget | None, skip: bool) -> list[_Found]:
+        """What is made of each layer but inputs and wrappers of depthwise layers.
+
+        skip: keep the reason why a depthwise layer cannot be read; else raise it.
+        """
+        layers = list(entries.walk(document, budget))  # all are checked before any is made
+        native_layer = self._contents.is_native and entries.children(document) is None
+        if native_layer and not layers[0].is_depthwise:
+            raise FormatError(
+                f"class_name: expected {entries.DEPTHWISE}; received {short(layers[0].class_name)}"
+            )
+        self._contents.weights.bind(layers, self._generation)
+        found: list[_Found] = []
+        for entry in layers:
+            if entry.class_name == "InputLayer":
+                continue
+            try:
+                found.append(self.read(entry))
+            except FormatError as error:
+                if not skip:
+                    raise
+                found.append(_Found(entry, None, None, str(error)))
+        self._check_complete()
+        # A wrapper is named by what is in it, or what is in it by the wrapper.
+        around = {each.entry.names[:-1] for each in found if each.entry.wrappers and each.is_told}
+        return [
+            each
+            for each in found
+            if each.is_told or not (each.entry.wrappers or each.entry.names in around)
+        ]
+
+    def read(self, entry: LayerEntry) -> _Found:
+        """One of them. FormatError, which names it, for a depthwise layer that cannot be read."""
+        what = f"layer {short(entry.path)}" if entry.names else "layer"
         try:
-            layer = _layer(place, generation, arrays)
-            expected += _restore(layer, place, arrays, own)
-        except FormatError:
-            raise
+            custom = self._custom_class(entry)
+            if custom is not None:
+                kind = Kind(entry.class_name, dict(entry.config), kinds.kernel_and_bias)
+                return _Found(entry, kind, self._layer(entry, kind, custom), None)
+            found = kinds.kind_of(entry)
+            if found is None:
+                reason = None
+                if kinds.in_unknown_wrapper(entry):
+                    reason = (
+                        f"in a {short(entry.wrappers[-1])[1:-1]}, which may change what it does"
+                    )
+                return _Found(entry, None, None, reason)
+            layer = self._layer(entry, found, DepthwiseConv2D)
+            if layer is None:
+                reason = "without weights it is not known how many channels a group has"
+                return _Found(entry, found, None, reason)
+            return _Found(entry, found, layer, None if found.is_plain else found.rest)
+        except kinds.NotDepthwiseError:
+            return _Found(entry, None, None, None)
+        except FormatError as error:
+            text = str(error)
+            raise error if text.startswith(what) else FormatError(f"{what}: {text}") from error
         except _CONFIG_ERRORS as error:
-            where = "layer" if not place.names else f"layer {short(place.path)}"
-            raise FormatError(f"{where}: {error}") from error
-        found[place] = layer
-    if own:
-        received = sorted(getattr(weights, "arrays", {}))
-        if received != sorted(expected):
+            raise FormatError(f"{what}: {error}") from error
+
+    def _check_complete(self) -> None:
+        """FormatError for tensors in a file of ours that belong to no layer."""
+        if isinstance(self._contents.weights, native.Tensors) and self._contents.is_native:
+            received = sorted(self._contents.weights.arrays)
+            if received != sorted(self._expected):
+                raise FormatError(
+                    f"expected the tensors {short(sorted(self._expected))}; "
+                    f"received {short(received)}"
+                )
+
+    def _custom_class(self, entry: LayerEntry) -> type[DepthwiseConv2D] | None:
+        """The user's class for an entry, if it is a depthwise layer of ours."""
+        registered = entry.item.get("registered_name")
+        for name in (registered, entry.class_name, entry.class_name.rpartition(">")[2]):
+            found = self._custom_objects.get(name) if isinstance(name, str) else None
+            if isinstance(found, type) and issubclass(found, DepthwiseConv2D):
+                return found
+        return None
+
+    def _layer(
+        self, entry: LayerEntry, kind: Kind, make: type[DepthwiseConv2D]
+    ) -> DepthwiseConv2D | None:
+        """The layer with its weights; None if only weights would show that it is one."""
+        if self._contents.is_native:
+            assert isinstance(self._contents.weights, native.Tensors)
+            arrays: Arrays | None = self._contents.weights.tensors_at(entry) or None
+        else:
+            arrays = kind.weights(self._contents.weights, entry)
+        if arrays is None and not kind.is_certain:
+            return None
+        config = self._config(entry, kind, arrays)
+        generation = self._generation
+        if generation is None and "module" in entry.item:
+            generation = generation_of(config)  # as Keras 3 and tf.keras from 2.13 on write
+        layer = make.from_config(config, generation=generation)
+        layer.trainable = layer.trainable and entry.trainable
+        self._restore(layer, entry, arrays)
+        return layer
+
+    def _config(self, entry: LayerEntry, kind: Kind, arrays: Arrays | None) -> Document:
+        """The arguments, with the user's objects in their places."""
+        config = dict(kind.config)
+        if isinstance(config.get("name"), str):
+            config["name"] = config["name"].replace("/", "_")
+        if "dtype" in config:
+            config["dtype"] = dtype_policy.of_layer(config["dtype"], entry.path)
+        if config.get("dtype") is None and arrays is not None:
+            # Keras 2.2.4 has no dtype in the config: the weights are of what was set for all
+            # layers.
+            config["dtype"] = arrays["kernel"].dtype
+        if self._custom_objects:
+            for name, module in _OBJECTS.items():
+                if config.get(name) is not None and _is_custom(config[name], self._custom_objects):
+                    config[name] = module.deserialize(config[name], self._custom_objects)
+        return config
+
+    def _restore(self, layer: DepthwiseConv2D, entry: LayerEntry, arrays: Arrays | None) -> None:
+        """Builds the layer with its weights, if it has them: of our own files exactly if it was
+        built.
+        """
+        built = entry.item.get("build_config")
+        is_native = self._contents.is_native
+        names = ["kernel", "bias"][: 1 + layer.use_bias]
+        if is_native and built is None:
+            names = []
+        elif arrays is None and not is_native:
+            return  # an architecture alone, or a model that was never built
+        prefix = "".join(f"{name}/" for name in entry.names)
+        received = sorted(arrays or ())
+        if received != sorted(names):
             raise FormatError(
-                f"expected the tensors {short(sorted(expected))}; received {short(received)}"
+                f"expected the tensors {short([prefix + name for name in names])}; "
+                f"received {short([prefix + name for name in received])}"
             )
-    return found
+        found = dict(arrays or {})
+        for name, array in found.items():
+            if array.dtype == layer.variable_dtype:
+                continue
+            if is_native or not (dtypes.is_float(array.dtype) and dtypes.is_float(layer.dtype)):
+                raise FormatError(
+                    f"tensor {short(prefix + name)}: expected dtype {layer.variable_dtype}; "
+                    f"received {array.dtype}"
+                )
+            with np.errstate(over="ignore"):  # as Keras does: a config says what weights become
+                found[name] = array.astype(layer.variable_dtype)
+        self._expected += [prefix + name for name in names]
+        if names:
+            layer._start_with([found[name] for name in names], copy=False)
+            layer.build(_build_shape(layer, built, found, is_native))
 
 
-def _layer(place: Place, generation: int | None, arrays: Arrays | None) -> DepthwiseConv2D:
-    """The layer without its weights."""
-    config = place.item.get("config")
-    if not isinstance(config, Mapping):
-        raise FormatError(f"config: expected a dict; received {type(config).__name__}")
-    config = dict(config)
-    if "batch_input_shape" in place.item:
-        config["batch_input_shape"] = place.item["batch_input_shape"]
-    if isinstance(config.get("name"), str):
-        config["name"] = config["name"].replace("/", "_")
-    if config.get("dtype") is None and arrays is not None:
-        # Keras 2.2.4 has no dtype in the config: the weights are of what was set for all layers.
-        config["dtype"] = arrays["kernel"].dtype
-    if generation is None and "module" in place.item:  # as Keras 3 and tf.keras from 2.13 on write
-        generation = generation_of(config)
-    layer = DepthwiseConv2D.from_config(config, generation=generation)
-    layer.trainable = layer.trainable and place.trainable
-    return layer
+#: Arguments that a user's object may be, and where the built-in ones are.
+_OBJECTS: dict[str, Any] = {
+    "activation": activations,
+    "depthwise_initializer": initializers,
+    "bias_initializer": initializers,
+    "depthwise_regularizer": regularizers,
+    "bias_regularizer": regularizers,
+    "activity_regularizer": regularizers,
+    "depthwise_constraint": constraints,
+    "bias_constraint": constraints,
+}
 
 
-def _restore(layer: DepthwiseConv2D, place: Place, arrays: Arrays | None, own: bool) -> list[str]:
-    """Builds the layer with its weights, if it has them; returns the paths of what it has to have.
+def _is_custom(value: Any, custom_objects: CustomObjects) -> bool:
+    """Whether a config's value names one of the user's objects."""
+    names = [value]
+    if isinstance(value, Mapping):
+        names = [value.get(key) for key in ("registered_name", "class_name", "config")]
+    texts = [name for name in names if isinstance(name, str)]
+    plain = [text.rpartition(">")[2] for text in texts]
+    return any(text in custom_objects for text in (*texts, *plain))
 
-    Of our own files: exactly if it was built.
+
+def _within(contents: Contents, entry: LayerEntry) -> Iterator[tuple[str, str]]:
+    """What looks like depthwise layers within a layer or model of a user's class, whose config is
+    in its code: path and description.
     """
-    built = place.item.get("build_config")
-    names = ["kernel", "bias"][: 1 + layer.use_bias]
-    if own and built is None:
-        names = []
-    elif arrays is None and not own:
-        return []  # an architecture alone, or a model that was never built
-    prefix = "".join(f"{name}/" for name in place.names)
-    received = sorted(arrays or ())
-    if received != sorted(names):
-        raise FormatError(
-            f"expected the tensors {short([prefix + name for name in names])}; "
-            f"received {short([prefix + name for name in received])}"
+    try:
+        found = contents.weights.find_depthwise(entry)
+    except FormatError:
+        return
+    for path, arrays in found.items():
+        shapes = " and ".join(str(array.shape) for array in arrays.values())
+        whose = short(entry.class_name)[1:-1]
+        yield (
+            f"{entry.path}/{path}",
+            f"{entries.DEPTHWISE}: the file has its weights, {shapes}, but not its config, which "
+            f"is in the code of {whose}; `load_weights` takes them",
         )
-    for name, array in (arrays or {}).items():
-        # The library casts silently; a file whose tensors disagree with its config is damaged.
-        if array.dtype != layer.variable_dtype:
-            raise FormatError(
-                f"tensor {short(prefix + name)}: expected dtype {layer.variable_dtype}; "
-                f"received {array.dtype}"
-            )
-    if not names:
-        return []
-    assert arrays is not None
-    layer._start_with([arrays[name] for name in names], copy=False)
-    layer.build(_build_shape(layer, built, arrays, own))
-    return [prefix + name for name in names]
 
 
-def _build_shape(layer: DepthwiseConv2D, built: Any, arrays: Arrays, own: bool) -> Any:
+def _build_shape(layer: DepthwiseConv2D, built: Any, arrays: Arrays, is_native: bool) -> Any:
     """The whole shape that the layer was built for; what an older Keras does not say is open."""
-    if own and not isinstance(built, Mapping):
+    if is_native and not isinstance(built, Mapping):
         raise FormatError(f"build_config: expected a dict; received {short(built)}")
-    if own:
+    if is_native:
         return built.get("input_shape", ())  # not None: a file has to say
     shape = built.get("input_shape") if isinstance(built, Mapping) else None
-    if shape is not None:
+    if isinstance(shape, (list, tuple)) and len(shape) == 4:
         return shape
     sizes: list[int | None] = [None] * 4
     sizes[inputs.channel_axis(read_data_format(layer.data_format))] = int(arrays["kernel"].shape[2])
@@ -297,9 +463,9 @@ def _model(item: Document, names: Names, layers: Mapping[Names, DepthwiseConv2D]
     given = isinstance(config, Mapping)
     inner: list[Any] = []
     start = None
-    for each in entries.items_of(item) or ():
+    for each in entries.children(item) or ():
         here = (*names, entries.name_of(each))
-        if entries.items_of(each) is not None:
+        if entries.children(each) is not None:
             inner.append(_model(each, here, layers))
         elif here in layers:
             inner.append(layers[here])

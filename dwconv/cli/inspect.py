@@ -1,4 +1,4 @@
-"""`dwconv inspect`: what a model file holds, and what of it would be skipped."""
+"""`dwconv inspect`: what a model file holds, and what of it cannot be read, and why."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from . import reading
 def run(path: Path, config: Path | None) -> int:
     """Prints it; 0."""
     with reading(path):
-        layers = None if config is None and _is_weights_alone(path) else load_layers(path, config)
-        kind, rows = _unnamed(path) if layers is None else (layers.kind, _rows(layers))
-        size = path.stat().st_size
+        layers = None
+        if config is not None or not _is_weights_alone(path):
+            layers = load_layers(path, config, on_error="skip")
+        kind, rows = _without_document(path) if layers is None else (layers.kind, _rows(layers))
+        files = [*path.iterdir()] if path.is_dir() else [path]
+        size = sum(each.stat().st_size for each in files)
     print(f"file     {printable(path)}, {size:,} bytes")
     print(f"kind     {printable(kind)}")
     if layers is None:
         print("config   none: --config, or a .json file beside it, says what the layers are")
     print("\n".join(summary.render(_HEADERS if layers is not None else _FEWER, rows)))
-    if layers is not None and layers.skipped:
-        skipped = ", ".join(f"{name} ({kind})" for name, kind in layers.skipped.items())
-        print(f"skipped  {len(layers.skipped)}: {printable(skipped)}")
+    for line in () if layers is None else _skipped(layers):
+        print(printable(line))
     return 0
 
 
@@ -35,7 +37,13 @@ _FEWER = ("Depthwise layer", "Kernel (kh, kw, C, M)", "Bias", "Dtype", "Param #"
 
 
 def _rows(layers: Layers) -> list[tuple[str, ...]]:
-    return [(path, *_row(layer)) for path, layer in layers.items()]
+    return [(_named(layers, path), *_row(layer)) for path, layer in layers.items()]
+
+
+def _named(layers: Layers, path: str) -> str:
+    """The path, and what the layer is in the file if it is no plain DepthwiseConv2D."""
+    kind = layers.kinds[path]
+    return path if kind == DepthwiseConv2D.__name__ else f"{path} ({kind})"
 
 
 def _row(layer: DepthwiseConv2D) -> tuple[str, ...]:
@@ -44,6 +52,14 @@ def _row(layer: DepthwiseConv2D) -> tuple[str, ...]:
         sizes = (*layer.kernel_size, "?", layer.depth_multiplier)
         return f"({', '.join(map(str, sizes))})", *facts, "0 (unbuilt)"
     return str(layer.kernel.shape), *facts, f"{layer.count_params():,}"
+
+
+def _skipped(layers: Layers) -> list[str]:
+    """A line for each layer that has a reason, then one for all others."""
+    reasons = {path: why for path, why in layers.skipped.items() if ": " in why}
+    lines = [f"not read {path}, {why}" for path, why in reasons.items()]
+    others = [f"{path} ({why})" for path, why in layers.skipped.items() if path not in reasons]
+    return [*lines, f"skipped  {len(others)}: {', '.join(others)}"] if others else lines
 
 
 def _yes(flag: bool) -> str:
@@ -56,10 +72,10 @@ def _is_weights_alone(path: Path) -> bool:
         return contents.document is None and not store.architecture_beside(path)
 
 
-def _unnamed(path: Path) -> tuple[str, list[tuple[str, ...]]]:
+def _without_document(path: Path) -> tuple[str, list[tuple[str, ...]]]:
     rows: list[tuple[str, ...]] = []
     with store.reading(path) as contents:
-        for name, arrays in contents.weights.unnamed().items():
+        for name, arrays in contents.weights.find_depthwise().items():
             kernel: Any = arrays["kernel"]
             total = sum(array.size for array in arrays.values())
             bias = _yes("bias" in arrays)

@@ -21,14 +21,17 @@ to the budget of the open file.
 from __future__ import annotations
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Protocol, TypeAlias
+from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import dtypes
 from ..messages import short as short
+from ..naming import snake_case
 from .budget import Budget
 from .errors import FormatError as FormatError
 
@@ -37,30 +40,64 @@ Document: TypeAlias = dict[str, Any]
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
 
+class Step(NamedTuple):
+    """From a model to a layer in it."""
+
+    class_name: str
+    #: How many layers before it have the same class in snake_case, as Keras 3 and 2 make that.
+    number: int
+    number_2: int
+
+    @classmethod
+    def of(cls, class_name: str, numbers: Counter[tuple[int, str]]) -> Step:
+        """The step to the next layer of a model; `numbers` counts its layers."""
+        # What a user registers is written as 'package>name' by Keras 2.
+        class_name = class_name.rpartition(">")[2]
+        keys = [(generation, snake_case(class_name, generation)) for generation in (3, 2)]
+        step = cls(class_name, *(numbers[key] for key in keys))
+        numbers.update(keys)
+        return step
+
+    def key(self, generation: int) -> tuple[str, int]:
+        """The class in snake_case and the number, as that generation of Keras has them."""
+        number = self.number if generation == 3 else self.number_2
+        return snake_case(self.class_name, generation), number
+
+
+#: From a wrapper to what it wraps.
+WRAPPED = Step("", 0, 0)
+
+
 @dataclass(frozen=True, eq=False)
-class Where:
+class LayerPath:
     """Where a layer is in a model; equal to itself alone."""
 
-    #: The names of the models around it, but for the outermost, and its own; () for a layer alone.
+    #: The names of the models around it, except for the outermost, and its own; () for a layer
+    #: alone.
     names: tuple[str, ...]
-    #: For the same: class in snake_case, and how many of that class come before it in the model
-    #: around it.
-    counts: tuple[tuple[str, int], ...]
+    #: The way to it, a step for each of these names.
+    steps: tuple[Step, ...]
 
 
 class Weights(Protocol):
     """The weights in a file."""
 
-    def of(self, place: Where) -> Arrays | None:
-        """{'kernel': ..., 'bias': ...} of the layer at a place; None if it has none.
-
-        FormatError if the file should have them but has not.
+    def bind(self, paths: Sequence[Any], generation: int | None) -> None:
+        """Tells all layers of the model (`entries.LayerEntry`, in order) and which Keras wrote it,
+        before the first `weights_at`: Keras finds weights by the order of the layers.
         """
         ...
 
-    def unnamed(self) -> dict[str, Arrays]:
-        """The weights of depthwise layers that are found without a document, by what they are
-        called.
+    def weights_at(self, path: LayerPath) -> list[NDArray[Any]] | None:
+        """The weights of a layer, in Keras' order; None if it has none.
+
+        FormatError if the file should have them but does not.
+        """
+        ...
+
+    def find_depthwise(self, path: LayerPath | None = None) -> dict[str, Arrays]:
+        """Weights that are found without a document: those of depthwise layers by what they are
+        called, or, within the layer at `path` of a user's class, also by their shapes.
         """
         ...
 
@@ -77,7 +114,7 @@ class Contents:
     document: Document | None
     weights: Weights
     #: Whether it is from this package, and so has exactly what its document says.
-    own: bool = False
+    is_native: bool = False
     #: What reading it may still cost.
     budget: Budget | None = None
 
@@ -97,11 +134,31 @@ class Reader(Protocol):
 class NoWeights:
     """The weights in a file that has none."""
 
-    def of(self, place: Where) -> Arrays | None:
+    def bind(self, paths: Sequence[Any], generation: int | None) -> None:
+        """Nothing depends on the layers."""
+
+    def weights_at(self, path: LayerPath) -> list[NDArray[Any]] | None:
+        """None."""
         return None
 
-    def unnamed(self) -> dict[str, Arrays]:
+    def find_depthwise(self, path: LayerPath | None = None) -> dict[str, Arrays]:
+        """None."""
         return {}
+
+
+class UnreadableWeights(NoWeights):
+    """The weights in a file of which only the architecture can be read."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def weights_at(self, path: LayerPath) -> list[NDArray[Any]] | None:
+        """FormatError."""
+        raise FormatError(self._reason)
+
+    def find_depthwise(self, path: LayerPath | None = None) -> dict[str, Arrays]:
+        """FormatError."""
+        raise FormatError(self._reason)
 
 
 def bfloat16(what: str, halves: NDArray[Any]) -> NDArray[Any]:

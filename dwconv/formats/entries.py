@@ -9,11 +9,11 @@ from typing import Any
 
 from ..naming import snake_case
 from ..registry import KERAS_PACKAGES
-from . import Document, FormatError, Where, short
+from . import WRAPPED, Document, FormatError, LayerPath, Step, short
 from .budget import LAYER_STEPS, Budget
 
 DEPTHWISE = "DepthwiseConv2D"
-_MAX_DEPTH = 32  # of models within models
+_MAX_DEPTH = 32  # of models within models, and of wrappers
 _MAX_NAME = 1000  # characters, of a class, too; paths repeat those of the models around
 #: Layers, and depthwise ones among them: some ten times what the largest networks have. One of the
 #: latter with all that a config may say takes half a millisecond to make.
@@ -22,7 +22,7 @@ _MAX_DEPTHWISE = 1_000
 
 
 @dataclass(frozen=True, eq=False)
-class Place(Where):
+class LayerEntry(LayerPath):
     """One layer in a document."""
 
     #: The layer's item in the config: class_name, config, in Keras 3 build_config and others.
@@ -30,6 +30,11 @@ class Place(Where):
     class_name: str
     #: Whether the models around it are trainable.
     trainable: bool
+    #: Whether the whole model, and then what each name in `names` stands for, says that it is
+    #: trainable.
+    flags: tuple[bool, ...] = ()
+    #: The classes of the wrappers around it, outermost first: TimeDistributed.
+    wrappers: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
@@ -44,13 +49,29 @@ class Place(Where):
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether it is Keras' layer of that name, not a user's."""
-        module = self.item.get("module")
-        foreign = isinstance(module, str) and module.partition(".")[0] not in KERAS_PACKAGES
-        return self.class_name == DEPTHWISE and not foreign
+        """Whether it is Keras' layer of that name, not a user's, and nothing is around it but
+        models.
+        """
+        return self.class_name == DEPTHWISE and is_keras(self.item) and not self.wrappers
 
 
-def top(value: Any) -> Document:
+def is_keras(item: Document) -> bool:
+    """Whether an item's class is Keras' own, not a user's class of that name.
+
+    Keras 3 writes a user's class with a module of the user's, or with none and a registered_name:
+    'package>name' or the plain name. Keras 2 writes 'package>name' as class_name. Their own have
+    their modules, if any, and no registered_name or, with the module, their plain name.
+    """
+    kind, module, registered = (item.get(k) for k in ("class_name", "module", "registered_name"))
+    if not isinstance(kind, str) or ">" in kind:
+        return False
+    if module is None:
+        return registered in (None, "")
+    ours = isinstance(module, str) and module.partition(".")[0] in KERAS_PACKAGES
+    return ours and registered in (None, "", kind)
+
+
+def as_entry(value: Any) -> Document:
     """The outermost item out of a parsed JSON: an item, its config alone, or 2.2.4's bare list of
     layers.
     """
@@ -64,13 +85,22 @@ def top(value: Any) -> Document:
     return value
 
 
-def items_of(item: Document) -> list[Any] | None:
+def children(item: Document) -> list[Any] | None:
     """The items within a model's; None for a layer's."""
     config = item.get("config")
     if isinstance(config, list):
         return None if item.get("class_name") == DEPTHWISE else config
     layers = config.get("layers") if isinstance(config, Mapping) else None
     return layers if isinstance(layers, list) else None
+
+
+def wrapped(item: Document) -> Document | None:
+    """The item of the layer that a wrapper such as TimeDistributed wraps; None for other layers."""
+    config = item.get("config")
+    inner = config.get("layer") if isinstance(config, Mapping) else None
+    if isinstance(inner, dict) and isinstance(inner.get("config"), (dict, list)):
+        return inner if isinstance(inner.get("class_name"), str) else None
+    return None
 
 
 def name_of(item: Document) -> str:
@@ -87,60 +117,104 @@ def name_of(item: Document) -> str:
     return name
 
 
-def walk(document: Document, budget: Budget | None = None) -> Iterator[Place]:
+def walk(document: Document, budget: Budget | None = None) -> Iterator[LayerEntry]:
     """The layers in a document, in order, those of inner models in their place.
 
-    `budget` is that of the file that the document comes from; None for one of the caller's own.
-    FormatError for what is none, for two layers of one name and for models nested too deep.
+    A wrapper is an entry of its own; the layer that it wraps, or those of a model that it wraps,
+    come after it. `budget` is that of the file that the document comes from; None for one of the
+    caller's own. FormatError for what is none, for two layers of one name and for models nested too
+    deep.
     """
-    if items_of(document) is None:
-        yield Place((), (), document, _class_of(document), True)
+    walker = _Walker(budget)
+    if children(document) is None:
+        kind = _class_of(document)
+        flags = (_says_trainable(document),)
+        yield from walker.one(LayerEntry((), (), document, kind, True, flags))
     else:
-        depthwise = 0
-        for layers, place in enumerate(_within(document, (), (), True, 0, budget), 1):
-            depthwise += place.is_depthwise
-            if budget is not None:
-                budget.step(LAYER_STEPS if place.is_depthwise else 1)
-            if layers > _MAX_LAYERS or depthwise > _MAX_DEPTHWISE:
-                raise FormatError(
-                    f"expected at most {_MAX_LAYERS} layers, {_MAX_DEPTHWISE} of them depthwise; "
-                    "received more"
-                )
-            yield place
+        trainable = _says_trainable(document)
+        yield from walker.members(document, _Around((), (), trainable, (trainable,), ()), 0)
 
 
-def _within(
-    item: Document,
-    names: tuple[str, ...],
-    counts: tuple[tuple[str, int], ...],
-    trainable: bool,
-    outer: int,
-    budget: Budget | None,
-) -> Iterator[Place]:
-    # `outer`: characters of the path, which each layer in this model repeats.
-    if len(names) > _MAX_DEPTH:
-        raise FormatError(f"expected models nested {_MAX_DEPTH} deep at most; received more")
+@dataclass(frozen=True)
+class _Around:
+    """What layers in one model have in common."""
+
+    names: tuple[str, ...]
+    steps: tuple[Step, ...]
+    trainable: bool
+    flags: tuple[bool, ...]
+    wrappers: tuple[str, ...]
+
+
+class _Walker:
+    """One walk; counts what it finds."""
+
+    def __init__(self, budget: Budget | None) -> None:
+        self._budget = budget
+        self._layers = self._depthwise = 0
+
+    def members(self, item: Document, around: _Around, length: int) -> Iterator[LayerEntry]:
+        """The layers in a model; `length`: characters of its path, which each of them repeats."""
+        if len(around.names) > _MAX_DEPTH:
+            raise FormatError(f"expected models nested {_MAX_DEPTH} deep at most; received more")
+        numbers: Counter[tuple[int, str]] = Counter()
+        seen: set[str] = set()
+        for inner in children(item) or ():
+            kind, name = _class_of(inner), name_of(inner)
+            if name in seen:
+                raise FormatError(f"expected names of layers once; received {short(name)} twice")
+            seen.add(name)
+            step = Step.of(kind, numbers)
+            yield from self._item(inner, kind, name, step, around, length)
+
+    def _item(
+        self, item: Document, kind: str, name: str, step: Step, around: _Around, length: int
+    ) -> Iterator[LayerEntry]:
+        length += len(name) + 1
+        if self._budget is not None:
+            self._budget.name(length + len(kind))
+        here = LayerEntry(
+            (*around.names, name),
+            (*around.steps, step),
+            item,
+            kind,
+            around.trainable,
+            (*around.flags, _says_trainable(item)),
+            around.wrappers,
+        )
+        trainable = around.trainable and here.flags[-1]
+        within = _Around(here.names, here.steps, trainable, here.flags, around.wrappers)
+        if children(item) is not None:
+            yield from self.members(item, within, length)
+            return
+        yield from self.one(here)
+        inner = wrapped(item)
+        if inner is not None:
+            if len(here.names) > _MAX_DEPTH:
+                raise FormatError(f"expected wrappers {_MAX_DEPTH} deep at most; received more")
+            wrappers = (*around.wrappers, kind)
+            within = _Around(here.names, here.steps, trainable, here.flags, wrappers)
+            inner_kind = _class_of(inner)
+            yield from self._item(inner, inner_kind, name_of(inner), WRAPPED, within, length)
+
+    def one(self, entry: LayerEntry) -> Iterator[LayerEntry]:
+        """The entry, counted."""
+        is_depthwise = entry.class_name == DEPTHWISE
+        self._layers += 1
+        self._depthwise += is_depthwise
+        if self._budget is not None:
+            self._budget.step(LAYER_STEPS if is_depthwise else 1)
+        if self._layers > _MAX_LAYERS or self._depthwise > _MAX_DEPTHWISE:
+            raise FormatError(
+                f"expected at most {_MAX_LAYERS} layers, {_MAX_DEPTHWISE} of them depthwise; "
+                "received more"
+            )
+        yield entry
+
+
+def _says_trainable(item: Document) -> bool:
     config = item.get("config")
-    if isinstance(config, Mapping):
-        trainable = trainable and config.get("trainable") is not False
-    number: Counter[str] = Counter()
-    seen: set[str] = set()
-    for inner in items_of(item) or ():
-        kind = _class_of(inner)
-        name = name_of(inner)
-        if name in seen:
-            raise FormatError(f"expected names of layers once; received {short(name)} twice")
-        seen.add(name)
-        length = outer + len(name) + 1
-        if budget is not None:
-            budget.name(length + len(kind))
-        key = snake_case(kind)
-        here = ((*names, name), (*counts, (key, number[key])))
-        number[key] += 1
-        if items_of(inner) is None:
-            yield Place(*here, inner, kind, trainable)
-        else:
-            yield from _within(inner, *here, trainable, length, budget)
+    return not (isinstance(config, Mapping) and config.get("trainable") is False)
 
 
 def _class_of(item: Any) -> str:

@@ -47,19 +47,19 @@ def load(file: BinaryIO, budget: Budget) -> Contents:
 
 def contents(kind: str, value: Any, generation: int | None, weights: Weights) -> Contents:
     """What a file with the architecture `value`, parsed JSON, holds."""
-    document = entries.top(value)
-    own = document.get(OWN_KEY)
-    if not isinstance(own, dict):
+    document = entries.as_entry(value)
+    ours = document.get(OWN_KEY)
+    if not isinstance(ours, dict):
         return Contents(kind, generation, document, weights)
     kind = f"{kind}, by dwconv"
-    layer = own.get("layer")
+    layer = ours.get("layer")
     if layer is not None:
-        only = [item for item in entries.items_of(document) or [] if _class(item) != "InputLayer"]
+        only = [item for item in entries.children(document) or [] if _class(item) != "InputLayer"]
         if len(only) != 1 or not isinstance(only[0], dict) or not isinstance(layer, dict):
             raise FormatError(f"{OWN_KEY}: expected a model of one layer; received {short(only)}")
         # As it was: alone, with its own input shapes instead of the model's.
         alone = {**only[0], **{key: layer.get(key) for key in _ALONE}}
-        document = {**document, "config": {"name": "alone", "layers": [alone]}, OWN_KEY: own}
+        document = {**document, "config": {"name": "alone", "layers": [alone]}, OWN_KEY: ours}
     return Contents(kind, 3, document, weights)
 
 
@@ -69,8 +69,8 @@ _OURS_ALONE = "allow_strided_dilation"
 
 def is_layer_alone(document: Document) -> bool:
     """Whether a layer, not a model, was written."""
-    own = document.get(OWN_KEY)
-    return isinstance(own, dict) and own.get("layer") is not None
+    ours = document.get(OWN_KEY)
+    return isinstance(ours, dict) and ours.get("layer") is not None
 
 
 def _class(item: Any) -> Any:
@@ -79,9 +79,9 @@ def _class(item: Any) -> Any:
 
 def to_keras(document: Document) -> Document:
     """What every Keras 3 reads: a layer in a Sequential, dtypes by name."""
-    own: Document = {"version": __version__}
-    if entries.items_of(document) is None:
-        own["layer"] = {key: document.get(key) for key in _ALONE}
+    ours: Document = {"version": __version__}
+    if entries.children(document) is None:
+        ours["layer"] = {key: document.get(key) for key in _ALONE}
         document = _in_model(document)
     whole: Document = {
         "module": "keras",
@@ -89,7 +89,7 @@ def to_keras(document: Document) -> Document:
         "config": document["config"],
         "registered_name": None,
         "build_config": document.get("build_config"),
-        OWN_KEY: own,
+        OWN_KEY: ours,
     }
     if whole["build_config"] is None:
         del whole["build_config"]

@@ -17,6 +17,8 @@ from . import (
     Contents,
     Document,
     FormatError,
+    UnreadableWeights,
+    Weights,
     entries,
     hdf5,
     keras_json,
@@ -26,12 +28,13 @@ from . import (
 )
 from .budget import Budget
 from .untrusted import Archive, parse_json, parse_object
+from .weights_by_place import place
 
 #: The layout that is written; Keras 3.0 began it and every one since reads it.
 KERAS_VERSION = "3.0.0"
 
 CONFIG, METADATA, WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
-_MAX_METADATA = 1 << 16
+MAX_METADATA = 1 << 16
 
 
 def dump(document: Document, arrays: Arrays, file: BinaryIO) -> None:
@@ -49,33 +52,40 @@ def dump(document: Document, arrays: Arrays, file: BinaryIO) -> None:
 
 def dump_weights(document: Document, arrays: Arrays, file: BinaryIO) -> None:
     """`.weights.h5` of the same model: the weights alone. ImportError without h5py."""
-    alone = entries.items_of(document) is None
+    alone = entries.children(document) is None
     found = {}
-    for place in entries.walk(keras_json.to_keras(document)):
-        if not place.is_depthwise:  # the input that a model around a layer has
+    for entry in entries.walk(keras_json.to_keras(document)):
+        if not entry.is_depthwise:  # the input that a model around a layer has
             continue
-        owner = "" if alone else "".join(f"{name}/" for name in place.names)
+        owner = "" if alone else "".join(f"{name}/" for name in entry.names)
         own = {name: arrays[owner + name] for name in ("kernel", "bias") if owner + name in arrays}
         if own:
-            found[place.counts] = own
+            found[place(entry)] = own
     keras_weights.dump(found, file)
 
 
 def load(file: BinaryIO, budget: Budget) -> Contents:
     """What an archive holds."""
     archive = Archive(file, budget)
-    metadata = parse_object(archive.read(METADATA, _MAX_METADATA), METADATA, budget)
+    metadata = parse_object(archive.read(METADATA, MAX_METADATA), METADATA, budget)
     version = metadata.get("keras_version")
     version = version if isinstance(version, str) else None
     generation = keras_weights.generation(version)
     config = parse_json(archive.read(CONFIG), CONFIG, budget)
     by = short(version)[1:-1] if version else "?"
+    kind = f"zip of Keras {by}, a whole model"
+    return keras_json.contents(kind, config, generation, _weights(archive, budget))
+
+
+def _weights(archive: Archive, budget: Budget) -> Weights:
+    """The weights in an archive; if they cannot be read, the architecture can."""
     if WEIGHTS not in archive.names():
-        kinds = [name for name in archive.names() if name not in (CONFIG, METADATA)]
-        raise FormatError(f"expected the weights as {WEIGHTS}; received {short(kinds)}")
+        others = [name for name in archive.names() if name not in (CONFIG, METADATA)]
+        return UnreadableWeights(
+            f"expected the weights as {WEIGHTS}, not in shards; received {short(others)}"
+        )
     try:
         root = hdf5.File(io.BytesIO(archive.read(WEIGHTS)), budget).root
-        weights = keras_weights.of_group(root, budget)
+        return keras_weights.of_group(root, budget)
     except FormatError as error:
-        raise FormatError(f"{WEIGHTS}: {error}") from error
-    return keras_json.contents(f"zip of Keras {by}, a whole model", config, generation, weights)
+        return UnreadableWeights(f"{WEIGHTS}: {error}")

@@ -7,8 +7,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from numpy.typing import NDArray
+
 from .._version import __version__
-from . import Arrays, Contents, Document, FormatError, NoWeights, Where, short
+from . import Arrays, Contents, Document, FormatError, LayerPath, NoWeights, short
 from .budget import Budget
 from .untrusted import parse_object, too_much
 
@@ -67,7 +69,7 @@ def contents(container: str, document: Document | None, arrays: Arrays) -> Conte
     if document is None:
         kind = f"{container}, but not from dwconv: its metadata have no 'format': {FORMAT!r}"
         return Contents(kind, None, None, Tensors(arrays))
-    return Contents(f"{container} of dwconv", 3, document, Tensors(arrays), own=True)
+    return Contents(f"{container} of dwconv", 3, document, Tensors(arrays), is_native=True)
 
 
 def _document(metadata: dict[str, Any], budget: Budget) -> Document:
@@ -93,15 +95,23 @@ class Tensors(NoWeights):
     def __init__(self, arrays: Arrays) -> None:
         self.arrays = arrays
 
-    def of(self, place: Where) -> Arrays | None:
-        prefix = "".join(f"{name}/" for name in place.names)
-        found = {name: self.arrays.get(prefix + name) for name in NAMES}
-        return {name: array for name, array in found.items() if array is not None} or None
+    def weights_at(self, path: LayerPath) -> list[NDArray[Any]] | None:
+        """See `Weights`: the kernel, then the bias."""
+        return list(self.tensors_at(path).values()) or None
 
-    def unnamed(self) -> dict[str, Arrays]:
+    def tensors_at(self, path: LayerPath) -> Arrays:
+        """The kernel and the bias of a layer, as far as they are there."""
+        prefix = "".join(f"{name}/" for name in path.names)
+        found = {name: self.arrays.get(prefix + name) for name in NAMES}
+        return {name: array for name, array in found.items() if array is not None}
+
+    def find_depthwise(self, path: LayerPath | None = None) -> dict[str, Arrays]:
+        """See `Weights`."""
         found: dict[str, Arrays] = {}
-        for path, array in self.arrays.items():
-            owner, _, name = path.rpartition("/")
+        if path is not None:
+            return found  # all tensors in a file of ours belong to its document's layers
+        for tensor, array in self.arrays.items():
+            owner, _, name = tensor.rpartition("/")
             if name in NAMES:
                 found.setdefault(owner or "layer", {})[name] = array
         return {owner: arrays for owner, arrays in found.items() if "kernel" in arrays}

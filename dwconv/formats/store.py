@@ -20,8 +20,10 @@ from . import (
     Reader,
     Writer,
     entries,
+    keras_folder,
     keras_json,
     keras_zip,
+    kinds,
     npz,
     plain,
     safetensors,
@@ -48,12 +50,8 @@ WRITERS: dict[str, Writer] = {
     ".json": keras_json,
 }
 
-#: Suffix -> who reads it.
-READERS: dict[str, Reader] = {
-    ".safetensors": safetensors,
-    ".npz": npz,
-    **dict.fromkeys((".keras", ".h5", ".hdf5", ".hdf", ".json"), sniff),
-}
+#: Suffix -> who reads it; `sniff` reads all others.
+READERS: dict[str, Reader] = {".safetensors": safetensors, ".npz": npz}
 
 #: Characters of a message, the file's name aside.
 _LONGEST = 500
@@ -82,12 +80,17 @@ def write_weights(path: PathLike, document: Document, arrays: Arrays) -> None:
 def reading(path: PathLike, mmap: bool = False) -> Iterator[Contents]:
     """What the file at `path` holds, as long as it is open; its weights are read when asked for.
 
-    ValueError for an unknown suffix, or for `mmap` with another than .safetensors; FormatError,
-    which names the file, for what is in it, also from within.
+    The first bytes tell the format, except for .safetensors and .npz. A folder is one that Keras 3
+    has not zipped. ValueError for `mmap` with another suffix than .safetensors; FormatError, which
+    names the file, for what is in it, also from within.
     """
-    reader = _by_suffix(path, READERS)
+    reader = _by_suffix(path, READERS, sniff)
     if mmap and reader is not safetensors:
         raise ValueError(f"mmap: expected a .safetensors file; received {os.fspath(path)!r}")
+    if Path(path).is_dir():
+        with naming(path), keras_folder.reading(Path(path)) as found:
+            yield found
+        return
     with naming(path), plain.reading(path) as file:
         budget = Budget(os.fstat(file.fileno()).st_size)
         found = safetensors.load(file, budget, mmap=True) if mmap else reader.load(file, budget)
@@ -101,10 +104,13 @@ def architecture_beside(path: PathLike) -> Path | None:
 
 
 def architecture_names(path: PathLike) -> list[str]:
-    """What it may be called: a.json for a.weights.h5, a.h5 and a_weights.h5."""
+    """What it may be called: a.json for a.weights.h5, a.h5 and a_weights.h5; config.json for the
+    model.weights.h5 that Keras 3 writes beside it.
+    """
     stem = Path(path).stem
     ends = (".weights", "_weights", "-weights", "")
-    return [f"{stem.removesuffix(end)}.json" for end in ends if stem.endswith(end)]
+    names = [f"{stem.removesuffix(end)}.json" for end in ends if stem.endswith(end)]
+    return [*names, keras_zip.CONFIG] if Path(path).name == keras_zip.WEIGHTS else names
 
 
 def depthwise_weights(path: PathLike, name: str) -> Arrays:
@@ -114,16 +120,28 @@ def depthwise_weights(path: PathLike, name: str) -> Arrays:
     as `reading`.
     """
     with reading(path) as contents:
+        weights = contents.weights
         if contents.document is None:
-            found = contents.weights.unnamed()
+            found = weights.find_depthwise()
             return found[_only(list(found), name)]
-        layers = {
-            place.path: place
-            for place in entries.walk(contents.document, contents.budget)
-            if place.is_depthwise
-        }
-        key = _only(list(layers), name)
-        arrays = contents.weights.of(layers[key])
+        layers = list(entries.walk(contents.document, contents.budget))
+        weights.bind(layers, contents.generation)
+        known = {}
+        for entry in layers:
+            kind = kinds.kind_of(entry)
+            if kind is not None:
+                known[entry.path] = (entry, kind)
+        if not known:  # a model whose layers are in the code of its class
+            for entry in layers:
+                if not entries.is_keras(entry.item):
+                    below = weights.find_depthwise(entry)
+                    found = {f"{entry.path}/{path}": array for path, array in below.items()}
+                    return found[_only(list(found), name)]
+        # Conv2D and the half of a SeparableConv2D count where nothing else has the name.
+        plain = [path for path, (_, kind) in known.items() if kind.is_plain]
+        key = _only(plain or list(known), name)
+        entry, kind = known[key]
+        arrays = kind.weights(weights, entry)
         if arrays is None:
             raise FormatError(f"{contents.kind}: expected weights of {short(key)}; it has none")
         return arrays
@@ -213,10 +231,12 @@ def _sync_directory(directory: Path) -> None:
             os.close(handle)
 
 
-def _by_suffix(path: PathLike, formats: dict[str, F]) -> F:
+def _by_suffix(path: PathLike, formats: dict[str, F], default: F | None = None) -> F:
     name = Path(path).name.lower()
     for suffix, module in formats.items():
         if name.endswith(suffix):
             return module
+    if default is not None:
+        return default
     known = ", ".join(formats)
     raise ValueError(f"path: expected a name that ends in {known}; received {os.fspath(path)!r}")

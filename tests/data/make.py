@@ -135,4 +135,5 @@ def main():
     keep("output.json", lambda path: text(path, json.dumps(output)))
 
 
-main()
+if __name__ == "__main__":
+    main()

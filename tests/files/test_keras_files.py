@@ -70,7 +70,7 @@ def test_every_generation_is_here() -> None:
     """Else the tests below would pass for want of files."""
     generations = {"keras-2.2.4", "tf-1.14", "tf-2.12", "tf-2.13", "tf-2.15", "tf_keras-2"}
     generations |= {"keras-3.0", "keras-3.6", "keras-3"}
-    for kind in ("chain.json", "chain.h5", "mixed.json", "output.json"):
+    for kind in ("chain.json", "chain.h5", "mixed.json"):
         assert {name.removesuffix(f"-{kind}") for name in FILES if name.endswith(kind)} == (
             generations
         )
@@ -112,11 +112,17 @@ def test_models_of_depthwise_layers_alone(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", MIXED)
 def test_models_that_hold_other_layers(name: str, tmp_path: Path) -> None:
     layers = opened(name, tmp_path)
+    separable = layers.pop("inner/separable")
     assert list(layers) == ["frozen", "inner/deep", "last"]
+    assert layers.kinds == {
+        **dict.fromkeys(layers, "DepthwiseConv2D"),
+        "inner/separable": "depthwise half of SeparableConv2D",
+    }
+    assert (separable.kernel_size, separable.use_bias) == ((1, 1), False)
     assert layers.skipped == {
         "conv": "Conv2D",
         "norm": "BatchNormalization",
-        "inner/separable": "SeparableConv2D",
+        "inner/separable": "SeparableConv2D: its pointwise half",
         "relu": "ReLU",
         "flat": "Flatten",
         "dense": "Dense",
@@ -131,6 +137,7 @@ def test_models_that_hold_other_layers(name: str, tmp_path: Path) -> None:
         ]
         for number, layer in enumerate(layers.values(), 1):
             assert_filled(layer, number)
+        np.testing.assert_array_equal(separable.kernel, ramp((1, 1, 2, 1), 0))
 
 
 @pytest.mark.parametrize("name", [name for name in CHAINS if name in WHOLE])
@@ -283,8 +290,13 @@ def test_floats_of_another_size_where_the_config_has_no_dtype(tmp_path: Path) ->
     write_by_name(path, config, {"dw": {"dw/depthwise_kernel:0": kernel(dtype=">f8")}})
     assert load_layers(path)["dw"].dtype == np.float64
     config["config"][0]["config"]["dtype"] = "float32"
-    write_by_name(path, config, {"dw": {"dw/depthwise_kernel:0": kernel(dtype="f8")}})
-    with pytest.raises(FormatError, match="expected dtype float32; received float64"):
+    for dtype in ("f2", "f8"):  # Keras casts to what the config says
+        write_by_name(path, config, {"dw": {"dw/depthwise_kernel:0": kernel(dtype=dtype)}})
+        layer = load_layers(path)["dw"]
+        assert layer.kernel.dtype == np.float32
+        np.testing.assert_array_equal(layer.kernel, kernel())
+    write_by_name(path, config, {"dw": {"dw/depthwise_kernel:0": kernel(dtype="i4")}})
+    with pytest.raises(FormatError, match="expected dtype float32; received int32"):
         load_layers(path)
 
 

@@ -182,7 +182,7 @@ def test_unknown_suffixes_name_the_known_ones(path: Path, name: str) -> None:
         filled().save(target)
     assert names(path) == []
     target.write_bytes(b"")
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(FormatError, match=f"{name}: truncated: expected a file"):
         dwconv.load(target)
 
 

@@ -144,7 +144,7 @@ def test_what_is_nested_as_deep_as_can_be_has_a_short_form() -> None:
     for depth in range(900, 1000):  # to where the parser gives up
         text = '{"class_name": "Sequential", "config": [' + "[" * depth + "]" * depth + "]}"
         with pytest.raises(FormatError, match="expected"):
-            list(entries.walk(entries.top(parse(text))))
+            list(entries.walk(entries.as_entry(parse(text))))
 
 
 SMALL_STACK = """

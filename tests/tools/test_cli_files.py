@@ -43,9 +43,14 @@ def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows == [
         ["frozen", "(2, 2, 2, 1)", "yes", "float32", "no", "10"],
         ["inner/deep", "(1, 2, 2, 1)", "yes", "float32", "yes", "6"],
+        [
+            "inner/separable (depthwise half of SeparableConv2D)",
+            *("(1, 1, 2, 1)", "no", "float32", "yes", "2"),
+        ],
         ["last", "(2, 2, 2, 2)", "no", "float32", "yes", "16"],
     ]
-    assert lines[-1].startswith("skipped  6: conv (Conv2D), norm (BatchNormalization), inner/sep")
+    assert lines[-2] == "not read inner/separable, SeparableConv2D: its pointwise half"
+    assert lines[-1].startswith("skipped  5: conv (Conv2D), norm (BatchNormalization), relu (ReLU)")
 
 
 def test_inspect_weights_alone(capsys: pytest.CaptureFixture[str]) -> None:
@@ -61,7 +66,7 @@ def test_inspect_weights_alone(capsys: pytest.CaptureFixture[str]) -> None:
         capsys, "inspect", "keras-2.2.4-mixed-weights.h5", "--config", "architecture.json"
     )
     assert status == 0
-    assert "skipped  6" in out
+    assert "skipped  5" in out
     status, out, _ = run(capsys, "inspect", "architecture.json")
     assert status == 0
     assert "(2, 2, ?, 2)" in out
@@ -73,7 +78,7 @@ def test_convert(capsys: pytest.CaptureFixture[str]) -> None:
     )
     assert (status, err) == (0, "")
     assert "written  deep.safetensors: layer inner/deep" in out
-    assert "left out 8: frozen, last, conv" in out
+    assert "left out 8: frozen, inner/separable, last, conv" in out
     for source, target in (
         ("deep.safetensors", "deep.npz"),
         ("deep.npz", "deep.keras"),
@@ -90,7 +95,7 @@ def test_convert(capsys: pytest.CaptureFixture[str]) -> None:
     ("arguments", "status", "message"),
     [
         (["inspect", "none.h5"], 2, "No such file or directory: none.h5"),
-        (["inspect", "."], 2, "expected a name that ends in"),
+        (["inspect", "."], 1, "expected a file, or a folder that has config.json"),
         (["inspect", "broken.keras"], 1, "broken.keras: truncated"),
         (["convert", "tf-2.15-mixed.h5", "x.npz"], 2, "--layer with one of: frozen, inner/deep"),
         (["convert", "tf-2.15-mixed.h5", "x.npz", "--layer", "conv"], 2, "expected one of frozen"),

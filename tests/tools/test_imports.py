@@ -25,7 +25,7 @@ PACKAGE = ROOT / "dwconv"
 ORDER = [
     *("binding", "_version", "_core", "messages"),
     *("arguments", "shapes", "dtypes", "config", "isa", "naming", "reference", "registry"),
-    "terminal",
+    *("messages", "terminal"),
     *("activations", "initializers", "regularizers", "constraints"),
     *("ops", "formats", "layers", "optimizers"),
     "saving",

@@ -1,0 +1,259 @@
+"""Weights in HDF5 that go by the places of their layers: `.weights.h5`, and the inside of `.keras`.
+
+Weights have numbers, layers the name of their class and how many of it come before them in the
+model around them:
+
+    layers/depthwise_conv2d, layers/depthwise_conv2d_1, layers/functional/layers/...
+                            each with vars/0, vars/1
+    layers/time_distributed/layer
+                            what a wrapper wraps
+    _layer_checkpoint_dependencies/depthwise_conv2d, ..._2, ..._4
+                            the same as layers/ in TensorFlow 2.12 and 2.13, which count layers with
+                            weights twice
+    blocks/conv2d, stem     layers of a subclassed model, by its attributes
+
+A layer that is in the model twice, of two inner models, has its weights at the first place alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from numpy.typing import NDArray
+
+from . import WRAPPED, Arrays, FormatError, LayerPath, hdf5, short
+from .budget import Budget
+from .entries import LayerEntry
+
+_CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
+_KEY = re.compile(r"depthwise_conv2d(_\d{1,9})?")
+_NOT_LAYERS = ("vars", "optimizer")
+_MAX_DEPTH = 64
+#: Layers whose weights are asked for.
+_SHARED = ("DepthwiseConv2D", "SeparableConv2D", "Conv2D", "BatchNormalization")
+
+
+class ByPlace:
+    """The weights below a group."""
+
+    def __init__(self, root: hdf5.Group, budget: Budget) -> None:
+        self._root = root
+        self._budget = budget
+        self._generations = (3, 2)
+        #: By the address of a group of layers: their names by class, in order.
+        self._sorted: dict[int, dict[str, list[str]]] = {}
+        #: Of layers that have no place of their own: the place of the same layer elsewhere.
+        self._shared: dict[LayerPath, LayerPath] = {}
+        #: The numbers of layers beside such; -1: it has no place of its own.
+        self._numbers: dict[LayerPath, int] = {}
+
+    def bind(self, paths: Sequence[LayerEntry], generation: int | None) -> None:
+        """See `Weights`."""
+        if generation == 2:
+            self._generations = (2, 3)
+        asked = [path for path in paths if path.names and path.class_name in _SHARED]
+        homeless = [path for path in asked if self._group_at(path) is None]
+        if not homeless or len(homeless) == len(asked):
+            return
+        named: dict[str, list[LayerEntry]] = {}
+        for path in asked:
+            named.setdefault(path.names[-1], []).append(path)
+        twice = [path for path in homeless if _others(path, named)]
+        if generation == 2:
+            twice = self._renumber(paths, homeless, named) or twice
+        for path in twice:
+            homes = [other for other in _others(path, named) if self._group_at(other) is not None]
+            if len(homes) == 1:
+                self._shared[path] = homes[0]
+
+    def _renumber(
+        self,
+        paths: Sequence[LayerEntry],
+        homeless: list[LayerEntry],
+        named: dict[str, list[LayerEntry]],
+    ) -> list[LayerEntry]:
+        """Keras 2 does not count a layer that is there for the second time: numbers the layers
+        beside it without it, and returns those that are there twice.
+        """
+        members: dict[tuple[tuple[str, ...], str], list[LayerEntry]] = {}
+        for path in paths:
+            if path.steps and path.steps[-1] is not WRAPPED:
+                members.setdefault((path.names[:-1], path.steps[-1].key(2)[0]), []).append(path)
+        twice: list[LayerEntry] = []
+        for path in homeless:
+            group = members.pop((path.names[:-1], path.steps[-1].key(2)[0]), [])
+            missing = sum(self._group_at(member) is None for member in group)
+            again = [member for member in group if _comes_again(member, named)]
+            if group and len(again) == missing:
+                twice += again
+                single = [member for member in group if member not in again]
+                self._numbers.update({member: number for number, member in enumerate(single)})
+                self._numbers.update(dict.fromkeys(again, -1))
+        return twice
+
+    def weights_at(self, path: LayerPath) -> list[NDArray[Any]] | None:
+        """See `Weights`."""
+        path = self._shared.get(path, path)
+        group = self._group_at(path)
+        if group is None:
+            if not any(self._root.get(container) for container in _CONTAINERS):
+                return None  # nothing in this model was ever built
+            raise FormatError(
+                f"expected the weights of layer {short('/'.join(path.names))}; received none"
+            )
+        found = _variables(group)
+        if path.steps and path.steps[-1] is WRAPPED:
+            found = self._wrapped(path, found)
+        return [dataset.array() for dataset in found] or None
+
+    def _wrapped(self, path: LayerPath, found: list[hdf5.Group]) -> list[hdf5.Group]:
+        """The weights of a wrapped layer: a wrapper that rounds kernels holds them itself."""
+        if found and len(found[0].shape) > 1:
+            return found
+        around = self._group_at(LayerPath(path.names[:-1], path.steps[:-1]))
+        own = [] if around is None else _variables(around)
+        return [*own[:1], *found] if own and len(own[0].shape) > 1 else found
+
+    def _group_at(self, path: LayerPath) -> hdf5.Group | None:
+        here: hdf5.Group | None = self._root
+        for step in path.steps:
+            if here is None:
+                return None
+            if step is WRAPPED:
+                here = here.get("layer")
+                continue
+            keys = [step.key(generation) for generation in self._generations]
+            if step is path.steps[-1] and path in self._numbers:
+                keys = [(key, self._numbers[path]) for key, _ in keys]
+            found = (self._member(here, *key) for key in keys)
+            here = next((group for group in found if group is not None), None)
+        return here
+
+    def _member(self, group: hdf5.Group, key: str, number: int) -> hdf5.Group | None:
+        """The group of the layer that `number` of its class come before."""
+        layers = group.get(_CONTAINERS[0])
+        if number < 0:
+            return None
+        if layers is not None:
+            return layers.get(numbered(key, number))
+        layers = group.get(_CONTAINERS[1])
+        if layers is None:
+            return None
+        if layers.address not in self._sorted:
+            self._sorted[layers.address] = _by_class(layers.names())
+        found = self._sorted[layers.address].get(key, [])
+        return layers.get(found[number]) if number < len(found) else None
+
+    # ---- without a document ----------------------------------------------------------------------
+
+    def find_depthwise(self, path: LayerPath | None = None) -> dict[str, Arrays]:
+        """See `Weights`."""
+        if path is None:
+            return dict(self._search(self._root, (), 0, by_shape=False))
+        group = self._group_at(path)
+        return {} if group is None else dict(self._search(group, (), 0, by_shape=True))
+
+    def _search(
+        self, group: hdf5.Group, path: tuple[str, ...], depth: int, by_shape: bool
+    ) -> Iterator[tuple[str, Arrays]]:
+        if depth > _MAX_DEPTH:
+            raise FormatError(
+                f"{group.path}: expected models nested {_MAX_DEPTH} deep at most; received more"
+            )
+        for key in group.names():
+            child = None if key in _NOT_LAYERS else group.get(key)
+            if child is None or child.is_dataset:
+                continue
+            self._budget.step(4)
+            self._budget.name(sum(map(len, path)) + len(key))
+            variables = child.get("vars")
+            named = None if variables is None else variables.attribute("name")  # Keras 3.6
+            called = _KEY.fullmatch(key) or (isinstance(named, str) and _KEY.fullmatch(named))
+            found = _variables(child)
+            if found and (called or (by_shape and _is_depthwise(found))):
+                if len(found) > 2:
+                    raise FormatError(
+                        f"{child.path}: expected a kernel and a bias; received {len(found)} weights"
+                    )
+                last = named if isinstance(named, str) and _KEY.fullmatch(key) else key
+                arrays = [dataset.array() for dataset in found]
+                yield "/".join((*path, last)), dict(zip(("kernel", "bias"), arrays, strict=False))
+            else:
+                below = path if key in _CONTAINERS else (*path, key)
+                yield from self._search(child, below, depth + 1, by_shape)
+
+
+def numbered(key: str, number: int) -> str:
+    """What Keras calls the layer that `number` of its class come before."""
+    return f"{key}_{number}" if number else key
+
+
+def place(path: LayerPath) -> str:
+    """Where Keras 3 keeps a layer: 'layers/functional/layers/depthwise_conv2d_1'."""
+    return "/".join(f"{_CONTAINERS[0]}/{numbered(*step.key(3))}" for step in path.steps)
+
+
+def _others(path: LayerEntry, named: dict[str, list[LayerEntry]]) -> list[LayerEntry]:
+    """The entries elsewhere that may be of the same layer."""
+    return [other for other in named[path.names[-1]] if other is not path and _same(other, path)]
+
+
+def _comes_again(path: LayerEntry, named: dict[str, list[LayerEntry]]) -> bool:
+    """Whether an entry before may be of the same layer."""
+    before = itertools.takewhile(lambda other: other is not path, named.get(path.names[-1], []))
+    return any(_same(other, path) for other in before)
+
+
+def _same(home: LayerEntry, path: LayerEntry) -> bool:
+    """Whether two entries describe one layer, which two models share."""
+    same = home.class_name == path.class_name
+    return same and _without_ids(home.config) == _without_ids(path.config)
+
+
+def _without_ids(value: Any) -> Any:
+    """A config without the numbers by which Keras tells that it is of one object."""
+    if isinstance(value, dict):
+        return {k: _without_ids(v) for k, v in value.items() if k != "shared_object_id"}
+    return [_without_ids(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_depthwise(found: list[hdf5.Group]) -> bool:
+    """Whether weights have the shapes of a depthwise layer's and of hardly anything else: a kernel
+    (kh, kw, C, M) and a bias (C*M,).
+    """
+    if [len(dataset.shape) for dataset in found] != [4, 1]:
+        return False
+    _, _, channels, multiplier = found[0].shape
+    return channels > 1 and found[1].shape == (channels * multiplier,)
+
+
+def _by_class(names: list[str]) -> dict[str, list[str]]:
+    """The names of layers by the class in them, in the order of their numbers: {'dense': ['dense',
+    'dense_1']}. A class may end in a number itself, so `dense_1` is also the first of its own.
+    """
+    found: dict[str, list[tuple[int, str]]] = {}
+    for name in names:
+        found.setdefault(name, []).append((0, name))
+        match = re.search(r"_(\d{1,9})$", name)
+        if match is not None:
+            found.setdefault(name[: match.start()], []).append((int(match[1]), name))
+    return {key: [name for _, name in sorted(numbered)] for key, numbered in found.items()}
+
+
+def _variables(group: hdf5.Group) -> list[hdf5.Group]:
+    """A layer's own weights, by their numbers."""
+    variables = group.get("vars")
+    names = [] if variables is None else variables.names()
+    found = []
+    for number in range(len(names)):
+        member = None if variables is None else variables.get(str(number))
+        if member is None:
+            raise FormatError(
+                f"{group.path}/vars: expected weights 0 to {len(names) - 1}; "
+                f"received {short(names)}"
+            )
+        found.append(member)
+    return found
