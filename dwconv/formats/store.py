@@ -87,7 +87,7 @@ def reading(path: PathLike, mmap: bool = False) -> Iterator[Contents]:
     reader = _by_suffix(path, READERS, sniff)
     if mmap and reader is not safetensors:
         raise ValueError(f"mmap: expected a .safetensors file; received {os.fspath(path)!r}")
-    if Path(path).is_dir():
+    if reader is sniff and Path(path).is_dir():
         with naming(path), keras_folder.reading(Path(path)) as found:
             yield found
         return
