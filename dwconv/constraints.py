@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import read_axes, read_number
+from .dtypes import is_float
 from .messages import short
 from .registry import Config, Configured, Registry
 
@@ -50,16 +51,16 @@ class _NormConstraint(Constraint):
         raise NotImplementedError
 
     def __call__(self, w: ArrayLike) -> Array:
-        """The weight rescaled; TypeError for integers, which cannot be rescaled."""
+        """The weight rescaled; TypeError unless it holds floats: nothing else can be rescaled."""
         weight = np.asarray(w)
-        if weight.dtype.kind in "iub":
+        if not is_float(weight.dtype):
             raise TypeError(
                 f"{type(self).__name__}: expected a floating-point weight; received {weight.dtype}"
             )
         axis = tuple(self.axis) if isinstance(self.axis, list) else self.axis
         # float64, so that the squares of large float32 or float16 weights do not overflow.
-        wide = weight.astype(np.float64)
         with np.errstate(all="ignore"):
+            wide = weight.astype(np.float64)
             norm = np.sqrt(np.sum(np.square(wide), axis=axis, keepdims=True))
             scaled = wide * (self._target(norm) / (EPSILON + norm))
             return np.asarray(scaled.astype(weight.dtype))

@@ -39,6 +39,7 @@ from ..arguments import (
     read_number,
     unwrap,
 )
+from ..dtypes import check_numeric
 from ..messages import short
 from ..registry import OWN_PACKAGE, Config, Registry, function_config, long_config
 from . import formulas
@@ -164,6 +165,7 @@ class Activation:
         expected = self._output_shape(array.shape, chosen)
         if outer.shape != expected:
             raise ValueError(f"upstream: expected shape {expected}; received {outer.shape}")
+        check_numeric(outer.dtype, "upstream")
         if self.backward_function is None:
             slope = self.derivative(array, **parameters)
             with np.errstate(all="ignore"):
