@@ -113,7 +113,7 @@ class LayerConfig:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], generation: int | None = None) -> LayerConfig:
-        """A config out of what `get_config` gives; see `DepthwiseConv2D.from_config`."""
+        """The config that `get_config` wrote; see `DepthwiseConv2D.from_config`."""
         return cls.read(**layer_arguments(config, ARGUMENTS, generation))
 
     # ---- the geometry's arguments ----------------------------------------------------------------
@@ -151,8 +151,8 @@ class LayerConfig:
     # ---- writing ---------------------------------------------------------------------------------
 
     def get_config(self) -> Config:
-        """What Keras 3 gives for the same layer, with `allow_strided_dilation` besides if it is
-        set. ValueError for a function that has no name (a lambda).
+        """What Keras 3 returns for the same layer, and `allow_strided_dilation` if it is set.
+        ValueError for a function that has no name (a lambda).
         """
         written: Config = {
             "name": self.name,
@@ -179,7 +179,9 @@ class LayerConfig:
         return written
 
     def __str__(self) -> str:
-        """The arguments that people tell layers apart by, as far as they are not the defaults."""
+        """The arguments that differ from their defaults, as a call would have them; without those
+        that name objects, except the activation.
+        """
         shown = {
             "name": self.name,
             "kernel_size": self.kernel_size,
@@ -269,10 +271,10 @@ def layer_arguments(
 ) -> Config:
     """The constructor's arguments in a config; `known` are the names that the constructor takes.
 
-    generation: 1, 2 or 3, the Keras that wrote it; None: `generation_of(config)`, for what names
-    mean. Keras 2's `groups` is dropped if it is 1. Only an explicit 3 says that strides and
-    dilation_rate may both be other than 1. Raises TypeError for names that nobody writes,
-    ValueError for other groups and for a config that is no dict.
+    generation: 1, 2 or 3, the Keras that wrote the config, which decides what names mean; None:
+    `generation_of(config)`. Only with an explicit 3 may strides and dilation_rate both be other
+    than 1. Keras 2's `groups` is dropped if it is 1. Raises TypeError for names that nobody writes,
+    ValueError for other groups and for anything but a dict.
     """
     if not isinstance(config, Mapping):
         raise ValueError(f"expected a config dict; received {short(config)}")

@@ -254,11 +254,11 @@ class DepthwiseConv2D(_core.PlannedLayer):
         return self.dtype_policy.compute
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras 3 gives for the same layer: `keras.layers.DepthwiseConv2D.from_config` takes
+        """What Keras 3 returns for the same layer; `keras.layers.DepthwiseConv2D.from_config` takes
         it. (`allow_strided_dilation`, which Keras does not know, is in it only if it is set.)
 
-        So neither weights nor input shapes are part of it. ValueError for a function that has no
-        name (a lambda).
+        It contains neither weights nor input shapes. ValueError for a function that has no name (a
+        lambda).
         """
         return self._config.get_config()
 
@@ -280,8 +280,8 @@ class DepthwiseConv2D(_core.PlannedLayer):
         return cls(**layer_arguments(config, _arguments_of(cls), generation))
 
     def same_config(self, other: object) -> bool:
-        """Whether `other` is a layer of the same class and config; names, weights and input shapes
-        do not count. ValueError for a function without a name, as of `get_config`.
+        """Whether `other` is a layer of the same class and config. Names, weights and input shapes
+        do not count. ValueError for a function without a name, as from `get_config`.
         """
         if not isinstance(other, DepthwiseConv2D) or type(other) is not type(self):
             return False
@@ -545,11 +545,10 @@ class DepthwiseConv2D(_core.PlannedLayer):
         return [] if weights is None else [array.copy() for array in weights.arrays()]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Puts copies of [kernel] or [kernel, bias] in the place of the weights, cast to their
-        dtype.
+        """Replaces the weights by copies of [kernel] or [kernel, bias], cast to their dtype.
 
         ValueError for another number or other shapes, and before the layer is built; TypeError for
-        what is not real numbers. Then nothing has changed.
+        anything but real numbers. Then nothing has changed.
         """
         old = self._built_weights()
         new = old.like(read_list(f"{self.name}: weights", weights, self.use_bias), self.name)

@@ -1,6 +1,7 @@
 """Models: a stack of layers.
 
-A whole shape is (N, H, W, C), or (N, C, H, W) for channels_first layers; None where a size is open.
+A whole shape is (N, H, W, C), or (N, C, H, W) for channels_first layers; a size that is not known
+is None.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ class Sequential:
     """Layers in a row, each called with what the one before it returns.
 
     A layer is a `DepthwiseConv2D`, another `Sequential`, or any callable array -> array with a
-    method `compute_output_shape`; where such a callable has `build`, weights, losses and so on as
-    our layers have them, they are used. If the input's shape is known, by an `Input` at the start
-    or the first layer's input_shape, layers are built as they are added; else by `build` or the
-    first call.
+    method `compute_output_shape`. If such a callable has `build`, weights, losses and so on, as our
+    layers have, they are used. An `Input` at the start, or the first layer's input_shape, says what
+    the input's shape is: then layers are built as they are added, else by `build` or the first
+    call.
 
     Args:
         layers: what `add` takes, in order; or one alone.
         trainable: a bool for all layers; None leaves them as they are.
         name: without '/'; None: sequential, sequential_1, ...
 
-    Raises ValueError for an argument that is none, and as `add` does.
+    Raises ValueError for other values, and what `add` raises.
 
     Example:
         >>> model = Sequential([DepthwiseConv2D(3, strides=2), DepthwiseConv2D(3)])
@@ -94,14 +95,14 @@ class Sequential:
 
     @property
     def layers(self) -> list[Any]:
-        """The layers, as a list of its own; an `Input` is none of them."""
+        """The layers in a new list, without the `Input`."""
         return list(self._layers)
 
     def add(self, layer: Any) -> None:
         """Puts a layer at the end, or an `Input` at the start of an empty model.
 
-        ValueError for what is no layer, a name that another layer has, or a layer that cannot take
-        the output of the one before it; then the model is as before.
+        ValueError for anything but a layer, for a name that another layer has, and for a layer that
+        cannot take the output of the one before it; then the model is as before.
         """
         if isinstance(layer, SymbolicTensor):
             if self._layers or self._input is not None:
@@ -145,8 +146,8 @@ class Sequential:
     def build(self, input_shape: Sequence[Any] | None = None) -> None:
         """Builds the layers for an input of the whole shape `input_shape` (None: the declared one).
 
-        Raises ValueError for a shape that a layer cannot take (then nothing is built), without any
-        shape, and for a model without layers.
+        Raises ValueError for a shape that a layer cannot take (then nothing is built), if there is
+        no shape, and for a model without layers.
         """
         self._check_filled()
         shape = self._build_shape if input_shape is None else input_shape
@@ -170,7 +171,7 @@ class Sequential:
         """The last layer's output for `inputs`, an array or `SymbolicTensor`, which may also be
         called x; builds the model if needed.
 
-        training: as in Keras; it makes no difference to our layers, and others do not get it.
+        training: as in Keras. It makes no difference to our layers and is not passed on to others.
         Raises what the layers raise, and ValueError for a model without layers.
         """
         if (inputs is _MISSING) == (x is _MISSING):
@@ -191,9 +192,9 @@ class Sequential:
     def vjp(self, x: Any) -> tuple[Array, backward.Pullback]:
         """(y, pullback): the output for x and the way back through all layers.
 
-        `grads = pullback(dy)` gives dL/dx as `grads.input` and what each layer's pullback gave as
-        `grads.layers`, in order. `pullback(dy, input=False)` leaves out what only dL/dx needs; the
-        layers that were not reached have None. See `DepthwiseConv2D.vjp`.
+        `grads = pullback(dy)` has dL/dx as `grads.input`, and what each layer's pullback returned
+        as `grads.layers`, in order. `pullback(dy, input=False)` leaves out what only dL/dx needs;
+        layers that it does not reach have None. See `DepthwiseConv2D.vjp`.
 
         Raises what the layers raise, and NotImplementedError for a layer without `vjp`.
         """
@@ -239,10 +240,9 @@ class Sequential:
         return [array for layer in self._layers for array in _call(layer, "get_weights", [])]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
-        """Puts copies of the arrays in the place of all layers' weights.
+        """Replaces all layers' weights by copies of the arrays.
 
-        ValueError for another number or other shapes; layers before the one that refuses are put
-        back.
+        ValueError for another number or other shapes; then all layers have their old weights.
         """
         values = _listed("weights", weights)
         old = [_call(layer, "get_weights", []) for layer in self._layers]
@@ -283,7 +283,7 @@ class Sequential:
         return self._gather("losses")
 
     def loss_gradients(self) -> backward.ModelGradients:
-        """All layers' `loss_gradients`, as `.layers`; None for a layer that has none to give."""
+        """All layers' `loss_gradients`, as `.layers`; None for a layer without that method."""
         from . import backward
 
         return backward.model_loss_gradients(self._layers)
@@ -293,8 +293,8 @@ class Sequential:
 
     @property
     def trainable(self) -> bool:
-        """Whether any layer is trainable; setting it sets all. ValueError for anything but a
-        bool.
+        """Whether any layer is trainable. Setting it sets all layers'; ValueError for anything but
+        a bool.
         """
         return any(getattr(layer, "trainable", False) for layer in self._layers)
 
@@ -317,7 +317,7 @@ class Sequential:
     # ---- config ----------------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:
-        """What Keras 3 gives for the same model. ValueError for a layer without get_config."""
+        """What Keras 3 returns for the same model. ValueError for a layer without get_config."""
         layers = [] if self._build_shape is None else [self._input_config(self._build_shape)]
         layers += [self._layer_config(layer) for layer in self._layers]
         config: dict[str, Any] = {
