@@ -1,4 +1,5 @@
-/* os_threads.h - what pool.c needs of an operating system: threads, mutexes, conditions, a clock; pthreads or Win32. */
+/* os_threads.h - what pool.c needs of an operating system: threads, mutexes, conditions, a clock, CPUs; by pthreads or
+ * Win32. */
 #ifndef DW_OS_THREADS_H
 #define DW_OS_THREADS_H
 
@@ -73,7 +74,7 @@ static inline void os_unlock(os_mutex *mutex) { pthread_mutex_unlock(mutex); }
 static inline void os_wait(os_condition *condition, os_mutex *mutex) { pthread_cond_wait(condition, mutex); }
 static inline void os_signal(os_condition *condition) { pthread_cond_signal(condition); }
 
-/* Whether it started. It takes no signals: these are for the threads of whoever uses the library. */
+/* Whether the thread has started. It takes no signals: they are for the threads of the program that uses the library. */
 static inline int os_start(os_thread *thread, os_thread_fn function, void *argument) {
     sigset_t all, before;
     pthread_attr_t attributes;

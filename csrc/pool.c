@@ -1,10 +1,39 @@
-/* pool.c - a caller hands each idle thread of the pool a part of its work through a line of memory that is that
- * thread's, does its own, and takes back what has not begun when nothing else is left to do. So a thread that wakes
- * up late delays nobody, a caller that finds the others busy works alone, and callers at the same time share the
- * threads that there are.
+/* pool.c - the threads of the library: a caller shares its work with those that are idle.
  *
- * A thread spins for some tens of microseconds after each job, then sleeps in a condition variable: between the calls
- * of a burst the next job costs no system call, after it the threads cost nothing. */
+ * The problem. A convolution takes 10 to 1000 us. A system call that wakes a thread costs its caller 3 us, and the thread
+ * begins 50 us later. A scheduler of tasks with queues and locks is for longer work. Here a call wants other CPUs within a
+ * microsecond, or not at all.
+ *
+ * The algorithm. Each worker has a mailbox: one cache line, with a state and a job.
+ *
+ *   IDLE -> GO       by the caller that owns the worker: here is a job
+ *   GO -> RUNNING    by the worker: it has taken the job
+ *   RUNNING -> IDLE  by the worker: the job is done
+ *   GO -> IDLE       by the caller: the worker has not begun, the job is taken back
+ *   IDLE -> STOP     by dw_threads_stop
+ *
+ * A call owns as many idle workers as it can use (an exchange of `owned`), fills in their mailboxes, runs its own parts and
+ * then looks at each mailbox: a job that has not begun is taken back and run by the caller itself; one that is running is
+ * waited for. Long work has more parts than threads: then everybody claims parts one by one, from the place on where it
+ * began in the call before.
+ *
+ * What makes it fast:
+ * - A worker spins for some tens of microseconds after a job, then sleeps on a condition variable. Within a burst of calls
+ *   a job costs one line that moves between two CPUs, 50 to 250 ns. After the burst the threads use no CPU time.
+ * - The caller never waits for a thread that has not begun. So a worker that wakes up late, or that the system keeps from
+ *   running, delays nobody.
+ * - No queue and no lock in common: callers at the same time take different workers, and one that finds none works alone.
+ * - A sleeping worker is woken on another CPU than its caller's: set_state says why.
+ *
+ * What must not be broken:
+ * - `arguments` and `taken` are on the caller's stack. After RUNNING -> IDLE the worker must not look at the job again, and
+ *   a caller may not return before each of its workers is IDLE.
+ * - The store of a state and the load of `sleeping` after it, and the reverse on the other side, are sequentially
+ *   consistent. Otherwise both sides may sleep.
+ * - A job's fields are written before GO and read after GO -> RUNNING, which is an acquire.
+ * - Whoever changes `owned` from 0 to 1 is the only one who may write the mailbox.
+ * - dw_pool_run cannot fail: threads that cannot be started are done without.
+ * - A forked child has none of the threads: the handlers of fork forget them, with the mutex held over the fork. */
 #include "os_threads.h" /* first: it asks for more than standard C */
 
 #include <stdatomic.h>
@@ -15,15 +44,14 @@
 
 enum { SPIN_NANOSECONDS = 40000, PAUSES = 32, LINE = 64 };
 
-/* Who may write what comes next. A worker: GO -> RUNNING -> IDLE. The caller that owns it: IDLE -> GO, and GO ->
- * IDLE to take a job back. IDLE -> STOP is dw_threads_stop's. */
+/* The states of a mailbox; above is who may change which. */
 enum { IDLE, GO, RUNNING, STOP };
 
 /* Who waits for a state of a worker: it itself, or the caller that owns it. */
 enum { WORKER, CALLER };
 
-/* What a worker and its caller look at while they wait: one line. It goes from one processor to the other three times
- * in each call, in 50 ns or, between processors without a cache in common, 250; nothing else does that. */
+/* What a worker and its caller look at while they wait: one line. It moves from one CPU to the other three times in each
+ * call, in 50 ns, or in 250 between CPUs without a cache in common. Nothing else does. */
 typedef struct mailbox {
     atomic_int state;
     atomic_int sleeping[2]; /* of each: it waits in `changed` */
@@ -31,18 +59,18 @@ typedef struct mailbox {
     int cpu;                /* that the caller is on */
     dw_task_fn *task;
     const void *arguments;
-    atomic_uchar *taken; /* which parts are; NULL: `part` is this thread's alone */
+    atomic_uchar *taken; /* which parts somebody has claimed; NULL: `part` is this thread's alone */
 } mailbox;
 
 typedef struct worker {
     mailbox mail;
-    char apart[LINE - sizeof(mailbox) % LINE + LINE];
-    atomic_int owned; /* by a caller, or dw_threads_stop */
-    atomic_int id;    /* os_self() of the thread */
+    char pad[LINE - sizeof(mailbox) % LINE + LINE]; /* against false sharing */
+    atomic_int owned;                               /* by a caller, or dw_threads_stop */
+    atomic_int id;                                  /* os_self() of the thread */
     os_mutex mutex;
     os_condition changed[2];
     os_thread thread;
-    char apart_too[LINE];
+    char pad_too[LINE];
 } worker;
 
 static struct {
@@ -90,7 +118,7 @@ static int spin_while(worker *w, int that) {
     return state;
 }
 
-/* Sleeps if the state is that, until the other side has set another one, or for no reason. */
+/* Sleeps if the state is that, until the other side has set another one. May return early, as condition variables do. */
 static void sleep_while(worker *w, int that, int self) {
     os_lock(&w->mutex);
     atomic_exchange(&w->mail.sleeping[self], 1);
@@ -101,7 +129,7 @@ static void sleep_while(worker *w, int that, int self) {
 
 static int change(worker *w, int from, int to) { return atomic_compare_exchange_strong(&w->mail.state, &from, to); }
 
-/* Whether it was nobody's and is now the caller's own. */
+/* Whether the worker was nobody's, and now is the caller's own. */
 static int own(worker *w) {
     if (atomic_load_explicit(&w->owned, memory_order_relaxed)) return 0;
     return !atomic_exchange_explicit(&w->owned, 1, memory_order_acquire);
@@ -109,7 +137,8 @@ static int own(worker *w) {
 
 /* ---- work ------------------------------------------------------------------------------------------ */
 
-/* Runs the parts that no one has taken yet, from the `part`th on, where this thread began in the call before, too. */
+/* Runs the parts that nobody has claimed yet, from the `part`th on: where this thread began in the call before, whose lines
+ * its cache may still hold. */
 static void take_parts(dw_task_fn *task, const void *arguments, int part, int parts, atomic_uchar *taken) {
     for (int i = 0; i < parts; i++, part = part + 1 < parts ? part + 1 : 0) {
         if (atomic_load_explicit(&taken[part], memory_order_relaxed)) continue;

@@ -6,11 +6,11 @@
 
 enum { DW_MOST_THREADS = 128, DW_MOST_PARTS_EACH = 4, DW_MOST_PARTS = DW_MOST_PARTS_EACH * DW_MOST_THREADS };
 
-/* How many of `num_threads` threads some work is worth, at least 1: each is to have `least` nanoseconds of it. */
+/* How many of `num_threads` threads some work is worth, at least 1: so many that each has `least` nanoseconds of it. */
 int dw_pool_threads(int64_t nanoseconds, int64_t least, int num_threads);
 
-/* How many parts to make of it: one for each thread; where there is much work, more, so that the others help one that
- * begins late. */
+/* Into how many parts to divide it: one for each thread. Long work gets more, so that the others help one that begins
+ * late. */
 int dw_pool_parts(int64_t nanoseconds, int threads);
 
 /* How many threads a call can have, its caller included: DW_MOST_THREADS, or, after a thread could not be started, those
@@ -20,9 +20,9 @@ int dw_pool_most(void);
 /* One of `parts` parts of some work, which may run at the same time as the others. */
 typedef void dw_task_fn(const void *arguments, int part, int parts);
 
-/* Runs each part once, the parts divided among the caller and at most threads - 1 others that are idle now;
- * without any, the whole as one part, and as fewer parts where there was to be one for each of `threads` and not as
- * many are idle. Cannot fail, and never waits for anything but parts that are running. */
+/* Runs all parts on the caller and up to threads - 1 workers that are idle now. If none is idle it calls task(arguments,
+ * 0, 1). If parts == threads and fewer are idle, it makes one part for each thread that takes part. Cannot fail, and waits
+ * for nothing but parts that are running. */
 void dw_pool_run(dw_task_fn *task, const void *arguments, int parts, int threads);
 
 #endif

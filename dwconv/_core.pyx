@@ -202,7 +202,7 @@ cdef class Plan:
     cdef npy_intp x_sizes[4]
     cdef npy_intp y_sizes[4]
     cdef size_t x_bytes, y_bytes
-    cdef int y_class, placed_class
+    cdef int y_class, offset_class
     cdef readonly bint ieee
     cdef bint brief
     cdef int own_threads, worth_threads  # 0: the default; what the work is worth
@@ -244,8 +244,8 @@ cdef class Plan:
             self.y_sizes[i] = self.y_shape[i]
         dw_plan_describe(self.plan, &info)
         self.x_bytes, self.y_bytes = info.x_bytes, info.y_bytes
-        self.y_class, self.placed_class = block_cache_class(self.y_bytes), block_cache_class(self.y_bytes + PAGE)
-        if self.y_class < 0 or self.placed_class < 0:
+        self.y_class, self.offset_class = block_cache_class(self.y_bytes), block_cache_class(self.y_bytes + PAGE)
+        if self.y_class < 0 or self.offset_class < 0:
             raise MemoryError(f"an output of {self.y_bytes} bytes cannot be allocated")
         self.brief = info.multiply_adds <= BRIEF
         self.own_threads = 0 if num_threads is None else read_threads(num_threads)
@@ -334,9 +334,9 @@ cdef enum:
 
 cdef inline object new_output(Plan plan, const void *x):
     """A new array for the output for x, where the core would have it."""
-    cdef int place = dw_plan_place(plan.plan, x)
-    cdef int size_class = plan.placed_class if place >= 0 else plan.y_class
-    return new_array(size_class, place, plan.numpy_dtype, 4, plan.y_sizes)
+    cdef int page_offset = dw_plan_place(plan.plan, x)
+    cdef int size_class = plan.offset_class if page_offset >= 0 else plan.y_class
+    return new_array(size_class, page_offset, plan.numpy_dtype, 4, plan.y_sizes)
 
 
 cdef extern from "pool.h" nogil:
@@ -390,9 +390,9 @@ cdef inline int threads_of(Plan plan):
 
 
 cdef extern from "binding/gil_spin.h" nogil:
-    void turns_leave()
-    void turns_wait()
-    void turns_enter()
+    void gil_spin_released()
+    void gil_spin_wait()
+    void gil_spin_taken()
 
 
 cdef inline int run_kernel(Plan plan, object x, object y, int threads) except -1:
@@ -409,15 +409,15 @@ cdef int run_without_gil(Plan plan, object x, object y, int threads) except -1:
     cdef int stopped = 0
     cdef signal_watch watch
     x_pin, y_pin = arrays_pin(x), arrays_pin(y)
-    turns_leave()
+    gil_spin_released()
     with nogil:
         if PyThread_get_thread_ident() == main_thread:
             signal_watch_begin(&watch)
             stopped = dw_plan_run_until(plan.plan, x_at, y_at, threads, &signal_watch_ask, &watch)
         else:
             dw_plan_run_threads(plan.plan, x_at, y_at, threads)
-        turns_wait()
-    turns_enter()
+        gil_spin_wait()
+    gil_spin_taken()
     return -1 if stopped else 0
 
 

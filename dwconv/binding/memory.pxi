@@ -45,9 +45,9 @@ cdef class Memory:
             block_cache_put(self.at, self.size_class)
 
 
-cdef object new_array(int size_class, int place, dtype, int ndim, const npy_intp *sizes):
+cdef object new_array(int size_class, int page_offset, dtype, int ndim, const npy_intp *sizes):
     """A new C-contiguous array over a block of the class; its values are what was there before. It begins at the
-    block's first address that is `place` modulo 4096, or, if that is negative, at its beginning.
+    block's first address that is `page_offset` modulo 4096, or, if that is negative, at its beginning.
     """
     cdef size_t offset
     memory = <Memory>Memory.__new__(Memory)
@@ -55,7 +55,7 @@ cdef object new_array(int size_class, int place, dtype, int ndim, const npy_intp
     if memory.at == NULL:
         raise MemoryError(f"an output of {block_cache_class_bytes(size_class)} bytes cannot be allocated")
     memory.size_class = size_class
-    offset = (<size_t>place - <size_t>memory.at) % 4096 if place >= 0 else 0
+    offset = (<size_t>page_offset - <size_t>memory.at) % 4096 if page_offset >= 0 else 0
     return arrays_over(<char *>memory.at + offset, memory, dtype, ndim, sizes)
 
 
