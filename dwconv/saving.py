@@ -13,12 +13,14 @@ import numpy as np
 
 from . import activations, constraints, dtypes, initializers, regularizers
 from .arguments import read_data_format
+from .folding import Folder
 from .formats import (
     Arrays,
     Contents,
     Document,
     FormatError,
     PathLike,
+    Weights,
     entries,
     keras_json,
     kinds,
@@ -55,6 +57,10 @@ class Layers(dict[str, DepthwiseConv2D]):
     Attributes:
         kinds: path -> what the layer is in the file: 'DepthwiseConv2D', 'DepthwiseConv2D in
             TimeDistributed', 'Conv2D with groups', 'depthwise half of SeparableConv2D'.
+        folded: with `fold`: path -> the paths of the layers that are part of this one now, in the
+            order of the model.
+        unfolded: with `fold`: path -> why nothing is folded into this layer, or why the batch
+            normalization or the activation that comes next is not.
         skipped: path -> the class name of a layer that is not here, inputs left out; after it, for
             what is or may be a depthwise layer, ': ' and the reason.
         kind: for people: what wrote the file and how.
@@ -63,6 +69,8 @@ class Layers(dict[str, DepthwiseConv2D]):
     def __init__(self, kind: str) -> None:
         super().__init__()
         self.kinds: dict[str, str] = {}
+        self.folded: dict[str, tuple[str, ...]] = {}
+        self.unfolded: dict[str, str] = {}
         self.skipped: dict[str, str] = {}
         self.kind = kind
 
@@ -122,6 +130,7 @@ def load_layers(
     *,
     on_error: Literal["raise", "skip"] = "raise",
     custom_objects: CustomObjects | None = None,
+    fold: bool = False,
 ) -> Layers:
     """All depthwise layers in a model file of any generation of Keras, or in one of ours.
 
@@ -136,6 +145,10 @@ def load_layers(
         custom_objects: name -> what it stands for, as in Keras: activations, initializers,
             regularizers, constraints, and subclasses of `DepthwiseConv2D` for layers of the user's
             classes. They come before the built-in and the registered ones.
+        fold: whether a batch normalization after a layer, and the activation after that, become
+            part of the layer where the graph of the model makes that exact; docs/format.md has the
+            rules. `.folded` says what became part of which layer, `.unfolded` why not more. What is
+            folded is not in `.skipped`.
 
     Returns a dict, path -> layer, with weights, frozen state (of the models around it, too) and
     dtype, in the model's order. Besides Keras' DepthwiseConv2D there are, under the names of their
@@ -153,7 +166,9 @@ def load_layers(
         document, generation, budget = _architecture(path, contents, config)
         reader = _Reader(contents, generation, custom_objects or {})
         layers = Layers(contents.kind)
-        found = reader.found(document, budget, skip=on_error == "skip")
+        found = list(reader.found(document, budget, skip=on_error == "skip"))
+        if fold:
+            found = _folded(layers, document, found, contents.weights, generation, custom_objects)
         for entry, kind, layer, reason in found:
             if layer is not None:
                 layers[entry.path] = layer
@@ -164,6 +179,27 @@ def load_layers(
             if not entries.is_keras(entry.item) and layer is None:
                 layers.skipped.update(_within(contents, entry))
     return layers
+
+
+def _folded(
+    layers: Layers,
+    document: Document,
+    found: list[_Found],
+    weights: Weights,
+    generation: int | None,
+    custom_objects: CustomObjects | None,
+) -> list[_Found]:
+    """What is left of `found` when all is folded that can be; `layers` takes the report."""
+    all_entries = [each.entry for each in found]
+    folder = Folder(document, all_entries, weights, generation, custom_objects)
+    folded = [
+        each
+        if each.layer is None
+        else each._replace(layer=folder.fold(each.entry, each.layer, each.is_whole))
+        for each in found
+    ]
+    layers.folded, layers.unfolded = folder.folded, folder.unfolded
+    return [each for each in folded if each.entry.names not in folder.gone]
 
 
 # ---- the architecture ----------------------------------------------------------------------------

@@ -30,6 +30,7 @@ from .entries import DEPTHWISE, LayerEntry
 _DEPTHWISE_KERNEL, _POINTWISE_KERNEL = "depthwise_kernel", "pointwise_kernel"
 _KERNELS = (_DEPTHWISE_KERNEL, "kernel")
 _STATISTICS = ("moving_mean",)
+_NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
 #: Layers whose weights are asked for, and a weight that each of them has.
 _MARKS = {
     DEPTHWISE: _KERNELS,
@@ -223,6 +224,10 @@ class _Members:
             kernel = next((owner.leaves[leaf] for leaf in _KERNELS if leaf in owner.leaves), None)
             if kernel is not None:
                 return [kernel, *(owner.leaves[leaf] for leaf in ("bias",) if leaf in owner.leaves)]
+        mixed = any(leaf in owner.leaves for leaf in _KERNELS)
+        if entry is not None and _MARKS.get(entry.class_name) is _STATISTICS and mixed:
+            # Keras 3.0 names no layer in the weights of a model within the model.
+            return [owner.leaves[leaf] for leaf in _NORMALIZATION if leaf in owner.leaves]
         return list(owner.leaves.values())
 
     def fits(self) -> bool:

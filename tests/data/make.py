@@ -1,4 +1,4 @@
-"""Makes the files beside it with a real Keras: `python make.py MODULE PREFIX`.
+"""Makes the files beside it with a real Keras: `python make.py MODULE PREFIX [MODEL ...]`.
 
 MODULE is keras, tensorflow.keras or tf_keras; PREFIX begins the names of the files, which are
 gzipped, HDF5 being mostly zeros. Runs with Python 3.6 and every Keras from 2.2.4 on; README.md
@@ -7,6 +7,10 @@ says which version made which file.
 `chain` is a Sequential of depthwise layers only; `mixed` has other layers, too, a frozen one and a
 model within the model. The weights are `ramp`s, so that a test knows them without the file; what
 Keras makes of an input is in PREFIX-output.json.
+
+`blocks` has depthwise layers with batch normalizations and activations after them, as MobileNet V1
+to V3 and EfficientNet have them, and some of which these are no part. What Keras makes of an input
+from each layer to the last one of its block is in PREFIX-blocks-outputs.json.
 """
 
 import gzip
@@ -87,6 +91,98 @@ def mixed():
     return keras.models.Model(start, layers.Dense(1, name="dense")(x), name="mixed")
 
 
+def blocks():
+    start = keras.Input((6, 6, 3), name="start")
+
+    def norm(name, **options):
+        return layers.BatchNormalization(name=name, **options)
+
+    def depthwise(name, **options):
+        options = dict({"padding": "same", "use_bias": False}, **options)
+        return layers.DepthwiseConv2D(3, name=name, **options)
+
+    # MobileNet V1: ReLU6; strides after explicit padding.
+    x = norm("v1_norm")(depthwise("v1")(start))
+    x = layers.ReLU(6.0, name="v1_relu")(x)
+    x = layers.ZeroPadding2D(((0, 1), (0, 1)), name="v1_pad")(x)
+    x = norm("v1s_norm", scale=False)(depthwise("v1s", strides=2, padding="valid")(x))
+    x = layers.Activation("relu", name="v1s_relu")(x)
+    # MobileNet V2: an inverted residual.
+    y = layers.Conv2D(3, 1, use_bias=False, name="v2_expand")(x)
+    y = layers.ReLU(6.0, name="v2_expand_relu")(norm("v2_expand_norm")(y))
+    y = norm("v2_norm", center=False, epsilon=1e-5)(depthwise("v2")(y))
+    y = layers.ReLU(6.0, name="v2_relu")(y)
+    y = norm("v2_project_norm")(layers.Conv2D(3, 1, use_bias=False, name="v2_project")(y))
+    x = layers.Add(name="v2_add")([x, y])
+    # MobileNet V3: hard_swish, which Keras 2 writes as four layers.
+    x = norm("v3_norm")(depthwise("v3", depth_multiplier=2)(x))
+    if VERSION.startswith("3."):
+        x = layers.Activation("hard_swish", name="v3_last")(x)
+    else:
+        y = layers.ReLU(6.0, name="v3_relu")(x + 3.0) * (1.0 / 6.0)
+        x = layers.Multiply(name="v3_last")([x, y])
+    # EfficientNet: swish.
+    x = norm("b0_norm", scale=False, center=False)(depthwise("b0", use_bias=True)(x))
+    x = layers.Activation("swish", name="b0_swish")(x)
+    x = layers.Dropout(0.5, name="b0_drop")(x)
+    # A model within the model.
+    inner = keras.models.Sequential(name="inner")
+    inner.add(keras.Input((3, 3, 6)))
+    inner.add(depthwise("deep", use_bias=True))
+    inner.add(norm("deep_norm"))
+    inner.add(layers.LeakyReLU(0.25, name="deep_relu"))
+    x = inner(x)
+    # Not to be folded: the output of the layer is used twice, the layer is.
+    y = depthwise("twice")(x)
+    x = layers.Add(name="twice_add")([y, norm("twice_norm")(y)])
+    shared = depthwise("shared")
+    x = layers.ReLU(name="shared_relu")(norm("shared_norm")(shared(shared(x))))
+    # The normalization is an output of the model, so that the activation stays.
+    x = norm("last_norm")(depthwise("last", use_bias=True)(x))
+    return keras.models.Model(start, [x, layers.ReLU(name="last_relu")(x)], name="blocks")
+
+
+#: The blocks of `blocks`: the first and the last layer of each.
+BLOCKS = [
+    ("v1", "v1_relu"),
+    ("v1s", "v1s_relu"),
+    ("v2", "v2_relu"),
+    ("v3", "v3_last"),
+    ("b0", "b0_swish"),
+    ("inner/deep", "deep_relu"),
+    ("last", "last_norm"),
+]
+
+
+def scatter(shape, start):
+    """Numbers from -0.75 to 0.8 in no order: exact in every float type."""
+    return ((start * 13 + np.arange(np.prod(shape, dtype=int)) * 37) % 101 / 64.0 - 0.75).reshape(
+        shape
+    )
+
+
+def scatter_all(model):
+    """Numbers in all weights, with variances that are positive."""
+    for number, layer in enumerate(flat(model)):
+        values = [scatter(w.shape, number + i) for i, w in enumerate(layer.get_weights())]
+        if layer.__class__.__name__ == "BatchNormalization":
+            values[-1] = values[-1] + 1
+        layer.set_weights(values)
+
+
+def outputs_of_blocks(model):
+    found = {}
+    for first, last in BLOCKS:
+        if "/" in first:
+            part = model.get_layer(first.split("/")[0])
+        else:
+            ends = model.get_layer(first).input, model.get_layer(last).output
+            part = keras.models.Model(*ends)
+        x = scatter((1, *part.input_shape[1:]), 5).astype("float32")
+        found[first] = np.asarray(part.predict(x, verbose=0)).tolist()
+    return found
+
+
 def keep(name, write):
     """Puts what `write(path)` writes beside this script, gzipped."""
     directory = tempfile.mkdtemp()
@@ -113,10 +209,13 @@ def text(path, content):
 def main():
     version = tuple(int(part) for part in VERSION.split("-")[0].split(".")[:2])
     zip_too = version >= (2, 12)
-    for make in (chain, mixed):
-        model = make()
-        fill(model)
+    chosen = sys.argv[3:] or ["chain", "mixed"] + ["blocks"] * zip_too
+    for make in (chain, mixed, blocks):
         name = make.__name__
+        if name not in chosen:
+            continue
+        model = make()
+        (scatter_all if make is blocks else fill)(model)
         keep(name + ".json", lambda path: text(path, model.to_json()))
         try:
             keep(name + ".h5", model.save)
@@ -128,11 +227,13 @@ def main():
             keep(name + ".keras", model.save)
         if version == (2, 12):  # where .keras is HDF5 unless one asks for the zip
             keep(name + "-v3.keras", lambda path: model.save(path, save_format="keras_v3"))
-    model = chain()
-    fill(model)
-    x = ramp((1, 5, 4, 3), -3.0).astype("float32")
-    output = {"version": VERSION, "y": np.asarray(model.predict(x)).tolist()}
-    keep("output.json", lambda path: text(path, json.dumps(output)))
+        if make is chain:
+            x = ramp((1, 5, 4, 3), -3.0).astype("float32")
+            output = {"version": VERSION, "y": np.asarray(model.predict(x)).tolist()}
+            keep("output.json", lambda path: text(path, json.dumps(output)))
+        if make is blocks:
+            output = {"version": VERSION, "y": outputs_of_blocks(model)}
+            keep("blocks-outputs.json", lambda path: text(path, json.dumps(output)))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ ORDER = [
     *("messages", "terminal"),
     *("activations", "initializers", "regularizers", "constraints"),
     *("ops", "formats", "layers", "optimizers"),
-    "saving",
+    *("folding", "saving"),
     "__init__",
     *("cli", "__main__"),
 ]
@@ -40,8 +40,8 @@ USERS_OF_CORE |= {"layers.weights", "layers.depthwise_conv2d"}
 USERS_OF_CORE |= {"__init__"}  # to say what to do if it cannot be imported
 
 #: What importing dwconv leaves for later.
-LATE = {"binding.missing", "cli", "formats", "layers.backward", "layers.files"}
-LATE |= {"ops.description", "ops.gradients", "optimizers", "saving"}
+LATE = {"binding.missing", "cli", "folding", "formats", "layers.backward", "layers.batch_norm"}
+LATE |= {"layers.files", "ops.description", "ops.gradients", "optimizers", "saving"}
 
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy", "safetensors"}
