@@ -54,6 +54,11 @@ def _parser() -> argparse.ArgumentParser:
         "inspect", help="what a model file of any Keras, or one of dwconv, holds"
     )
     inspect.add_argument("file", type=Path, metavar="FILE")
+    inspect.add_argument(
+        "--fold",
+        action="store_true",
+        help="make batch normalizations and activations part of the layers before them",
+    )
     convert = commands.add_parser(
         "convert", help="write the depthwise layers of a file in another format"
     )
@@ -97,7 +102,7 @@ def _run(chosen: argparse.Namespace, rest: Sequence[str]) -> int:
     if chosen.command == "inspect":
         from .cli import inspect
 
-        return inspect.run(chosen.file, chosen.config)
+        return inspect.run(chosen.file, chosen.config, chosen.fold)
     if chosen.command == "convert":
         from .cli import convert
 

@@ -13,12 +13,12 @@ from ..terminal import printable
 from . import reading
 
 
-def run(path: Path, config: Path | None) -> int:
-    """Prints it; 0."""
+def run(path: Path, config: Path | None, fold: bool = False) -> int:
+    """Prints it; 0. With `fold`, as `load_layers(fold=True)` reads it."""
     with reading(path):
         layers = None
         if config is not None or not _is_weights_alone(path):
-            layers = load_layers(path, config, on_error="skip")
+            layers = load_layers(path, config, on_error="skip", fold=fold)
         kind, rows = _without_document(path) if layers is None else (layers.kind, _rows(layers))
         files = [*path.iterdir()] if path.is_dir() else [path]
         size = sum(each.stat().st_size for each in files)
@@ -27,7 +27,7 @@ def run(path: Path, config: Path | None) -> int:
     if layers is None:
         print("config   none: --config, or a .json file beside it, says what the layers are")
     print("\n".join(summary.render(_HEADERS if layers is not None else _FEWER, rows)))
-    for line in () if layers is None else _skipped(layers):
+    for line in () if layers is None else [*_folded(layers), *_skipped(layers)]:
         print(printable(line))
     return 0
 
@@ -52,6 +52,12 @@ def _row(layer: DepthwiseConv2D) -> tuple[str, ...]:
         sizes = (*layer.kernel_size, "?", layer.depth_multiplier)
         return f"({', '.join(map(str, sizes))})", *facts, "0 (unbuilt)"
     return str(layer.kernel.shape), *facts, f"{layer.count_params():,}"
+
+
+def _folded(layers: Layers) -> list[str]:
+    """A line for each layer that has others in it, then one for each reason why not more."""
+    lines = [f"folded   into {path}: {', '.join(paths)}" for path, paths in layers.folded.items()]
+    return [*lines, *(f"unfolded {path}: {why}" for path, why in layers.unfolded.items())]
 
 
 def _skipped(layers: Layers) -> list[str]:

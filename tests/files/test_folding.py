@@ -361,6 +361,10 @@ def test_multiplied_by_its_sigmoid(tmp_path: Path) -> None:
         )
         layers = check(tmp_path, model, 2, lambda y: y * sigmoid(y))
         assert layers.folded == {"dw": ("bn", "act", "product")}
+    # Keras 2's hard_sigmoid has another slope than that of hard_silu.
+    model["config"]["layers"][3]["config"]["activation"] = "hard_sigmoid"
+    assert check(tmp_path, model, 2).folded == {"dw": ("bn",)}
+    model["config"]["layers"][3]["config"]["activation"] = "sigmoid"
     model["config"]["output_layers"].append(["act", 0, 0])
     layers = check(tmp_path, model, 2)
     assert layers.unfolded == {"dw": "'bn' goes to 'act' (Activation) and 'product' (Multiply)"}

@@ -18,7 +18,10 @@ DATA = ROOT / "tests" / "data"
 @pytest.fixture(autouse=True)
 def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     isolate(monkeypatch, tmp_path)
-    for name in ("tf-2.15-mixed.h5", "keras-2.2.4-mixed-weights.h5", "keras-2.2.4-mixed.json"):
+    for name in (
+        *("tf-2.15-mixed.h5", "keras-2.2.4-mixed-weights.h5", "keras-2.2.4-mixed.json"),
+        "keras-3-blocks.keras",
+    ):
         (tmp_path / name).write_bytes(gzip.decompress((DATA / f"{name}.gz").read_bytes()))
     (tmp_path / "keras-2.2.4-mixed.json").rename(tmp_path / "architecture.json")
     monkeypatch.chdir(tmp_path)
@@ -51,6 +54,19 @@ def test_inspect(capsys: pytest.CaptureFixture[str]) -> None:
     ]
     assert lines[-2] == "not read inner/separable, SeparableConv2D: its pointwise half"
     assert lines[-1].startswith("skipped  5: conv (Conv2D), norm (BatchNormalization), relu (ReLU)")
+
+
+def test_inspect_with_folding(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, err = run(capsys, "inspect", "--fold", "keras-3-blocks.keras")
+    assert (status, err) == (0, "")
+    lines = out.splitlines()
+    assert "folded   into v3: v3_norm, v3_last" in lines
+    assert "unfolded shared: 'shared' is called 2 times" in lines
+    assert lines[-1].startswith("skipped  ")
+    assert "v3_norm" not in lines[-1]
+    status, out, _ = run(capsys, "inspect", "keras-3-blocks.keras")
+    assert "folded" not in out
+    assert "v3_norm (BatchNormalization)" in out.splitlines()[-1]
 
 
 def test_inspect_weights_alone(capsys: pytest.CaptureFixture[str]) -> None:
