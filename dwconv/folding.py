@@ -191,7 +191,7 @@ class Folder:
     def _batch_norm(self, call: Call, layer: DepthwiseConv2D) -> batch_norm.Affine:
         """What a batch normalization does to the layer's output."""
         _check_plain(call)
-        config, what = call.item["config"], _described(call)
+        config, what = _config(call), _described(call)
         count = len(self._graph.calls(call.names))
         if count != 1:
             raise _StopError(f"{what} is called {count} times")
@@ -225,7 +225,7 @@ class Folder:
 
     def _activation(self, call: Call) -> Any:
         """The function that a call computes; None for one that is no activation."""
-        kind, config = call.item["class_name"], call.item["config"]
+        kind, config = call.item["class_name"], _config(call)
         try:
             if _is(call, _ACTIVATIONS):
                 _check_plain(call)
@@ -357,6 +357,12 @@ def _is(call: Call, kinds: frozenset[str]) -> bool:
     return call.item["class_name"] in kinds and entries.is_keras(call.item)
 
 
+def _config(call: Call) -> Mapping[str, Any]:
+    """The arguments of the constructor; a model that cannot be followed may have others."""
+    config = call.item["config"]
+    return config if isinstance(config, Mapping) else {}
+
+
 def _uses(value: Value) -> list[Call]:
     """The calls that take a value; none if it is an output of the model."""
     return [] if value.is_output else value.uses
@@ -385,7 +391,7 @@ def _check_plain(call: Call) -> None:
 
 def _check_dtype(call: Call, layer: DepthwiseConv2D) -> None:
     """That a layer computes in the dtype of the layer before it."""
-    given = call.item["config"].get("dtype")
+    given = _config(call).get("dtype")
     if given is None or not _is(call, _BATCH_NORMS | _ACTIVATIONS | _IDENTITIES):
         return  # functions compute in the dtype of what they are called with
     try:
@@ -400,7 +406,7 @@ def _check_dtype(call: Call, layer: DepthwiseConv2D) -> None:
 
 def _tensorflow_function(call: Call) -> Activation | None:
     """The activation that a function of TensorFlow is; None for another function."""
-    found = _FUNCTIONS.get(str(call.item["config"].get("function")))
+    found = _FUNCTIONS.get(str(_config(call).get("function")))
     if found is None or len(call.tensors) != 1:
         return None
     name, renamed, parameters = found
@@ -419,7 +425,7 @@ def _arithmetic(call: Call) -> tuple[str | None, float | None]:
     item = call.item
     kind = item["class_name"] if entries.is_keras(item) else None
     if kind == "TFOpLambda":
-        kind = item["config"].get("function")
+        kind = _config(call).get("function")
     operation = _ARITHMETIC.get(str(kind))
     numbers = {name: value for name, value in call.arguments.items() if type(value) in (int, float)}
     others = {name: value for name, value in call.arguments.items() if name not in numbers}

@@ -226,7 +226,10 @@ def _node(node: Any) -> _Node:
         start = arguments.get("0")
         if isinstance(start, Mapping) and "class_name" not in start:
             keys = list(start)
-        arguments.update(node.get("kwargs") or {})
+        named = node.get("kwargs") or {}
+        if not isinstance(named, Mapping):
+            raise _LostError(f"expected the arguments of a call; received {short(named)}")
+        arguments.update(named)
     else:
         if isinstance(node, Mapping):
             keys = list(node)
