@@ -21,7 +21,7 @@ dw_status dw_make_blocks(int64_t count, int64_t lanes, int64_t multiplier, int64
                          int64_t second, int overlap, dw_block **blocks);
 
 /* The input lane of each output lane of a block, integers as wide as an element. */
-void dw_map_lanes(const dw_block *block, int64_t multiplier, int64_t element_size, void *map);
+void dw_input_lanes(const dw_block *block, int64_t multiplier, int64_t element_size, void *map);
 
 /* The first block from `block` on that has no channel in common with the one before it: where blocks may be divided. */
 int64_t dw_clean_cut(const dw_block *blocks, int64_t count, int64_t block);

@@ -1,5 +1,4 @@
-/* cpu.c - what this CPU and operating system offer, read once; and which instruction set that means.
- * Knows no kernel. */
+/* cpu.c - what this CPU and operating system offer, read once. Knows no instruction set and no kernel. */
 #include "cpu.h"
 
 #include <stddef.h>
@@ -72,8 +71,8 @@ static unsigned detect(void) { return 0; }
 #endif
 
 unsigned dw_cpu_flags(void) {
-    /* CPUID traps to the hypervisor in a virtual machine (tens of microseconds), so its answer is kept.
-     * Threads that race here store the same value; the accesses are atomic. Bit 31 says 'known'. */
+    /* In a virtual machine CPUID traps to the hypervisor, which takes tens of microseconds, so its answer is kept.
+     * Threads that race here store the same value; the accesses are atomic. Bit 31 says that it is known. */
     enum { KNOWN_SHIFT = 31 };
 #if defined(_MSC_VER) && !defined(__clang__)
     static volatile long known;
@@ -88,45 +87,6 @@ unsigned dw_cpu_flags(void) {
     }
     return flags & ~(1u << KNOWN_SHIFT);
 #endif
-}
-
-/* One row per instruction set, in the order of dw_isa. */
-static const struct {
-    const char *name;
-    int compiled;
-    unsigned needs;
-} isas[DW_ISA_COUNT] = {
-#ifdef DW_X86
-    {"portable", 1, 0},
-    {"neon", 0, DW_CPU_NEON},
-    {"avx2", 1, DW_CPU_AVX2 | DW_CPU_FMA},
-    {"avx512", 1, DW_CPU_AVX2 | DW_CPU_FMA | DW_CPU_AVX512F | DW_CPU_AVX512VL | DW_CPU_AVX512BW | DW_CPU_AVX512DQ},
-#else
-    {"portable", 1, 0},
-#ifdef DW_ARM64
-    {"neon", 1, DW_CPU_NEON},
-#else
-    {"neon", 0, DW_CPU_NEON},
-#endif
-    {"avx2", 0, DW_CPU_AVX2},
-    {"avx512", 0, DW_CPU_AVX512F},
-#endif
-};
-
-static int is_isa(dw_isa isa) { return isa >= 0 && isa < DW_ISA_COUNT; }
-
-const char *dw_isa_name(dw_isa isa) { return is_isa(isa) ? isas[isa].name : NULL; }
-
-int dw_isa_compiled(dw_isa isa) { return is_isa(isa) && isas[isa].compiled; }
-
-int dw_isa_available(dw_isa isa) {
-    return dw_isa_compiled(isa) && (dw_cpu_flags() & isas[isa].needs) == isas[isa].needs;
-}
-
-dw_isa dw_isa_best(void) {
-    for (int isa = DW_ISA_COUNT - 1; isa > DW_ISA_PORTABLE; isa--)
-        if (dw_isa_available((dw_isa)isa)) return (dw_isa)isa;
-    return DW_ISA_PORTABLE;
 }
 
 int dw_cpu_feature(int index, const char **name) {

@@ -1,4 +1,4 @@
-/* cpu.h - which instruction sets this CPU and operating system offer. */
+/* cpu.h - the features of this CPU that the core uses. A new one: a bit here, its detection and its name in cpu.c. */
 #ifndef DW_CPU_H
 #define DW_CPU_H
 
@@ -13,6 +13,7 @@ enum {
     DW_CPU_NEON = 1 << 7
 };
 
-unsigned dw_cpu_flags(void); /* DW_CPU_* that may be used: the OS saves the registers, too */
+/* The DW_CPU_* that may be used: the CPU has the instructions, and the OS saves their registers. */
+unsigned dw_cpu_flags(void);
 
 #endif

@@ -84,8 +84,9 @@ typedef enum dw_layout {
  * instructions, computes as with DW_DENORMALS_IEEE. */
 typedef enum dw_denormals { DW_DENORMALS_FLUSH = 0, DW_DENORMALS_IEEE = 1 } dw_denormals;
 
+/* The numbers are names, not an order. */
 typedef enum dw_isa {
-    DW_ISA_AUTO = -1, /* the widest that this CPU and OS offer */
+    DW_ISA_AUTO = -1, /* the best that this CPU and OS offer */
     DW_ISA_PORTABLE = 0,
     DW_ISA_NEON = 1,
     DW_ISA_AVX2 = 2,
@@ -211,17 +212,47 @@ int dw_grad_run_until(const dw_grad *grad, const void *dy, const void *x, void *
 /* How many of num_threads threads dw_grad_run_threads uses. */
 int dw_grad_threads(const dw_grad *grad, int num_threads);
 
+/* ---- what this build and this CPU have ------------------------------------------------------------- */
+
 /* A short text in English for a status; never NULL. */
 const char *dw_status_text(dw_status status);
 
 const char *dw_isa_name(dw_isa isa); /* "portable", "neon", "avx2", "avx512"; NULL if there is none */
 int dw_isa_compiled(dw_isa isa);     /* part of this build? */
 int dw_isa_available(dw_isa isa);    /* part of this build and usable on this CPU and OS? */
-dw_isa dw_isa_best(void);            /* the widest available */
+dw_isa dw_isa_best(void);            /* the one that DW_ISA_AUTO stands for */
 /* Walks the CPU features that matter here: stores the name of feature `index` and returns whether this CPU
  * and OS offer it; the name is NULL past the last one. */
 int dw_cpu_feature(int index, const char **name);
 const char *dw_compiler(void); /* the compiler of this build, with its version */
+
+/* What a kernel computes. */
+typedef enum dw_kernel_family {
+    DW_KERNEL_NHWC = 0,        /* the convolution, channels last */
+    DW_KERNEL_NCHW = 1,        /* the convolution, channels first */
+    DW_KERNEL_GRAD_INPUT = 2,  /* dL/dx */
+    DW_KERNEL_GRAD_KERNEL = 3, /* dL/dkernel and dL/dbias */
+    DW_KERNEL_FAMILY_COUNT = 4
+} dw_kernel_family;
+
+/* One kernel. A size that is not fixed at compile time is 0. */
+typedef struct dw_kernel_info {
+    const char *name; /* as in dw_plan_info, such as "k3x3s1_t2x4_avx2" */
+    dw_kernel_family family;
+    /* "general" for any size; else "plain" or what it is made for: "multiplier", "folded" (several pixels with few
+     * channels in one vector), "folded_multiplier", "masked" and "masked_multiplier" (folded, at an edge),
+     * "interleaved" (two blocks of channels by turns), "cross_pixel" (vectors that span two pixels) */
+    const char *variant;
+    int kernel_h, kernel_w, stride;
+    int tile_h, tile_w; /* outputs that it computes at a time; tile_h 0: it goes down any number of rows */
+    int lanes;          /* elements of a vector; 0 if this build has not compiled it */
+    int registers;      /* vector registers that it is made for */
+} dw_kernel_info;
+
+/* Lists the kernels of an instruction set and dtype, those with the same variant and size in order of preference:
+ * stores kernel `index` = 0, 1, ... in *info and returns 1; 0 past the last one, or if there is no such instruction set
+ * or dtype. Also lists the kernels of instruction sets of other processors, which this build has not compiled. */
+int dw_kernel_at(dw_isa isa, dw_dtype dtype, int index, dw_kernel_info *info);
 
 #ifdef __cplusplus
 }

@@ -1,17 +1,17 @@
-/* float_env.c - flushes what no arithmetic would. */
+/* float_env.c - what becomes of denormal numbers where the CPU does not decide it. */
 #include "float_env.h"
 
 #include <string.h>
 
 #include "cpu.h"
 
-dw_denormals dw_denormals_of(dw_denormals wish, dw_isa isa) {
+dw_denormals dw_denormals_of(dw_denormals requested, int calls_fma) {
 #if defined(__x86_64__) || defined(_M_X64)
-    if (isa == DW_ISA_PORTABLE && !(dw_cpu_flags() & DW_CPU_FMA)) return DW_DENORMALS_IEEE;
+    if (calls_fma && !(dw_cpu_flags() & DW_CPU_FMA)) return DW_DENORMALS_IEEE;
 #else
-    (void)isa;
+    (void)calls_fma;
 #endif
-    return wish;
+    return requested;
 }
 
 void dw_flush(dw_dtype dtype, void *values, int64_t count) {

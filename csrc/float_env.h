@@ -1,6 +1,6 @@
-/* float_env.h - the floating-point environment that kernels run in: round to nearest, no traps, denormal row_of_slot
- * flushed to zero or not; and its caller's, restored to the bit, flags included. Elsewhere than on x86-64 and
- * AArch64: nothing. */
+/* float_env.h - the floating-point environment that kernels run in: round to nearest, no traps, denormal numbers
+ * flushed to zero or not. It restores that of the caller to the bit, flags included. On processors other than x86-64
+ * and AArch64 it does nothing. */
 #ifndef DW_FLOAT_ENV_H
 #define DW_FLOAT_ENV_H
 
@@ -8,9 +8,10 @@
 
 #include "dwconv.h"
 
-/* What runs can do of a wish: DW_DENORMALS_IEEE for portable kernels on x86-64 without multiply-add instructions, where
- * fma() is a function that needs denormal row_of_slot itself: glibc's is wrong by 1e-9 of results near 2**-1022 without. */
-dw_denormals dw_denormals_of(dw_denormals wish, dw_isa isa);
+/* What a run can do of what is requested. `calls_fma`: its multiply-adds may be calls of fma(). On x86-64 without
+ * multiply-add instructions that is a function which needs denormal numbers itself: without them glibc's is wrong by
+ * 1e-9 of results near 2**-1022. So such a run keeps them. */
+dw_denormals dw_denormals_of(dw_denormals requested, int calls_fma);
 
 /* Sets denormal floats to zeros of the same sign. */
 void dw_flush(dw_dtype dtype, void *values, int64_t count);

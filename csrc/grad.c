@@ -1,4 +1,11 @@
-/* grad.c - the gradient of one wish: checks it, divides it among threads, and runs its two parts band by band. */
+/* grad.c - the gradients of one problem: checks it, divides it among threads, and runs both gradients band by band.
+ *
+ * Both gradients read dy, and bands are what lets them share it. A band is some rows of dy with the rows of x that they
+ * need; they are copied once into row rings (grad_ring.c), as whole vectors, and both gradients read them from there
+ * while they are in L2. Channels are gone through in chunks that fit, images one after the other.
+ *
+ * What must not be broken: the order of the sums in dwconv.h. It depends on rows of a band and on images, and on
+ * nothing else: not on chunks, threads or vectors. */
 #include "grad.h"
 
 #include <stdlib.h>
@@ -6,10 +13,8 @@
 
 #include "desc.h"
 #include "float_env.h"
-#include "plan.h"
 #include "pool.h"
-
-enum { ALIGNMENT = 64 };
+#include "sizes.h"
 
 static dw_grad_array array_of(dw_layout layout, int64_t height, int64_t width, int64_t channels) {
     const ptrdiff_t column = layout == DW_NHWC ? (ptrdiff_t)channels : 1, row = (ptrdiff_t)width * column;
@@ -18,69 +23,66 @@ static dw_grad_array array_of(dw_layout layout, int64_t height, int64_t width, i
 }
 
 static dw_status init_base(dw_grad_base *base, const dw_desc *desc, dw_isa isa) {
-    const dw_status status = dw_output_size(desc, &base->out_h, &base->out_w);
+    dw_problem *problem = &base->problem;
+    const dw_status status = dw_problem_init(problem, desc, isa);
     if (status != DW_OK) return status;
     if (desc->activation != DW_LINEAR) return DW_ERR_ACTIVATION;
-    if (desc->dtype != DW_F32 && desc->dtype != DW_F64) return DW_ERR_DTYPE;
-    if (isa == DW_ISA_AUTO) isa = dw_isa_best();
-    if (!dw_isa_available(isa)) return DW_ERR_ISA;
-    base->desc = *desc;
-    base->desc.denormals = dw_denormals_of(desc->denormals, isa);
-    base->isa = isa;
-    base->out_channels = desc->channels * desc->multiplier;
-    base->element_size = dw_element_size(desc->dtype);
+    const dw_instruction_set *narrower = problem->isa->narrower;
+    base->table = problem->isa->grad[desc->dtype];
+    if (!base->table) return DW_ERR_DTYPE;
+    /* Channels that fill no vector may fill one of half the width: the same bits, without partial vectors. */
+    if (narrower && problem->out_channels < base->table->lanes) base->table = narrower->grad[desc->dtype];
     base->x = array_of(desc->layout, desc->height, desc->width, desc->channels);
-    base->dy = array_of(desc->layout, base->out_h, base->out_w, base->out_channels);
-    base->kernels = dw_grad_kernels_of(isa, desc->dtype);
-    /* Channels that fill no AVX-512 vector may fill one of AVX2: the same bits, without partial vectors. */
-    if (isa == DW_ISA_AVX512 && base->out_channels < base->kernels->lanes)
-        base->kernels = dw_grad_kernels_of(DW_ISA_AVX2, desc->dtype);
-    const int64_t lanes = base->kernels->lanes;
-    base->block_count = (base->out_channels - 1) / lanes + 1;
-    return dw_make_blocks(base->block_count, lanes, desc->multiplier, base->out_channels, 0, lanes, 1, &base->blocks);
+    base->dy = array_of(desc->layout, problem->out_h, problem->out_w, problem->out_channels);
+    const int64_t lanes = base->table->lanes;
+    base->block_count = dw_div_up(problem->out_channels, lanes);
+    return dw_make_blocks(base->block_count, lanes, desc->multiplier, problem->out_channels, 0, lanes, 1,
+                          &base->blocks);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-static int64_t aligned(int64_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
-
-/* Roughly: vectors per nanosecond on Zen 4, for two parts of as many multiply-adds as the convolution has. */
-static int64_t nanoseconds(const dw_grad_base *base) {
-    const double VECTORS = 1.5, CALL = 1.5, MOST = 1e15;
-    const dw_desc *d = &base->desc;
-    const double taps = (double)d->batch * (double)base->out_h * (double)base->out_w * (double)base->out_channels *
-                        (double)d->kernel_h * (double)d->kernel_w;
-    const double time = base->isa == DW_ISA_PORTABLE ? taps * CALL : taps / base->kernels->lanes / VECTORS;
+/* Roughly: two gradients of as many multiply-adds as the convolution has. */
+static int64_t estimate_nanoseconds(const dw_grad_base *base) {
+    const double MOST = 1e15;
+    const dw_problem *problem = &base->problem;
+    const dw_tuning *tuning = problem->tuning;
+    const dw_desc *d = &problem->desc;
+    const double taps = (double)d->batch * (double)problem->out_h * (double)problem->out_w *
+                        (double)problem->out_channels * (double)d->kernel_h * (double)d->kernel_w;
+    const double time =
+        problem->isa->calls_fma ? taps * tuning->fma_call_ns : taps / base->table->lanes / tuning->grad_vectors_per_ns;
     return (int64_t)(2 * time < MOST ? 2 * time : MOST);
 }
 
 /* Whether dx is made row by row, along with the other gradients. */
 static int makes_rows(const dw_grad *grad) { return grad->has_input && !grad->input.plan; }
 
-/* A part of L2, which is to hold what the processor prefetches for the next band, too. */
-enum { RING_BYTES = 410000 };
-
 /* Whether rings may hold all rows of a block, at once. */
 static int fits(const dw_grad_base *base) {
-    const int64_t sizes[] = {base->desc.height * base->desc.width + base->out_h * base->out_w, base->kernels->lanes};
+    const int64_t sizes[] = {base->problem.desc.height * base->problem.desc.width +
+                                 base->problem.out_h * base->problem.out_w,
+                             base->table->lanes};
     int64_t bytes;
-    return dw_bytes(base->element_size, sizes, 2, &bytes) && bytes <= RING_BYTES;
+    return dw_bytes(base->problem.element_size, sizes, 2, &bytes) && bytes <= base->problem.tuning->grad_ring_bytes;
 }
 
 /* The rings, and how many blocks they are for. */
 static dw_status init_rings(dw_grad *grad) {
     const dw_grad_base *base = &grad->base;
-    const int whole = base->desc.layout == DW_NCHW && fits(base);
-    const int64_t held = grad->band + grad->input.back;
-    dw_status status = dw_ring_init(&grad->dy, base, 1, whole || held > base->out_h ? base->out_h : held);
-    if (status == DW_OK) status = dw_ring_init(&grad->x, base, 0, whole ? base->desc.height : grad->weights.reach);
+    const int whole = base->problem.desc.layout == DW_NCHW && fits(base);
+    const int64_t held = grad->band + grad->input.lookback_rows;
+    dw_status status =
+        dw_ring_init(&grad->dy, base, 1, whole || held > base->problem.out_h ? base->problem.out_h : held);
+    if (status == DW_OK)
+        status = dw_ring_init(&grad->x, base, 0, whole ? base->problem.desc.height : grad->weights.x_rows);
     if (status != DW_OK) return status;
     const int64_t all = base->block_count, slots = grad->dy.slots + grad->x.slots;
     if (grad->x.block_bytes > PTRDIFF_MAX - grad->dy.block_bytes) return DW_ERR_OVERFLOW;
-    int64_t most = RING_BYTES / (grad->dy.block_bytes + grad->x.block_bytes);
+    int64_t most = base->problem.tuning->grad_ring_bytes / (grad->dy.block_bytes + grad->x.block_bytes);
     /* In NCHW the planes of one block lie next to each other in memory. */
-    if (most < 1 || base->desc.layout == DW_NCHW) most = 1;
-    if (makes_rows(grad) && base->desc.multiplier > 1) most = all; /* the sums of all m are needed at a time */
+    if (most < 1 || base->problem.desc.layout == DW_NCHW) most = 1;
+    if (makes_rows(grad) && base->problem.desc.multiplier > 1) most = all; /* the sums of all m are needed at a time */
     const int64_t chunks = (all - 1) / most + 1;
     grad->chunk = (all - 1) / chunks + 1;
     if (!dw_bytes(grad->dy.block_bytes, &grad->chunk, 1, &grad->dy_bytes)) return DW_ERR_OVERFLOW;
@@ -100,7 +102,7 @@ static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void
     if (status == DW_OK) status = init_rings(grad);
     if (status != DW_OK) return status;
     const int64_t parts[] = {grad->dy_bytes, grad->x_bytes, grad->row_of_slot_bytes, grad->input.workspace,
-                             4 * ALIGNMENT};
+                             4 * DW_ALIGNMENT};
     int64_t sum = 0, image;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (parts[i] > PTRDIFF_MAX / 4 - sum) return DW_ERR_OVERFLOW;
@@ -108,9 +110,9 @@ static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void
     }
     if (!dw_bytes(grad->weights.sums_bytes, &base->block_count, 1, &image) || image > PTRDIFF_MAX / 8)
         return DW_ERR_OVERFLOW;
-    grad->part_bytes = aligned(sum);
-    grad->image_bytes = aligned(image);
-    grad->nanoseconds = nanoseconds(base);
+    grad->part_bytes = dw_align_up(sum);
+    grad->image_bytes = dw_align_up(image);
+    grad->nanoseconds = estimate_nanoseconds(base);
     return DW_OK;
 }
 
@@ -139,9 +141,9 @@ void dw_grad_destroy(dw_grad *grad) {
 
 /* ---- how a run is divided -------------------------------------------------------------------------- */
 
-/* A run goes through the images in rounds, so many at a time, each with sums of its own, which are added to the
- * total in order after the round. Within a round the work is units that write no byte of each other: of an image all
- * channels, or, where threads would get unlike row_of_slot of few images, some. Parts are runs of units. */
+/* A run goes through the images in rounds of `images` images, each with sums of its own, which are added to the total in
+ * order after the round. Within a round the work is units that write no byte of each other: all channels of an image,
+ * or, where threads would get different numbers of few images, some of them. Parts are runs of units. */
 typedef struct division {
     int threads, parts;
     int64_t images; /* of a round */
@@ -149,11 +151,10 @@ typedef struct division {
 } division;
 
 static division divide(const dw_grad *grad, int num_threads) {
-    enum { THREAD_NANOSECONDS = 4000 };
     const dw_grad_base *base = &grad->base;
-    const int64_t batch = base->desc.batch;
+    const int64_t batch = base->problem.desc.batch;
     division to = {1, 1, 1, 1};
-    num_threads = dw_pool_threads(grad->nanoseconds, THREAD_NANOSECONDS, num_threads);
+    num_threads = dw_pool_threads(grad->nanoseconds, base->problem.tuning->grad_thread_ns, num_threads);
     if (num_threads == 1) return to;
     const int parts = dw_pool_parts(grad->nanoseconds, num_threads);
     const double bytes = (double)(parts + 1) * ((double)grad->image_bytes + (double)grad->part_bytes);
@@ -162,7 +163,7 @@ static division divide(const dw_grad *grad, int num_threads) {
     to.parts = parts;
     to.images = batch < to.parts ? batch : to.parts;
     const int uneven = batch % num_threads != 0 && batch < 4 * num_threads;
-    if (uneven && (base->desc.multiplier == 1 || !makes_rows(grad)))
+    if (uneven && (base->problem.desc.multiplier == 1 || !makes_rows(grad)))
         to.splits = base->block_count < to.parts ? base->block_count : to.parts;
     return to;
 }
@@ -171,7 +172,7 @@ int dw_grad_threads(const dw_grad *grad, int num_threads) { return divide(grad, 
 
 int64_t dw_grad_workspace(const dw_grad *grad, int num_threads) {
     const division division = divide(grad, num_threads);
-    return ALIGNMENT + (1 + division.images) * grad->image_bytes + division.parts * grad->part_bytes;
+    return DW_ALIGNMENT + (1 + division.images) * grad->image_bytes + division.parts * grad->part_bytes;
 }
 
 /* ---- running --------------------------------------------------------------------------------------- */
@@ -190,55 +191,57 @@ typedef struct job {
 
 static int stopped(const job *job) { return job->stop && job->stop(job->context); }
 
-/* Where in the arrays something begins: an image, a row, a block. */
-typedef struct place {
+/* Where in the arrays something begins. */
+typedef struct position {
     int64_t image, row, block;
-} place;
+} position;
 
-/* What to ask for in order to have `rows` rows of an array from a place on, of `blocks` blocks if there are so many.
- * What is past the end of it may be asked for, too. */
-static dw_prefetcher prefetch_of(const dw_grad_base *base, const char *data, int of_dy, place at, int64_t rows,
+/* Prefetches `rows` rows of an array from a position on, of `blocks` blocks or those that are left. It may go past the
+ * end of the array: prefetching is a hint. */
+static dw_prefetcher prefetch_of(const dw_grad_base *base, const char *data, int of_dy, position at, int64_t rows,
                                  int64_t blocks) {
     const dw_grad_array *array = of_dy ? &base->dy : &base->x;
-    const int64_t left = base->block_count - at.block, element_size = base->element_size;
+    const int64_t left = base->block_count - at.block, element_size = base->problem.element_size;
     const dw_block *const first = base->blocks + at.block, *const last = first + (blocks < left ? blocks : left) - 1;
     const int64_t channel = of_dy ? first->y : first->x;
     const int64_t channels = (of_dy ? last->y + last->y_count : last->x + last->x_count) - channel;
     /* Pieces: in NHWC of pixels, in NCHW of planes. */
-    const int planes = base->desc.layout == DW_NCHW;
+    const int planes = base->problem.desc.layout == DW_NCHW;
     const ptrdiff_t piece = (ptrdiff_t)((planes ? rows * array->row : channels) * element_size);
     return (dw_prefetcher){data + (at.image * array->image + at.row * array->row + channel * array->channel) *
                                       element_size,
                            piece, piece, (planes ? array->channel : array->column) * element_size - piece};
 }
 
-/* One image, the blocks from at.block to block_end, a chunk: band by band, so that x and dy are read from memory once,
- * and in the order in which they lie there. `after`: what comes then, which may be past the end. */
-static void run_chunk(const job *job, place at, int64_t block_end, place after, char *sums, char *workspace) {
+/* One image, the blocks from at.block to block_end, which are a chunk: band by band, so that x and dy are read from
+ * memory once, in address order. `after`: what comes next, which may be past the end. */
+static void run_chunk(const job *job, position at, int64_t block_end, position after, char *sums, char *workspace) {
     const dw_grad *grad = job->grad;
     const dw_grad_base *base = &grad->base;
-    const dw_desc *d = &base->desc;
+    const dw_desc *d = &base->problem.desc;
     const int with_input = job->dx && makes_rows(grad);
-    char *const dx = with_input ? job->dx + at.image * base->x.image * base->element_size : NULL;
-    char *const x_rows = workspace + aligned(grad->dy_bytes), *const rows_of_dx = x_rows + aligned(grad->x_bytes);
-    int64_t *const row_of_slot = (int64_t *)(void *)(rows_of_dx + aligned(grad->input.workspace));
+    char *const dx = with_input ? job->dx + at.image * base->x.image * base->problem.element_size : NULL;
+    char *const x_rows = workspace + dw_align_up(grad->dy_bytes), *const rows_of_dx =
+                                                                      x_rows + dw_align_up(grad->x_bytes);
+    int64_t *const row_of_slot = (int64_t *)(void *)(rows_of_dx + dw_align_up(grad->input.workspace));
     const int64_t blocks = block_end - at.block, band = grad->band;
     dw_ring_state dy, x;
-    dw_ring_begin(&dy, &grad->dy, job->dy + at.image * base->dy.image * base->element_size, workspace, row_of_slot);
+    dw_ring_begin(&dy, &grad->dy, job->dy + at.image * base->dy.image * base->problem.element_size, workspace,
+                  row_of_slot);
     dy.block = at.block;
     dy.block_end = block_end;
     if (job->x) {
-        dw_ring_begin(&x, &grad->x, job->x + at.image * base->x.image * base->element_size, x_rows,
+        dw_ring_begin(&x, &grad->x, job->x + at.image * base->x.image * base->problem.element_size, x_rows,
                       row_of_slot + grad->dy.slots);
         x.block = at.block;
         x.block_end = block_end;
-        x.maps = grad->weights.maps;
+        x.indices = grad->weights.indices;
     }
     int64_t done = 0; /* rows of dx */
-    for (; at.row < base->out_h && !stopped(job); at.row += band) {
-        const int more = base->out_h - at.row > band;
-        const place next = more ? (place){at.image, at.row + band, at.block} : after;
-        const int64_t end = more ? next.row : base->out_h;
+    for (; at.row < base->problem.out_h && !stopped(job); at.row += band) {
+        const int more = base->problem.out_h - at.row > band;
+        const position next = more ? (position){at.image, at.row + band, at.block} : after;
+        const int64_t end = more ? next.row : base->problem.out_h;
         dw_prefetcher next_dy = prefetch_of(base, job->dy, 1, next, band, blocks);
         if (job->x) {
             /* The first row that this band does not hold, too. */
@@ -246,27 +249,27 @@ static void run_chunk(const job *job, place at, int64_t block_end, place after, 
             if (row > d->height) row = d->height;
             if (row < 0) row = 0;
             const int64_t rows = d->stride_h < d->height / band ? band * d->stride_h : d->height;
-            dw_prefetcher next_x = prefetch_of(base, job->x, 0, (place){next.image, row, next.block}, rows, blocks);
+            dw_prefetcher next_x = prefetch_of(base, job->x, 0, (position){next.image, row, next.block}, rows, blocks);
             dw_grad_weights_band(&grad->weights, base, &dy, &x, at.row, sums, &next_dy, &next_x);
         }
         if (!with_input) continue;
         for (int64_t h = at.row; h < end; h++) dw_ring_row(&dy, base, h);
         const int64_t ready = dw_grad_input_ready(&grad->input, base, done, end);
-        const place next_rows = {next.image, more ? ready : 0, next.block};
+        const position next_rows = {next.image, more ? ready : 0, next.block};
         dw_prefetcher next_dx = prefetch_of(base, job->dx, 0, next_rows, ready > done ? ready - done : 1, blocks);
         dw_grad_input_band(&grad->input, base, &dy, dx, done, ready, &next_dx, job->x ? NULL : &next_dy, rows_of_dx);
         done = ready;
     }
 }
 
-/* Units [begin, end) of a round. */
-static void run_part(const void *arguments, int part, int parts) {
+/* Part `part` of the units of a round. */
+static void run_units(const void *arguments, int part, int parts) {
     const job *job = arguments;
     const dw_grad *grad = job->grad;
     const dw_grad_base *base = &grad->base;
     const dw_range share = dw_range_of(job->images * job->splits, part, parts);
     char *const workspace = job->workspaces + part * grad->part_bytes;
-    const dw_float_env before = dw_float_begin(base->desc.denormals);
+    const dw_float_env before = dw_float_begin(base->problem.desc.denormals);
     for (int64_t unit = share.begin; unit < share.end; unit++) {
         const int64_t slot = unit / job->splits, image = job->first + slot, split = unit % job->splits;
         const dw_range cut = dw_range_of(base->block_count, (int)split, (int)job->splits);
@@ -276,27 +279,25 @@ static void run_part(const void *arguments, int part, int parts) {
         const int any = job->x || (job->dx && makes_rows(grad));
         for (int64_t block = first, end; any && block < block_end; block = end) {
             end = block_end - block > grad->chunk ? block + grad->chunk : block_end;
-            const place after = end < block_end ? (place){image, 0, end} : (place){image + 1, 0, first};
-            run_chunk(job, (place){image, 0, block}, end, after, sums, workspace);
+            const position after = end < block_end ? (position){image, 0, end} : (position){image + 1, 0, first};
+            run_chunk(job, (position){image, 0, block}, end, after, sums, workspace);
         }
         if (!job->dx || !grad->input.plan) continue;
         for (int64_t piece = 0; piece < job->pieces && !stopped(job); piece++)
-            dw_grad_input_part(&grad->input, base, job->dy + image * base->dy.image * base->element_size,
-                               job->dx + image * base->x.image * base->element_size, workspace,
+            dw_grad_input_part(&grad->input, base, job->dy + image * base->dy.image * base->problem.element_size,
+                               job->dx + image * base->x.image * base->problem.element_size, workspace,
                                (int)(split * job->pieces + piece), (int)(job->splits * job->pieces));
     }
     dw_float_end(before);
 }
 
-static char *align(char *memory) { return (char *)(((uintptr_t)memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1)); }
-
-/* Runs of as much time can be ended early: between bands, and between pieces of dx of PIECE_NANOSECONDS each. */
-enum { LONG_NANOSECONDS = 20000000, PIECE_NANOSECONDS = 5000000, MOST_PIECES = 1 << 14 };
+/* Runs of LONG_NANOSECONDS and more can be ended early: between bands, and between pieces of dx of PIECE_NANOSECONDS. */
+enum { LONG_NANOSECONDS = 20000000, PIECE_NANOSECONDS = 5000000, MAX_PIECES = 1 << 14 };
 
 /* Into how many pieces dx of a split of an image is cut. */
 static int64_t pieces_of_input(const dw_grad *grad, int64_t splits) {
-    const int64_t pieces = grad->nanoseconds / grad->base.desc.batch / splits / PIECE_NANOSECONDS;
-    return pieces < 1 ? 1 : pieces > MOST_PIECES ? MOST_PIECES : pieces;
+    const int64_t pieces = grad->nanoseconds / grad->base.problem.desc.batch / splits / PIECE_NANOSECONDS;
+    return dw_max(1, dw_min(pieces, MAX_PIECES));
 }
 
 static int run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
@@ -304,7 +305,7 @@ static int run(const dw_grad *grad, const void *dy, const void *x, void *dx, voi
     const dw_grad_base *base = &grad->base;
     const division division = divide(grad, num_threads);
     const int with_weights = dkernel || dbias;
-    char *const total = align(workspace), *const sums = total + grad->image_bytes;
+    char *const total = dw_align(workspace), *const sums = total + grad->image_bytes;
     job job = {.grad = grad,
                .dy = dy,
                .x = with_weights ? x : NULL,
@@ -317,17 +318,18 @@ static int run(const dw_grad *grad, const void *dy, const void *x, void *dx, voi
                .context = context};
     if (stop) job.pieces = pieces_of_input(grad, division.splits);
     if (with_weights) memset(total, 0, (size_t)grad->image_bytes);
-    for (; job.first < base->desc.batch; job.first += job.images) {
-        job.images = base->desc.batch - job.first < division.images ? base->desc.batch - job.first : division.images;
+    for (; job.first < base->problem.desc.batch; job.first += job.images) {
+        job.images = base->problem.desc.batch - job.first < division.images ? base->problem.desc.batch - job.first
+                                                                            : division.images;
         if (with_weights) memset(sums, 0, (size_t)(job.images * grad->image_bytes));
-        if (division.threads == 1) run_part(&job, 0, 1);
-        else dw_pool_run(run_part, &job, division.parts, division.threads);
+        if (division.threads == 1) run_units(&job, 0, 1);
+        else dw_pool_run(run_units, &job, division.parts, division.threads);
         if (stopped(&job)) return 1;
         if (!with_weights) continue;
-        const dw_float_env before = dw_float_begin(base->desc.denormals);
+        const dw_float_env before = dw_float_begin(base->problem.desc.denormals);
         for (int64_t image = 0; image < job.images; image++)
-            base->kernels->add(sums + image * grad->image_bytes,
-                               base->block_count * grad->weights.sums_bytes / base->element_size, total);
+            base->table->add(sums + image * grad->image_bytes,
+                             base->block_count * grad->weights.sums_bytes / base->problem.element_size, total);
         dw_float_end(before);
     }
     if (with_weights) dw_grad_weights_end(base, dkernel, dbias, total);

@@ -1,25 +1,22 @@
 /* grad_input.c - the input gradient, a transposed depthwise convolution.
  *
- * With a multiplier, dy is that of C*M channels that have an input channel each; what these get is added up
- * in the end. For the common kernel widths there are tiles. Else, without strides, the transposed convolution is a
- * convolution with the kernel turned by 180 degrees, for which there is dw_plan; with strides the general kernel makes
- * each row of dx. Where dx has no vectors of channels to store, or is a sum of several, rows are made in the workspace
- * first. */
+ * For the common kernel widths there are tiles. Without strides the transposed convolution is a convolution with the
+ * kernel turned by 180 degrees, for which there is dw_plan. With strides and other widths the general kernel makes each
+ * row of dx. With a multiplier, dy is that of C*M channels with an input channel each, whose sums are added up at the
+ * end. Rows are made in the workspace first where dx has no vectors of channels to store, or is a sum of several. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "desc.h"
 #include "grad.h"
-#include "plan.h"
 #include "sizes.h"
-
-enum { ALIGNMENT = 64 };
 
 /* ---- by a plan -------------------------------------------------------------------------------------- */
 
 /* kernel (kh, kw, C*M) turned by 180 degrees. */
 static dw_status turned(const dw_grad_base *base, const void *kernel, void **copy) {
-    const int64_t taps = base->desc.kernel_h * base->desc.kernel_w, size = base->out_channels * base->element_size;
+    const int64_t taps = base->problem.desc.kernel_h * base->problem.desc.kernel_w,
+                  size = base->problem.out_channels * base->problem.element_size;
     *copy = malloc((size_t)(taps * size)); /* as large as the kernel, which exists */
     if (!*copy) return DW_ERR_NOMEM;
     for (int64_t tap = 0; tap < taps; tap++)
@@ -29,79 +26,80 @@ static dw_status turned(const dw_grad_base *base, const void *kernel, void **cop
 
 /* Makes input->plan where a plan can do it: at stride 1, unless outputs lie wholly in the padding. */
 static dw_status make_plan(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
-    const dw_desc *d = &base->desc;
+    const dw_desc *d = &base->problem.desc;
     dw_desc turned_desc = *d;
     if (d->stride_h != 1 || d->stride_w != 1) return DW_OK;
-    const int64_t reach_h = (d->kernel_h - 1) * d->dilation_h, reach_w = (d->kernel_w - 1) * d->dilation_w;
-    turned_desc.pad_top = reach_h - d->pad_top;
-    turned_desc.pad_bottom = reach_h - d->pad_bottom;
-    turned_desc.pad_left = reach_w - d->pad_left;
-    turned_desc.pad_right = reach_w - d->pad_right;
+    const int64_t last_tap_h = (d->kernel_h - 1) * d->dilation_h, last_tap_w = (d->kernel_w - 1) * d->dilation_w;
+    turned_desc.pad_top = last_tap_h - d->pad_top;
+    turned_desc.pad_bottom = last_tap_h - d->pad_bottom;
+    turned_desc.pad_left = last_tap_w - d->pad_left;
+    turned_desc.pad_right = last_tap_w - d->pad_right;
     if (turned_desc.pad_top < 0 || turned_desc.pad_bottom < 0) return DW_OK;
     if (turned_desc.pad_left < 0 || turned_desc.pad_right < 0) return DW_OK;
-    turned_desc.height = base->out_h;
-    turned_desc.width = base->out_w;
-    turned_desc.channels = base->out_channels;
+    turned_desc.height = base->problem.out_h;
+    turned_desc.width = base->problem.out_w;
+    turned_desc.channels = base->problem.out_channels;
     turned_desc.multiplier = 1;
     turned_desc.batch = 1;
-    const int64_t sizes[] = {d->height, d->width, base->out_channels};
-    if (d->multiplier > 1 && !dw_bytes(base->element_size, sizes, 3, &input->workspace)) return DW_ERR_OVERFLOW;
+    const int64_t sizes[] = {d->height, d->width, base->problem.out_channels};
+    if (d->multiplier > 1 && !dw_bytes(base->problem.element_size, sizes, 3, &input->workspace)) return DW_ERR_OVERFLOW;
     void *copy;
     dw_status status = turned(base, kernel, &copy);
-    if (status == DW_OK) status = dw_plan_create(&turned_desc, base->isa, copy, NULL, &input->plan);
+    if (status == DW_OK) status = dw_plan_create(&turned_desc, base->problem.isa->id, copy, NULL, &input->plan);
     free(copy);
     return status;
 }
 
 /* ---- by rows --------------------------------------------------------------------------------------- */
 
-/* Which outputs each position of one dimension of x leads to: k with
+/* The (output, tap) pairs of each position of one dimension of x: the k with
  * 0 <= (position + pad - k * dilation) / stride < out, the division being exact. */
 static dw_tap_range *make_tap_ranges(int64_t size, int64_t out, int64_t kernel, int64_t stride, int64_t dilation,
                                      int64_t pad, int64_t *out_step, int64_t *k_step) {
-    const int64_t common = gcd(stride, dilation);
+    const int64_t common = dw_gcd(stride, dilation);
     *out_step = dilation / common;
     *k_step = stride / common;
     int64_t bytes;
     dw_tap_range *all = dw_bytes(sizeof(dw_tap_range), &size, 1, &bytes) ? malloc((size_t)bytes) : NULL;
     if (!all) return NULL;
     for (int64_t p = 0; p < size; p++) {
-        dw_tap_range reach = {0, 0, 0};
+        dw_tap_range pairs = {0, 0, 0};
         for (int64_t k = 0; k < kernel && k * dilation <= p + pad; k++) {
             const int64_t left = p + pad - k * dilation;
             if (left % stride != 0 || left / stride >= out) continue;
-            reach.first = left / stride; /* the last k is that of the first output */
-            reach.k = k;
-            reach.count++;
+            pairs.first = left / stride; /* the last k is that of the first output */
+            pairs.k = k;
+            pairs.count++;
         }
-        all[p] = reach;
+        all[p] = pairs;
     }
     return all;
 }
 
 static dw_status pack(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
-    const int64_t taps = base->desc.kernel_h * base->desc.kernel_w, lanes = base->kernels->lanes;
+    const int64_t taps = base->problem.desc.kernel_h * base->problem.desc.kernel_w, lanes = base->table->lanes;
     const int64_t sizes[] = {base->block_count, taps, lanes};
     int64_t bytes;
-    if (!dw_bytes(base->element_size, sizes, 3, &bytes) || bytes > PTRDIFF_MAX - ALIGNMENT) return DW_ERR_OVERFLOW;
-    input->weights_memory = calloc(1, (size_t)bytes + ALIGNMENT);
-    if (!input->weights_memory) return DW_ERR_NOMEM;
-    input->weights = (void *)(((uintptr_t)input->weights_memory + ALIGNMENT - 1) & ~(uintptr_t)(ALIGNMENT - 1));
+    if (!dw_bytes(base->problem.element_size, sizes, 3, &bytes)) return DW_ERR_OVERFLOW;
+    input->weights = dw_calloc_aligned(bytes, &input->weights_memory);
+    if (!input->weights) return DW_ERR_NOMEM;
     char *to = input->weights;
     for (int64_t b = 0; b < base->block_count; b++)
-        for (int64_t tap = 0; tap < taps; tap++, to += lanes * base->element_size)
-            memcpy(to, (const char *)kernel + (tap * base->out_channels + base->blocks[b].y) * base->element_size,
-                   (size_t)(base->blocks[b].y_count * base->element_size));
+        for (int64_t tap = 0; tap < taps; tap++, to += lanes * base->problem.element_size)
+            memcpy(to,
+                   (const char *)kernel +
+                       (tap * base->problem.out_channels + base->blocks[b].y) * base->problem.element_size,
+                   (size_t)(base->blocks[b].y_count * base->problem.element_size));
     return DW_OK;
 }
 
 /* The tile for this kernel, if there is one, and where it need not look at the edges. */
 static void choose_tile(dw_grad_input *input, const dw_grad_base *base) {
-    const dw_desc *d = &base->desc;
+    const dw_desc *d = &base->problem.desc;
     if (d->dilation_w != 1) return;
     /* Of few channels a plan makes vectors of several pixels. */
-    if (base->out_channels < base->kernels->lanes && d->stride_h == 1 && d->stride_w == 1) return;
-    const dw_grad_tile *tile = base->kernels->tiles;
+    if (base->problem.out_channels < base->table->lanes && d->stride_h == 1 && d->stride_w == 1) return;
+    const dw_grad_tile *tile = base->table->tiles;
     while (tile->name && (tile->kernel_w != d->kernel_w || tile->stride != d->stride_w)) tile++;
     if (!tile->name) return;
     input->tile = tile;
@@ -111,58 +109,56 @@ static void choose_tile(dw_grad_input *input, const dw_grad_base *base) {
     const int64_t first = d->pad_left > 0 ? (d->pad_left - 1) / stride + 1 : 0;
     const int64_t end = (d->width + d->pad_left) / stride;
     input->inner = before > first ? before : first;
-    input->inner_end = end < base->out_w ? end : base->out_w;
+    input->inner_end = end < base->problem.out_w ? end : base->problem.out_w;
 }
 
-/* How many rows of dy before a band of `band` of them the rows of dx need that are made with it. */
-static int64_t rows_back(const dw_grad_input *input, const dw_grad_base *base, int64_t band) {
-    int64_t back = 0, done = 0;
-    for (int64_t row = 0; row < base->out_h; row += band) {
+/* How many rows of dy before a band of `band` rows the rows of dx that are made with it need. */
+static int64_t lookback_of(const dw_grad_input *input, const dw_grad_base *base, int64_t band) {
+    int64_t most = 0, done = 0;
+    for (int64_t row = 0; row < base->problem.out_h; row += band) {
         const int64_t ready = dw_grad_input_ready(input, base, done, row + band);
         for (; done < ready; done++)
-            if (input->rows[done].count > 0 && row - input->rows[done].first > back)
-                back = row - input->rows[done].first;
+            if (input->rows[done].count > 0 && row - input->rows[done].first > most)
+                most = row - input->rows[done].first;
     }
-    return back;
+    return most;
 }
 
 /* Elements from a column of sums in the workspace to the next. */
 static int64_t sums_column(const dw_grad_base *base) {
-    const int64_t lanes = base->kernels->lanes;
-    return base->desc.multiplier > 1 && base->out_channels > lanes ? base->out_channels : lanes;
+    const int64_t lanes = base->table->lanes;
+    return base->problem.desc.multiplier > 1 && base->problem.out_channels > lanes ? base->problem.out_channels : lanes;
 }
 
 /* How many rows at a time, and the workspace for them: a part of L1. */
 static dw_status choose_lines(dw_grad_input *input, const dw_grad_base *base) {
-    enum { LINES_BYTES = 16384 };
-    const dw_desc *d = &base->desc;
-    input->direct = d->layout == DW_NHWC && d->multiplier == 1 && base->out_channels >= base->kernels->lanes;
+    const dw_desc *d = &base->problem.desc;
+    input->direct = d->layout == DW_NHWC && d->multiplier == 1 && base->problem.out_channels >= base->table->lanes;
     input->lines = d->multiplier > 1 ? 1 : DW_GRAD_MAX_LINES;
     if (input->direct) return DW_OK;
     const int64_t sizes[] = {d->width, sums_column(base)};
     int64_t line;
-    if (!dw_bytes(base->element_size, sizes, 2, &line) || line > PTRDIFF_MAX / DW_GRAD_MAX_LINES)
+    if (!dw_bytes(base->problem.element_size, sizes, 2, &line) || line > PTRDIFF_MAX / DW_GRAD_MAX_LINES)
         return DW_ERR_OVERFLOW;
-    while (input->lines > 1 && input->lines * line > LINES_BYTES) input->lines /= 2;
+    while (input->lines > 1 && input->lines * line > base->problem.tuning->grad_lines_bytes) input->lines /= 2;
     input->workspace = input->lines * line;
     return DW_OK;
 }
 
 static dw_status make_rows(dw_grad_input *input, const dw_grad_base *base, const void *kernel, int64_t band) {
-    const dw_desc *d = &base->desc;
-    input->rows = make_tap_ranges(d->height, base->out_h, d->kernel_h, d->stride_h, d->dilation_h, d->pad_top,
+    const dw_desc *d = &base->problem.desc;
+    input->rows = make_tap_ranges(d->height, base->problem.out_h, d->kernel_h, d->stride_h, d->dilation_h, d->pad_top,
                                   &input->row_out_step, &input->row_k_step);
-    input->columns = make_tap_ranges(d->width, base->out_w, d->kernel_w, d->stride_w, d->dilation_w, d->pad_left,
-                                     &input->column_out_step, &input->column_k_step);
+    input->columns = make_tap_ranges(d->width, base->problem.out_w, d->kernel_w, d->stride_w, d->dilation_w,
+                                     d->pad_left, &input->column_out_step, &input->column_k_step);
     if (!input->rows || !input->columns) return DW_ERR_NOMEM;
-    input->back = rows_back(input, base, band);
+    input->lookback_rows = lookback_of(input, base, band);
     const dw_status status = choose_lines(input, base);
     return status == DW_OK ? pack(input, base, kernel) : status;
 }
 
-/* Cells [0, cells): at each edge one tile or more that look where they are, between them tiles that need not;
- * the last of these overlaps its neighbour. */
-static void run_tiles(const dw_grad_input *input, dw_grad_rows *row) {
+/* Cells [0, cells): edge tiles at each side, inner tiles between them, the last of which overlaps its neighbour. */
+static void run_tiles(const dw_grad_input *input, dw_grad_tile_args *args) {
     const dw_grad_tile *tile = input->tile;
     const int64_t size = tile->cells;
     int64_t cell = 0;
@@ -170,53 +166,71 @@ static void run_tiles(const dw_grad_input *input, dw_grad_rows *row) {
         const int64_t whole =
             cell >= input->inner && input->inner_end - cell >= size ? (input->inner_end - cell) / size * size : 0;
         if (whole > 0) {
-            row->begin = cell;
-            row->end = cell += whole;
-            tile->inner(row);
+            args->begin = cell;
+            args->end = cell += whole;
+            tile->inner(args);
             if (cell < input->inner_end) { /* overlaps */
-                row->begin = input->inner_end - size;
-                row->end = cell = input->inner_end;
-                tile->inner(row);
+                args->begin = input->inner_end - size;
+                args->end = cell = input->inner_end;
+                tile->inner(args);
             }
         } else {
-            /* From the left edge on to where inner tiles may begin; overlap does no harm. */
-            row->begin = cell;
-            row->end = cell + size;
-            tile->edge(row);
+            /* From the left edge to where inner tiles may begin. It may overlap them: both store the same values. */
+            args->begin = cell;
+            args->end = cell + size;
+            tile->edge(args);
             cell += size;
         }
     }
 }
 
 int64_t dw_grad_input_ready(const dw_grad_input *input, const dw_grad_base *base, int64_t row, int64_t dy_rows) {
-    if (dy_rows >= base->out_h) return base->desc.height;
-    for (; row < base->desc.height; row++) {
-        const dw_tap_range *reach = input->rows + row;
-        if (reach->count > 0 && reach->first + (reach->count - 1) * input->row_out_step >= dy_rows) break;
+    if (dy_rows >= base->problem.out_h) return base->problem.desc.height;
+    for (; row < base->problem.desc.height; row++) {
+        const dw_tap_range *pairs = input->rows + row;
+        if (pairs->count > 0 && pairs->first + (pairs->count - 1) * input->row_out_step >= dy_rows) break;
     }
     return row;
 }
 
-/* What all rows have in common. */
-static dw_grad_rows rows_of(const dw_grad_input *input, const dw_grad_base *base, const dw_ring_state *dy) {
-    const dw_desc *d = &base->desc;
-    const int64_t dy_row = dy->ring->row_bytes / base->element_size, slots = dy->ring->slots;
-    return (dw_grad_rows){/* Where a row of dx leads to one row of dy at most, the steps may be larger than the ring and
-                             the kernel. */
+/* What all rows have in common, of either kernel. Where a row of dx needs one row of dy at most, the steps may be larger
+ * than the ring and the kernel. */
+static dw_grad_rows rows_of(const dw_grad_input *input, const dw_grad_base *base, const dw_ring_state *dy,
+                            const dw_grad_line *lines) {
+    const dw_desc *d = &base->problem.desc;
+    const int64_t dy_row = dy->ring->row_bytes / base->problem.element_size, slots = dy->ring->slots;
+    return (dw_grad_rows){.lines = lines,
                           .dy_row = input->row_out_step < slots ? (ptrdiff_t)(input->row_out_step * dy_row) : 0,
                           .dy_ring = (ptrdiff_t)(slots * dy_row),
                           .ki_step = input->row_k_step < d->kernel_h ? input->row_k_step : 0,
                           .col_size = input->direct ? base->x.column : (ptrdiff_t)sums_column(base),
-                          .width = d->width,
-                          .out_w = base->out_w,
-                          .kernel_w = d->kernel_w,
-                          .end = d->width,
-                          .pad = d->pad_left,
-                          .columns = input->columns,
-                          .out_step = input->column_out_step,
-                          .k_step = input->column_k_step,
-                          .dy_block = (ptrdiff_t)(slots * dy_row),
-                          .weights_block = (ptrdiff_t)(d->kernel_h * d->kernel_w * base->kernels->lanes)};
+                          .kernel_w = d->kernel_w};
+}
+
+/* The rows of dx in `rows`, of the blocks from `block` on: of one with a tile, else of `count`. */
+static void run_lines(const dw_grad_input *input, const dw_grad_base *base, const dw_grad_rows *rows,
+                      const dw_block *block, int64_t count, dw_prefetcher *prefetch_dx, dw_prefetcher *prefetch_dy) {
+    const dw_desc *d = &base->problem.desc;
+    if (input->tile) {
+        dw_grad_tile_args args = {.rows = *rows,
+                                  .width = d->width,
+                                  .out_w = base->problem.out_w,
+                                  .pad = d->pad_left,
+                                  .prefetch_dx = prefetch_dx,
+                                  .prefetch_dy = prefetch_dy};
+        run_tiles(input, &args);
+    } else {
+        const dw_grad_row_args args = {.rows = *rows,
+                                       .columns = input->columns,
+                                       .width = d->width,
+                                       .out_step = input->column_out_step,
+                                       .k_step = input->column_k_step,
+                                       .blocks = block,
+                                       .block_count = count,
+                                       .dy_block = rows->dy_ring,
+                                       .weights_block = (ptrdiff_t)(d->kernel_h * d->kernel_w * base->table->lanes)};
+        base->table->rows(&args);
+    }
 }
 
 void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, const dw_ring_state *dy, void *dx,
@@ -224,20 +238,19 @@ void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, co
                         void *workspace) {
     const dw_grad_array *x = &base->x;
     const dw_row_ring *ring = dy->ring;
-    const int64_t element_size = base->element_size, column = sums_column(base), multiplier = base->desc.multiplier;
+    const dw_desc *d = &base->problem.desc;
+    const int64_t size = base->problem.element_size, column = sums_column(base), multiplier = d->multiplier;
+    const int64_t weights_bytes = d->kernel_h * d->kernel_w * base->table->lanes * size; /* of a block */
     /* The workspace has rows of one block, or all channels. */
     const int64_t step = input->tile || (!input->direct && multiplier == 1) ? 1 : dy->block_end - dy->block;
     dw_grad_line lines[DW_GRAD_MAX_LINES];
-    dw_grad_rows rows = rows_of(input, base, dy);
+    dw_grad_rows rows = rows_of(input, base, dy, lines);
     dw_grad_scatter scatter = {.sums = workspace,
                                .sums_col = (ptrdiff_t)column,
                                .sums_channel = 1,
                                .multiplier = multiplier,
                                .col_size = x->column,
                                .channel_size = x->channel};
-    rows.lines = lines;
-    rows.prefetch_dx = prefetch_dx;
-    rows.prefetch_dy = prefetch_dy;
     for (int64_t next; row < end; row = next) {
         next = end - row < input->lines ? end : row + input->lines;
         rows.count = next - row;
@@ -246,52 +259,49 @@ void dw_grad_input_band(const dw_grad_input *input, const dw_grad_base *base, co
             const dw_block *block = base->blocks + b;
             const char *const dy_rows = dy->rows + (b - dy->block) * ring->block_bytes;
             for (int64_t i = 0; i < rows.count; i++) {
-                const dw_tap_range *reach = input->rows + row + i;
-                char *to = (char *)workspace + (multiplier > 1 ? block->y : i * x->width * column) * element_size;
-                if (input->direct) to = (char *)dx + ((row + i) * x->row + block->y) * element_size;
-                lines[i] = (dw_grad_line){.dy = dy_rows + reach->first % ring->slots * ring->row_bytes,
-                                          .rows = reach->count,
-                                          .ki = reach->k,
+                const dw_tap_range *pairs = input->rows + row + i;
+                char *to = (char *)workspace + (multiplier > 1 ? block->y : i * x->width * column) * size;
+                if (input->direct) to = (char *)dx + ((row + i) * x->row + block->y) * size;
+                lines[i] = (dw_grad_line){.dy = dy_rows + pairs->first % ring->slots * ring->row_bytes,
+                                          .rows = pairs->count,
+                                          .ki = pairs->k,
                                           .dx = to};
             }
             rows.dy_end = dy_rows + ring->block_bytes;
-            rows.weights = (const char *)input->weights + b * rows.weights_block * element_size;
-            rows.blocks = block;
-            rows.block_count = step;
-            if (input->tile) run_tiles(input, &rows);
-            else base->kernels->rows(&rows);
+            rows.weights = (const char *)input->weights + b * weights_bytes;
+            run_lines(input, base, &rows, block, step, prefetch_dx, prefetch_dy);
             if (input->direct || multiplier > 1) continue;
             scatter.channels = block->y_count;
-            scatter.dx = (char *)dx + (row * x->row + block->y * x->channel) * element_size;
-            base->kernels->scatter(&scatter);
+            scatter.dx = (char *)dx + (row * x->row + block->y * x->channel) * size;
+            base->table->scatter(&scatter);
         }
         if (multiplier == 1) continue;
         scatter.channels = x->channels;
-        scatter.dx = (char *)dx + row * x->row * element_size;
-        base->kernels->scatter(&scatter);
+        scatter.dx = (char *)dx + row * x->row * size;
+        base->table->scatter(&scatter);
     }
 }
 
 void dw_grad_input_part(const dw_grad_input *input, const dw_grad_base *base, const void *dy, void *dx, void *workspace,
                         int part, int parts) {
     const dw_grad_array *x = &base->x;
-    if (base->desc.multiplier == 1) {
+    if (base->problem.desc.multiplier == 1) {
         dw_plan_run_part(input->plan, dy, dx, part, parts);
         return;
     }
-    if (part > 0) return; /* one after the other, for want of workspace */
+    if (part > 0) return; /* one part does it: the others have no workspace for it */
     dw_plan_run(input->plan, dy, workspace);
-    const int planes = base->desc.layout == DW_NCHW;
+    const int planes = base->problem.desc.layout == DW_NCHW;
     const dw_grad_scatter scatter = {.sums = workspace,
-                                     .sums_col = planes ? 1 : (ptrdiff_t)base->out_channels,
+                                     .sums_col = planes ? 1 : (ptrdiff_t)base->problem.out_channels,
                                      .sums_channel = planes ? x->channel : 1,
                                      .width = x->height * x->width,
                                      .channels = x->channels,
-                                     .multiplier = base->desc.multiplier,
+                                     .multiplier = base->problem.desc.multiplier,
                                      .dx = dx,
                                      .col_size = x->column,
                                      .channel_size = x->channel};
-    base->kernels->scatter(&scatter);
+    base->table->scatter(&scatter);
 }
 
 /* ---- life ------------------------------------------------------------------------------------------ */

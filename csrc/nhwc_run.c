@@ -1,184 +1,291 @@
-/* nhwc_run.c - runs a plan: row group -> channel chunk -> column segment -> (kernel: column -> block -> row).
- * Within a group the inputs of a chunk are used up column by column, so what columns share is still in L1. A part of a
- * run has rows of its own, or columns, or channels. */
-#include "nhwc_rows.h"
-#include "plan.h"
+/* nhwc_run.c - channels last: runs a part of a plan.
+ *
+ * The loops are row group -> channel chunk -> dilation phase -> column segment -> (kernel: column -> block -> row). A
+ * row group is the rows of a tile, or those that roll down at a time. Within it a chunk of channels is finished for all
+ * columns before the next chunk, so what neighbouring columns share is still in L1. */
+#include "nhwc.h"
 
-/* Blocks [block, block + most) of those before `end`. */
-static void use_blocks(dw_strip *strip, const dw_packing *packing, int64_t block, int64_t end, int64_t most) {
-    strip->weights = packing->weights;
-    strip->blocks = packing->blocks;
-    strip->block = block;
-    strip->block_end = end - block > most ? block + most : end;
-}
+/* What is the same for all segments of a row group. The arguments of each kind of kernel are filled in as far as they
+ * are known; a segment fills in the rest of its own. */
+typedef struct row_group {
+    const dw_nhwc *nhwc;
+    const dw_problem *problem;
+    const dw_packing *packing;
+    const char *x;     /* the image */
+    char *y;           /* the first output row of the group */
+    int64_t first_row; /* row of x under its first tap; negative in the padding */
+    int64_t out_rows;
+    ptrdiff_t y_row; /* from one output row to the next, which is a dilation below; tiles only */
+    dw_range blocks; /* of the part, ... */
+    int64_t block;   /* ... and the first of the chunk */
+} row_group;
 
-/* Activates the sums that a strip of so many rows has just stored. Its blocks may overlap, but together they are one
- * run of channels. Other strips may overlap this one: they store their own sums before they activate them. */
-static void activate(const dw_plan *plan, const dw_strip *strip, int64_t rows) {
+/* ---- what segments share --------------------------------------------------------------------------- */
+
+/* Applies the activation to the sums that a strip has just stored. Its blocks may overlap, but together they are one run
+ * of channels. Other strips may overlap this one: they store their own sums before they activate them. */
+static void activate(const row_group *group, const dw_strip *strip, ptrdiff_t y_row, int64_t rows) {
     const dw_block *first = strip->blocks + strip->block, *last = strip->blocks + strip->block_end - 1;
-    const dw_runs runs = {.y = (char *)strip->y + (strip->col * strip->y_col + first->y) * plan->element_size,
-                          .rows = rows,
-                          .cols = strip->cols,
-                          .count = last->y + last->y_count - first->y,
-                          .y_row = strip->y_row,
-                          .y_col = strip->y_col,
-                          .alpha = plan->desc.activation_alpha};
-    plan->activate(&runs);
+    const dw_activate_args args = {.y = (char *)strip->y +
+                                        (strip->col * strip->y_col + first->y) * group->problem->element_size,
+                                   .rows = rows,
+                                   .cols = strip->cols,
+                                   .count = last->y + last->y_count - first->y,
+                                   .y_row = y_row,
+                                   .y_col = strip->y_col,
+                                   .alpha = group->problem->desc.activation_alpha};
+    group->nhwc->activate(&args);
 }
 
-/* Output rows row, row + dilation_h, ..., `out_rows` of them, of one image, the blocks and columns of a part; x and y:
- * the image. */
-static void run_rows(const dw_plan *plan, const dw_packing *packing, const dw_part *part, const char *x, char *y,
-                     int64_t row, int64_t out_rows) {
-    const dw_desc *d = &plan->desc;
-    const dw_tile *tile = plan->tile;
-    const int64_t x_row = d->width * d->channels, y_row = plan->out_w * plan->out_channels;
-    const int64_t first = row * d->stride_h - d->pad_top;
-    y += row * y_row * plan->element_size;
+/* The strip of a segment in phase number `phase` of its group; `pixels` of x and y to a column. */
+static dw_strip strip_of(const row_group *group, const dw_segment *segment, int64_t phase, const dw_packing *packing,
+                         int64_t block_end, int64_t x_pixels, int64_t y_pixels) {
+    const dw_problem *problem = group->problem;
+    const dw_phases *phases = group->nhwc->phases + segment->phases;
+    const int64_t x_first = phases->width > 0 ? phases->x_first + phase : 0;
+    return (dw_strip){.x_first = (ptrdiff_t)(x_first * problem->desc.channels),
+                      .x_col = (ptrdiff_t)(x_pixels * problem->desc.channels),
+                      .pad = phases->pad,
+                      .y = group->y + (phases->y_first + phase) * problem->out_channels * problem->element_size,
+                      .y_col = (ptrdiff_t)(y_pixels * problem->out_channels),
+                      .col = segment->col,
+                      .cols = segment->cols,
+                      .blocks = packing->blocks,
+                      .block = group->block,
+                      .block_end = dw_min(group->block + group->nhwc->chunk, block_end),
+                      .weights = packing->weights,
+                      .clamp_min = problem->clamp_min,
+                      .clamp_max = problem->clamp_max};
+}
 
+static dw_tile_args tile_args(const row_group *group, const dw_segment *segment, int64_t phase,
+                              const dw_packing *packing, const void *const *rows) {
+    const dw_nhwc *nhwc = group->nhwc;
+    const dw_desc *d = &group->problem->desc;
+    /* A folded column is `fold` pixels; its taps are a dilation apart. Else columns of a phase and taps are. */
+    const int folded = nhwc->fold > 1;
+    const int64_t x_pixels = folded ? d->dilation_w : nhwc->phase_step, y_pixels = nhwc->fold * nhwc->phase_step;
+    dw_tile_args args = {.strip = strip_of(group, segment, phase, packing, group->blocks.end, x_pixels, y_pixels),
+                         .rows = rows,
+                         .out_rows = group->out_rows,
+                         .y_row = group->y_row,
+                         .prefetch = nhwc->prefetch};
+    args.x_step = folded ? (ptrdiff_t)(nhwc->fold * d->channels) : nhwc->tile->stride * args.strip.x_col;
+    return args;
+}
+
+/* ---- one segment ----------------------------------------------------------------------------------- */
+
+/* The first block of a packing that spans two pixels, at stride 2: tile after tile, the widest that fit. */
+static void run_cross_pixel_block(const row_group *group, const dw_tile_args *args, const dw_packing *packing) {
+    dw_tile_args first = *args;
+    const int64_t end = first.strip.col + first.strip.cols;
+    first.strip.weights = packing->cross_pixel_weights;
+    first.strip.block_end = 1;
+    for (; first.strip.col < end; first.strip.col += first.strip.cols) {
+        dw_tile_fn *kernel;
+        first.strip.cols = dw_cross_pixel_cols(group->nhwc, end - first.strip.col, &kernel);
+        kernel(&first);
+        if (group->nhwc->activate) activate(group, &first.strip, first.y_row, first.out_rows);
+    }
+}
+
+static void run_tiles(const row_group *group, const dw_segments *segments, const dw_segment *segment, int64_t phase,
+                      const void *const *rows) {
+    const dw_packing *packing = segments->cross_pixel && !segment->inner ? group->nhwc->packings : group->packing;
+    dw_tile_args args = tile_args(group, segment, phase, packing, rows);
+    if (segments->cross_pixel && segment->inner && group->nhwc->tile->stride > 1 && group->block == 0) {
+        run_cross_pixel_block(group, &args, packing);
+        if (++args.strip.block == args.strip.block_end) return;
+    }
+    segment->tile(&args);
+    if (group->nhwc->activate) activate(group, &args.strip, args.y_row, args.out_rows);
+}
+
+static void run_masked(const row_group *group, const dw_segment *segment, const void *const *rows) {
+    const dw_problem *problem = group->problem;
+    const dw_phases *phases = group->nhwc->phases + segment->phases;
+    const dw_masked_args args = {.tile = tile_args(group, segment, 0, group->packing, rows),
+                                 .width = phases->width,
+                                 .dilation = problem->desc.dilation_w,
+                                 .first_tap = phases->y_first - problem->desc.pad_left,
+                                 .x_pixel = (ptrdiff_t)problem->desc.channels,
+                                 .y_pixel = (ptrdiff_t)problem->out_channels};
+    segment->masked(&args);
+    if (group->nhwc->activate) activate(group, &args.tile.strip, args.tile.y_row, args.tile.out_rows);
+}
+
+/* Row by row: the general kernel knows no padding above and below. */
+static void run_general(const row_group *group, const dw_segment *segment, int64_t phase) {
+    const dw_nhwc *nhwc = group->nhwc;
+    const dw_problem *problem = group->problem;
+    const dw_desc *d = &problem->desc;
+    const int folded = nhwc->fold > 1;
+    const dw_packing *packing = folded ? &nhwc->one_pixel : group->packing;
+    if (group->block >= packing->count) return;
+    const int64_t block_end = folded ? packing->count : group->blocks.end;
+    dw_general_args args = {.strip =
+                                strip_of(group, segment, phase, packing, block_end, nhwc->phase_step, nhwc->phase_step),
+                            .width = nhwc->phases[segment->phases].width,
+                            .kernel_h = d->kernel_h,
+                            .kernel_w = d->kernel_w,
+                            .stride = d->stride_w,
+                            .dilation = nhwc->tile && !folded ? 1 : d->dilation_w, /* within a phase, or of the whole */
+                            .multiplier = d->multiplier};
+    const int64_t x_row = d->width * d->channels;
+    char *const y = args.strip.y;
+    for (int64_t r = 0; r < group->out_rows; r++) {
+        /* Kernel rows ki with 0 <= begin + ki * dilation_h < height. */
+        const int64_t begin = group->first_row + r * d->dilation_h * d->stride_h;
+        args.ki_begin = begin < 0 ? (-begin - 1) / d->dilation_h + 1 : 0;
+        args.ki_end = begin < d->height ? (d->height - begin - 1) / d->dilation_h + 1 : 0;
+        if (args.ki_end > d->kernel_h) args.ki_end = d->kernel_h;
+        args.row = group->x;
+        if (args.ki_begin < args.ki_end)
+            args.row = group->x + (begin + args.ki_begin * d->dilation_h) * x_row * problem->element_size;
+        args.row_step = args.ki_end - args.ki_begin > 1 ? (ptrdiff_t)(d->dilation_h * x_row) : 0;
+        args.strip.y = y + r * group->y_row * problem->element_size;
+        nhwc->table->general(&args);
+        if (nhwc->activate) activate(group, &args.strip, 0, 1);
+    }
+}
+
+/* ---- one row group --------------------------------------------------------------------------------- */
+
+/* All segments of one chunk; of each group of phases, phase by phase. */
+static void run_chunk(const row_group *group, const dw_segments *segments, const void *const *rows) {
+    for (int begin = 0, end; begin < segments->count; begin = end) {
+        const dw_segment *first = segments->at + begin;
+        for (end = begin + 1; end < segments->count && segments->at[end].phases == first->phases;) end++;
+        const int64_t phases = group->nhwc->phases[first->phases].count;
+        for (int64_t phase = 0; phase < phases; phase++) {
+            for (const dw_segment *s = first; s < segments->at + end; s++) {
+                if (s->tile) run_tiles(group, segments, s, phase, rows);
+                else if (s->masked) run_masked(group, s, rows);
+                else run_general(group, s, phase);
+            }
+        }
+    }
+}
+
+/* Output rows row, row + dilation_h, ..., `out_rows` of them, of one image; x and y: the image. */
+static void run_rows(const dw_nhwc *nhwc, const dw_problem *problem, const dw_packing *packing, const dw_part *part,
+                     const char *x, char *y, int64_t row, int64_t out_rows) {
+    const dw_desc *d = &problem->desc;
+    const int64_t x_row = d->width * d->channels, y_row = problem->out_w * problem->out_channels;
+    row_group group = {.nhwc = nhwc,
+                       .problem = problem,
+                       .packing = packing,
+                       .x = x,
+                       .y = y + row * y_row * problem->element_size,
+                       .first_row = row * d->stride_h - d->pad_top,
+                       .out_rows = out_rows,
+                       /* Without a tile a group is one row, and the dilation may be too large to multiply. */
+                       .y_row = nhwc->tile ? (ptrdiff_t)(d->dilation_h * y_row) : 0,
+                       .blocks = part->blocks};
     const void *rows[DW_MAX_TILE_ROWS];
-    if (tile) {
+    if (nhwc->tile) {
         const int64_t count = (out_rows - 1) * d->stride_h + d->kernel_h;
         for (int64_t i = 0; i < count; i++) {
-            const int64_t at = first + i * d->dilation_h;
-            rows[i] = at >= 0 && at < d->height ? x + at * x_row * plan->element_size : NULL;
+            const int64_t at = group.first_row + i * d->dilation_h;
+            rows[i] = at >= 0 && at < d->height ? x + at * x_row * problem->element_size : NULL;
         }
     }
-    const int64_t pixels = plan->merged; /* of a column of the tile kernels */
-    dw_strip strip = {.rows = rows,
-                      /* Of use in tiles only; without one, the dilation may be too large to multiply. */
-                      .y_row = tile ? (ptrdiff_t)(d->dilation_h * y_row) : 0,
-                      .prefetch = plan->prefetch,
-                      .out_rows = out_rows,
-                      .kernel_h = d->kernel_h,
-                      .kernel_w = d->kernel_w,
-                      .stride = d->stride_w,
-                      .multiplier = d->multiplier,
-                      .dilation = tile && pixels == 1 ? 1 : d->dilation_w, /* within a phase, or of the whole */
-                      .x_pixel = (ptrdiff_t)d->channels,
-                      .y_pixel = (ptrdiff_t)plan->out_channels,
-                      .low = plan->low,
-                      .high = plan->high};
-    const dw_segments *segments = &part->segments;
-    const dw_range blocks = part->blocks;
-    for (int64_t block = blocks.begin; block < blocks.end; block += plan->kernels->chunk) {
-        for (const dw_segment *segment = segments->at; segment < segments->at + segments->count; segment++) {
-            const dw_phase *phase = plan->phases + segment->phase;
-            strip.x_first = (ptrdiff_t)(phase->x_first * d->channels);
-            strip.width = phase->width;
-            strip.first_tap = phase->y_first - d->pad_left;
-            strip.pad = phase->pad;
-            strip.y = y + phase->y_first * plan->out_channels * plan->element_size;
-            strip.col = segment->col;
-            strip.cols = segment->cols;
-            if (segment->tile) {
-                use_blocks(&strip, segment->shifted ? packing : plan->packings, block, blocks.end,
-                           plan->kernels->chunk);
-                strip.x_col = (ptrdiff_t)((pixels > 1 ? d->dilation_w : plan->phase_step) * d->channels);
-                strip.x_step = pixels > 1 ? (ptrdiff_t)(pixels * d->channels) : tile->stride * strip.x_col;
-                strip.y_col = (ptrdiff_t)(pixels * plan->phase_step * plan->out_channels);
-                if (segment->astride && block == 0) {
-                    dw_strip first = strip;
-                    first.weights = packing->astride;
-                    first.block_end = 1;
-                    for (const int64_t end = first.col + first.cols; first.col < end; first.col += first.cols) {
-                        dw_strip_fn *astride;
-                        first.cols = dw_astride_cols(plan, end - first.col, &astride);
-                        astride(&first);
-                        if (plan->activate) activate(plan, &first, out_rows);
-                    }
-                    if (++strip.block == strip.block_end) continue;
-                }
-                segment->tile(&strip);
-                if (plan->activate) activate(plan, &strip, out_rows);
-                continue;
-            }
-            const dw_packing *single = pixels > 1 ? &plan->single : packing;
-            if (block >= single->count) continue;
-            use_blocks(&strip, single, block, pixels > 1 ? single->count : blocks.end, plan->kernels->chunk);
-            strip.x_col = (ptrdiff_t)(plan->phase_step * d->channels);
-            strip.y_col = (ptrdiff_t)(plan->phase_step * plan->out_channels);
-            for (int64_t r = 0; r < out_rows; r++) {
-                /* Kernel rows ki with 0 <= begin + ki * dilation_h < height. */
-                const int64_t begin = first + r * d->dilation_h * d->stride_h;
-                dw_strip general = strip;
-                general.ki_begin = begin < 0 ? (-begin - 1) / d->dilation_h + 1 : 0;
-                general.ki_end = begin < d->height ? (d->height - begin - 1) / d->dilation_h + 1 : 0;
-                if (general.ki_end > d->kernel_h) general.ki_end = d->kernel_h;
-                general.row = x;
-                if (general.ki_begin < general.ki_end)
-                    general.row = x + (begin + general.ki_begin * d->dilation_h) * x_row * plan->element_size;
-                if (general.ki_end - general.ki_begin > 1) general.row_step = (ptrdiff_t)(d->dilation_h * x_row);
-                general.y = (char *)strip.y + r * d->dilation_h * y_row * plan->element_size;
-                plan->kernels->general(&general);
-                if (plan->activate) activate(plan, &general, 1);
-            }
-        }
+    for (group.block = part->blocks.begin; group.block < part->blocks.end; group.block += nhwc->chunk)
+        run_chunk(&group, part->segments, rows);
+}
+
+/* ---- rows of an image ------------------------------------------------------------------------------ */
+
+/* Output rows that are one vertical dilation apart form a phase, as columns do; without a tile there is one phase. */
+static int64_t row_phases(const dw_nhwc *nhwc, const dw_problem *problem) {
+    return dw_min(nhwc->row_step, problem->out_h);
+}
+
+static int64_t rows_of_phase(const dw_nhwc *nhwc, const dw_problem *problem, int64_t phase) {
+    return (problem->out_h - phase - 1) / nhwc->row_step + 1;
+}
+
+/* Into how many units `rows` rows of a phase can be divided that share no output: rows that roll, or tiles. Where rows
+ * are left over, the last tile overlaps its neighbour, and both are one unit. */
+static int64_t units_of(const dw_nhwc *nhwc, int64_t rows) {
+    return nhwc->tile && nhwc->tile->tile_h > 0 ? rows / nhwc->tile->tile_h : rows;
+}
+
+void dw_nhwc_divide_rows(dw_nhwc *nhwc, const dw_problem *problem) {
+    const dw_tile *tile = nhwc->tile;
+    nhwc->row_step = tile ? problem->desc.dilation_h : 1;
+    nhwc->group_rows = tile ? tile->tile_h : 1;
+    if (tile && tile->tile_h == 0) { /* as many as may roll down at a time, divided evenly */
+        const int64_t rows = dw_div_up(problem->out_h, nhwc->row_step);
+        nhwc->group_rows = dw_div_up(rows, dw_div_up(rows, DW_MAX_OUT_ROWS));
     }
+    /* The first `longer` phases have one row more than the others. */
+    const int64_t rows = problem->out_h / nhwc->row_step, longer = problem->out_h % nhwc->row_step;
+    const int64_t others = row_phases(nhwc, problem) - longer;
+    nhwc->image_units = longer * units_of(nhwc, rows + 1) + others * units_of(nhwc, rows);
 }
 
 /* The packing whose blocks lie on vector boundaries of both arrays, if there is one. */
-static const dw_packing *choose_packing(const dw_plan *plan, const void *x, const void *y) {
-    const uintptr_t vector = (uintptr_t)(plan->kernels->lanes * plan->element_size);
+static const dw_packing *choose_packing(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y) {
+    const uintptr_t vector = (uintptr_t)(nhwc->table->lanes * problem->element_size);
     const uintptr_t before = (0 - (uintptr_t)x) % vector; /* bytes to the next boundary */
-    if (before % DW_X_ALIGNMENT != 0 || (0 - (uintptr_t)y) % vector != before) return plan->packings;
-    return before / DW_X_ALIGNMENT < (uintptr_t)plan->packing_count ? plan->packings + before / DW_X_ALIGNMENT
-                                                                    : plan->packings;
+    if (before % DW_X_ALIGNMENT != 0 || (0 - (uintptr_t)y) % vector != before) return nhwc->packings;
+    const uintptr_t index = before / DW_X_ALIGNMENT;
+    return index < (uintptr_t)nhwc->packing_count ? nhwc->packings + index : nhwc->packings;
 }
 
 /* Output rows to roll down at a time: where two blocks share cache lines, as few as let these stay in L1. */
-static int64_t rows_to_roll(const dw_plan *plan, const dw_packing *packing, const void *x) {
-    enum { IF_SHARED = 8 };
-    const int64_t vector = plan->kernels->lanes * plan->element_size;
-    const int shared =
-        packing == plan->packings && plan->desc.stride_h == 1 && plan->merged == 1 &&
-        ((uintptr_t)x % (uintptr_t)vector != 0 || plan->desc.channels * plan->element_size % vector != 0);
-    return shared && plan->group_rows > IF_SHARED ? IF_SHARED : plan->group_rows;
+static int64_t rows_to_roll(const dw_nhwc *nhwc, const dw_problem *problem, const dw_packing *packing, const void *x) {
+    const int64_t vector = nhwc->table->lanes * problem->element_size;
+    const int64_t pixel = problem->desc.channels * problem->element_size;
+    const int shared = packing == nhwc->packings && problem->desc.stride_h == 1 && nhwc->fold == 1 &&
+                       ((uintptr_t)x % (uintptr_t)vector != 0 || pixel % vector != 0);
+    return shared ? dw_min(nhwc->group_rows, problem->tuning->shared_rows) : nhwc->group_rows;
 }
 
-int dw_plan_place(const dw_plan *plan, const void *x) {
-    /* An address that is a store's but for a multiple of 4096 holds a load up, as do lines of the same set in L1; where
-     * pixels are a power of two apart, all are. On Zen 4, 14x14x512 takes 27 us if x and y begin at the same place of
-     * a page, 18 us otherwise. 1280 is 256 off any multiple of 512 or 1024: apart from the neighbouring pixels, too. */
-    enum { PAGE = 4096, LINE = 64, APART = 1280, LEAST_BYTES = 16384 };
-    const dw_desc *d = &plan->desc;
-    const double bytes = (double)d->batch * (double)plan->out_h * (double)plan->out_w * (double)plan->out_channels *
-                         (double)plan->element_size;
-    if (bytes < LEAST_BYTES || plan->planar) return -1;
-    const uintptr_t place = ((uintptr_t)x + APART) % PAGE;
-    return (int)(plan->packing_count > 1 && place % DW_X_ALIGNMENT == 0 ? place : place / LINE * LINE);
-}
+/* ---- a part ---------------------------------------------------------------------------------------- */
 
-/* A part of channels_last. */
-void dw_nhwc_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
-    const dw_desc *d = &plan->desc;
-    const int64_t x_image = d->height * d->width * d->channels * plan->element_size;
-    const int64_t y_image = plan->out_h * plan->out_w * plan->out_channels * plan->element_size;
-    const int64_t rolls = plan->tile && plan->tile->tile_h == 0;
-    const int64_t step = phase_step(plan), phases = phases_of(plan), image_units = plan->image_units;
-    const dw_packing *packing = choose_packing(plan, x, y); /* each image is a whole number of pixels further on */
-    const int64_t most = rolls ? rows_to_roll(plan, packing, x) : plan->group_rows;
+void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, void *y, int part, int parts) {
+    const dw_desc *d = &problem->desc;
+    const int64_t x_image = d->height * d->width * d->channels * problem->element_size;
+    const int64_t y_image = problem->out_h * problem->out_w * problem->out_channels * problem->element_size;
+    const int rolls = nhwc->tile && nhwc->tile->tile_h == 0;
+    const int64_t phases = row_phases(nhwc, problem), image_units = nhwc->image_units;
+    const dw_packing *packing = choose_packing(nhwc, problem, x, y); /* images are whole numbers of pixels apart */
+    const int64_t most = rolls ? rows_to_roll(nhwc, problem, packing, x) : nhwc->group_rows;
 
     dw_part mine;
-    dw_part_of(plan, packing, d->batch * image_units, part, parts, &mine);
+    dw_nhwc_part_of(nhwc, problem, packing, part, parts, &mine);
     const dw_range units = mine.units;
     int64_t unit = units.begin - units.begin % image_units; /* the first of its image, then of each phase */
     for (int64_t n = units.begin / image_units; unit < units.end; n++) {
         const char *x_n = (const char *)x + n * x_image;
         char *y_n = (char *)y + n * y_image;
         for (int64_t phase = 0; phase < phases; phase++) {
-            const int64_t count = phase_rows(plan, phase), here = units_of(plan, count);
+            const int64_t count = rows_of_phase(nhwc, problem, phase), here = units_of(nhwc, count);
             const int64_t first = units.begin > unit ? units.begin - unit : 0, last = units.end - unit;
             const int64_t end = last >= here ? count : rolls ? last : last * most;
-            const int64_t bottom = rolls && end < count ? end - DW_FEW_ROWS : end; /* above rows of another part */
+            /* The last rows above those of another part are rolled down by themselves. */
+            const int64_t bottom = rolls && end < count ? end - problem->tuning->top_rows : end;
             int64_t rows = most;
             for (int64_t j = rolls ? first : first * most; first < here && j < end; j += rows) {
                 /* The last group of tiles overlaps its neighbour: the same values are written again. */
                 const int64_t begin = rolls || j + most <= end ? j : end - most;
-                if (rolls) rows = j < bottom && j + most > bottom ? bottom - j : j + most <= end ? most : end - j;
-                run_rows(plan, packing, &mine, x_n, y_n, phase + begin * step, rows);
+                if (rolls) rows = j < bottom && j + most > bottom ? bottom - j : dw_min(most, end - j);
+                run_rows(nhwc, problem, packing, &mine, x_n, y_n, phase + begin * nhwc->row_step, rows);
             }
             unit += here;
         }
     }
+}
+
+int dw_nhwc_page_offset(const dw_nhwc *nhwc, const dw_problem *problem, const void *x) {
+    enum { PAGE = 4096, LINE = 64 };
+    const dw_tuning *tuning = problem->tuning;
+    const double bytes = (double)problem->desc.batch * (double)problem->out_h * (double)problem->out_w *
+                         (double)problem->out_channels * (double)problem->element_size;
+    if (bytes < (double)tuning->page_offset_bytes) return -1;
+    const uintptr_t offset = ((uintptr_t)x + (uintptr_t)tuning->page_offset) % PAGE;
+    return (int)(nhwc->packing_count > 1 && offset % DW_X_ALIGNMENT == 0 ? offset : offset / LINE * LINE);
 }

@@ -1,71 +1,105 @@
-/* nhwc_tiles.c - chooses the kernel of a plan for channels_last, by what each would cost. */
+/* nhwc_tiles.c - channels last: chooses the kernel of a plan.
+ *
+ * The list of an instruction set has several tiles for most kernel sizes, and no tile is best for all shapes. A wide
+ * tile loads fewer inputs per output, but a row whose width is no multiple of it ends with a tile that overlaps its
+ * neighbour and computes outputs twice. So the planner estimates what a whole row, and then the whole image, would cost
+ * with each tile that fits, and takes the cheapest. dw_column_cost is that model: multiply-adds, loads and the latency
+ * of a chain of sums, of which the largest counts because a CPU does all three at the same time. Its constants are in
+ * tuning.c.
+ *
+ * Two more choices follow. If the channels of a pixel fill no whole number of vectors, several pixels may be folded
+ * into one column; the model prices that, too. And if pixels lie a power of two apart, two blocks of channels are
+ * interleaved, because the lines of one block would evict each other from L1.
+ *
+ * What must not be broken: a choice may change the time of a run, never a result. */
 #include <math.h>
 
-#include "plan.h"
+#include "nhwc.h"
 
-static int tile_fits(const dw_tile *tile, const dw_plan *plan, int flavour, int64_t cols) {
-    const dw_desc *d = &plan->desc;
+/* ---- what fits ------------------------------------------------------------------------------------- */
+
+/* Whether two kernels differ in nothing but the columns of a tile and the flavour. */
+static int same_size(const dw_tile *a, const dw_tile *b) {
+    return a->kernel_h == b->kernel_h && a->kernel_w == b->kernel_w && a->stride == b->stride && a->tile_h == b->tile_h;
+}
+
+static int tile_fits(const dw_tile *tile, const dw_problem *problem, int flavour, int64_t cols) {
+    const dw_desc *d = &problem->desc;
     if (tile->kernel_h != d->kernel_h || tile->kernel_w != d->kernel_w) return 0;
     if (tile->stride != d->stride_h || tile->stride != d->stride_w) return 0;
-    if (tile->flavour != flavour || tile->tile_h > plan->out_h / d->dilation_h) return 0;
-    /* A dilated kernel is dense within a phase only if outputs next to each other in the phase are one
-     * dilation apart: at stride 1. */
+    if (tile->flavour != flavour || tile->tile_h > problem->out_h / d->dilation_h) return 0;
+    /* A dilated kernel is dense within a phase only if neighbouring outputs of the phase are one dilation apart: at
+     * stride 1. */
     if (tile->stride != 1 && (d->dilation_h != 1 || d->dilation_w != 1)) return 0;
     return tile->tile_w <= cols;
 }
 
-/* What `rows` output rows under one tile, or one column of a rolling kernel, cost, in multiply-adds of vectors: of
- * these, the loads, and the latency of a chain of multiply-adds the largest, since a CPU does as many of each at a
- * time; and what starts or ends a row. Fitted to measurements on Zen 4. */
-double dw_column_cost(const dw_plan *plan, const dw_tile *tile, double rows) {
-    enum { START = 8, PER_ROW = 3, LATENCY = 4, SPILLS = 8 };
-    const int w = tile->tile_w, taps = tile->kernel_h * tile->kernel_w;
-    const int inputs = tile->flavour & DW_FOLDED ? w * tile->kernel_w : (w - 1) * tile->stride + tile->kernel_w;
-    const int h = tile->tile_h > 0 ? tile->tile_h : 1;
-    const int in_rows = tile->tile_h > 0 ? (h - 1) * tile->stride + tile->kernel_h : tile->stride;
-    const double chained = h * w < LATENCY ? (h * w + LATENCY) / 2.0 : h * w; /* few sums wait for each other */
-    double work = larger(chained * taps, in_rows * inputs + h * taps) + h * PER_ROW;
-    if (tile->tile_h == 0 && !(tile->flavour & DW_FOLDED))
-        work += inputs; /* which come from L2: few tiles in a column find them in L1 */
-    const int sums = tile->tile_h > 0 ? h * w : w * ((tile->kernel_h - 1) / tile->stride + 1);
-    if (sums + inputs + 2 > plan->kernels->registers) work += SPILLS;
-    return ceil(rows / h) * work + START;
-}
-
-int dw_alike(const dw_tile *a, const dw_tile *b) {
-    return a->kernel_h == b->kernel_h && a->kernel_w == b->kernel_w && a->stride == b->stride && a->tile_h == b->tile_h;
-}
-
-/* The kernel for `cols` columns, fewer than `tile` is wide: as narrow as does, of the same height; or `tile`. */
-const dw_tile *dw_narrower_tile(const dw_plan *plan, const dw_tile *tile, int64_t cols) {
+const dw_tile *dw_narrower_tile(const dw_nhwc *nhwc, const dw_tile *tile, int64_t cols) {
     const dw_tile *best = tile;
-    for (const dw_tile *other = plan->kernels->tiles; other->name; other++) {
-        if (!dw_alike(other, tile) || other->flavour != tile->flavour) continue;
+    for (const dw_tile *other = nhwc->table->tiles; other->name; other++) {
+        if (!same_size(other, tile) || other->flavour != tile->flavour) continue;
         if (other->tile_w >= cols && other->tile_w < best->tile_w) best = other;
     }
     return best;
 }
 
+const dw_tile *dw_tile_of_width(const dw_nhwc *nhwc, int width) {
+    const dw_tile *tile = nhwc->tile;
+    for (const dw_tile *other = nhwc->table->tiles; other->name; other++)
+        if (same_size(other, tile) && other->flavour == tile->flavour && other->tile_w == width) return other;
+    return NULL;
+}
+
+void dw_inner_columns(const dw_problem *problem, int64_t *first, int64_t *end) {
+    const dw_desc *d = &problem->desc;
+    const int64_t room = d->width + d->pad_left - (d->kernel_w - 1) * d->dilation_w;
+    *first = d->pad_left > 0 ? dw_div_up(d->pad_left, d->stride_w) : 0;
+    *end = room > 0 ? (room - 1) / d->stride_w + 1 : 0;
+    if (*end > problem->out_w) *end = problem->out_w;
+    if (*first > *end) *first = *end;
+}
+
+/* ---- what it costs --------------------------------------------------------------------------------- */
+
+static double larger(double a, double b) { return a > b ? a : b; }
+
+double dw_column_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile, double rows) {
+    const dw_tuning *tuning = problem->tuning;
+    const int w = tile->tile_w, taps = tile->kernel_h * tile->kernel_w;
+    const int inputs = tile->flavour & DW_FOLDED ? w * tile->kernel_w : (w - 1) * tile->stride + tile->kernel_w;
+    const int h = tile->tile_h > 0 ? tile->tile_h : 1;
+    const int in_rows = tile->tile_h > 0 ? (h - 1) * tile->stride + tile->kernel_h : tile->stride;
+    /* Few sums wait for each other. */
+    const double chained = h * w < tuning->fma_latency ? (h * w + tuning->fma_latency) / 2.0 : h * w;
+    double work = larger(chained * taps, in_rows * inputs + h * taps) + h * tuning->row_start;
+    if (tile->tile_h == 0 && !(tile->flavour & DW_FOLDED))
+        work += inputs; /* they come from L2: a column has few tiles that would find them in L1 */
+    const int sums = tile->tile_h > 0 ? h * w : w * ((tile->kernel_h - 1) / tile->stride + 1);
+    if (sums + inputs + 2 > nhwc->isa->registers) work += tuning->spills;
+    return ceil(rows / h) * work + tuning->column_start;
+}
+
 /* What `cols` columns cost: a tile at each edge, unless one is both, and what lies between them. */
-static double tile_cost(const dw_plan *plan, const dw_tile *tile, double rows, int64_t cols) {
+static double row_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile, double rows, int64_t cols) {
     const int64_t w = tile->tile_w, edges = tile->flavour & DW_FOLDED ? 0 : cols > w ? 2 : 1;
     const int64_t whole = cols >= edges * w ? cols / w : 1, rest = cols > whole * w ? cols - whole * w : 0;
-    double cost = (double)whole * dw_column_cost(plan, tile, rows);
-    if (rest) cost += dw_column_cost(plan, dw_narrower_tile(plan, tile, rest), rows);
+    double cost = (double)whole * dw_column_cost(nhwc, problem, tile, rows);
+    if (rest) cost += dw_column_cost(nhwc, problem, dw_narrower_tile(nhwc, tile, rest), rows);
     return cost;
 }
 
 /* The tile of a flavour that costs least for `cols` columns of each output row, or NULL; and what it costs. */
-static const dw_tile *cheapest(const dw_plan *plan, int flavour, int64_t cols, double *cost) {
-    const dw_desc *d = &plan->desc;
-    /* Where columns are merged, only the step between taps knows of the dilation in width. */
+static const dw_tile *cheapest(const dw_nhwc *nhwc, const dw_problem *problem, int flavour, int64_t cols,
+                               double *cost) {
+    const dw_desc *d = &problem->desc;
+    /* In folded columns the dilation in width is only the step between taps. */
     const int64_t phases = flavour & DW_FOLDED ? 1 : d->dilation_w;
     const dw_tile *best = NULL;
-    for (const dw_tile *tile = plan->kernels->tiles; tile->name; tile++) {
-        if (!tile_fits(tile, plan, flavour, cols / phases)) continue;
-        const double rows = (double)div_up(plan->out_h, d->dilation_h);
+    for (const dw_tile *tile = nhwc->table->tiles; tile->name; tile++) {
+        if (!tile_fits(tile, problem, flavour, cols / phases)) continue;
+        const double rows = (double)dw_div_up(problem->out_h, d->dilation_h);
         const double this_cost =
-            (double)phases * (double)d->dilation_h * tile_cost(plan, tile, rows, div_up(cols, phases));
+            (double)phases * (double)d->dilation_h * row_cost(nhwc, problem, tile, rows, dw_div_up(cols, phases));
         if (best && this_cost >= *cost) continue;
         best = tile;
         *cost = this_cost;
@@ -73,130 +107,120 @@ static const dw_tile *cheapest(const dw_plan *plan, int flavour, int64_t cols, d
     return best;
 }
 
-/* Outputs [*first, *end) of a row have no tap in the padding; none if *first == *end. */
-void dw_inner_columns(const dw_desc *d, int64_t out_w, int64_t *first, int64_t *end) {
-    const int64_t reach = (d->kernel_w - 1) * d->dilation_w, room = d->width + d->pad_left - reach;
-    *first = d->pad_left > 0 ? div_up(d->pad_left, d->stride_w) : 0;
-    *end = room > 0 ? (room - 1) / d->stride_w + 1 : 0;
-    if (*end > out_w) *end = out_w;
-    if (*first > *end) *first = *end;
-}
+/* ---- folded pixels --------------------------------------------------------------------------------- */
 
-/* The kernel for a column of merged pixels at an edge; NULL if there is none of that size. */
-static const dw_tile *masked_tile(const dw_plan *plan, const dw_tile *merged) {
-    for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
-        if (dw_alike(other, merged) && other->flavour == (merged->flavour | DW_MASKED)) return other;
+/* The kernel for a folded column at an edge; NULL if there is none of that size. */
+static const dw_tile *masked_tile(const dw_nhwc *nhwc, const dw_tile *folded) {
+    for (const dw_tile *other = nhwc->table->tiles; other->name; other++)
+        if (same_size(other, folded) && other->flavour == (folded->flavour | DW_MASKED)) return other;
     return NULL;
 }
 
-/* The tile for merged columns, if it costs less than `cost`; sets plan->merged to the pixels of a column, as many as
- * fill whole vectors, and plan->masked. */
-static const dw_tile *choose_folded(dw_plan *plan, double cost) {
-    enum { MOST_LANES = 1024, GENERAL = 4 }; /* GENERAL: times as long as a tile takes the general kernel */
-    const dw_desc *d = &plan->desc;
-    const int64_t lanes = plan->kernels->lanes, channels = plan->out_channels, pixels = lanes / gcd(channels, lanes);
-    plan->merged = 1;
-    if (d->stride_h != 1 || d->stride_w != 1 || pixels == 1 || channels > MOST_LANES / pixels) return NULL;
+/* The tile for folded columns, if it costs less than `cost`. Sets fold, to as many pixels as fill whole vectors, and
+ * masked. */
+static const dw_tile *choose_folded(dw_nhwc *nhwc, const dw_problem *problem, double cost) {
+    const dw_desc *d = &problem->desc;
+    const dw_tuning *tuning = problem->tuning;
+    const int64_t lanes = nhwc->table->lanes, channels = problem->out_channels, out_w = problem->out_w;
+    const int64_t pixels = lanes / dw_gcd(channels, lanes);
+    nhwc->fold = 1;
+    nhwc->masked = NULL;
+    if (d->stride_h != 1 || d->stride_w != 1 || pixels == 1 || channels > tuning->folded_lanes / pixels) return NULL;
     int64_t first, end;
-    dw_inner_columns(d, plan->out_w, &first, &end);
-    const int64_t edges = plan->out_w - end + first;
+    dw_inner_columns(problem, &first, &end);
+    const int64_t edges = out_w - end + first;
     const int flavour = DW_FOLDED | (d->multiplier > 1 ? DW_MULTIPLIER : 0);
-    const double blocks = (double)(channels * pixels / lanes), rows = (double)div_up(plan->out_h, d->dilation_h);
-    const dw_tile *tile = NULL;
-    double merged_cost = 0;
-    if (edges > 0 && plan->out_w >= 2 * pixels && first <= pixels && plan->out_w - end <= pixels) {
-        const int64_t inner = (plan->out_w - 2 * pixels) / pixels;
-        tile = cheapest(plan, flavour, inner > 0 ? inner : 1, &merged_cost);
-        plan->masked = tile ? masked_tile(plan, tile) : NULL;
-        if (plan->masked) merged_cost += 2 * (double)d->dilation_h * dw_column_cost(plan, plan->masked, rows);
+    const double blocks = (double)(channels * pixels / lanes), rows = (double)dw_div_up(problem->out_h, d->dilation_h);
+    const dw_tile *tile = NULL, *masked = NULL;
+    double folded_cost = 0;
+    if (edges > 0 && out_w >= 2 * pixels && first <= pixels && out_w - end <= pixels) {
+        const int64_t inner = (out_w - 2 * pixels) / pixels;
+        tile = cheapest(nhwc, problem, flavour, inner > 0 ? inner : 1, &folded_cost);
+        masked = tile ? masked_tile(nhwc, tile) : NULL;
+        if (masked) folded_cost += 2 * (double)d->dilation_h * dw_column_cost(nhwc, problem, masked, rows);
     }
-    if (!plan->masked) {
+    if (!masked) { /* the general kernel makes the edges */
         if (end - first < pixels) return NULL;
-        tile = cheapest(plan, flavour, (end - first) / pixels, &merged_cost);
+        tile = cheapest(nhwc, problem, flavour, (end - first) / pixels, &folded_cost);
         const double taps = (double)d->kernel_h * (double)d->kernel_w;
-        merged_cost += GENERAL * (double)edges * (double)plan->out_h * taps * (double)div_up(channels, lanes) / blocks;
+        folded_cost += tuning->general * (double)edges * (double)problem->out_h * taps *
+                       (double)dw_div_up(channels, lanes) / blocks;
     }
-    if (!tile || merged_cost * blocks >= cost) return NULL;
-    plan->merged = pixels;
+    if (!tile || folded_cost * blocks >= cost) return NULL;
+    nhwc->fold = pixels;
+    nhwc->masked = masked;
     return tile;
 }
 
-/* The tile for pairs of blocks, where it is faster than `tile`: if pixels are so far apart that their lines fall
- * into few sets of L1. On Zen 4, at stride 2 a multiple of 1024 bytes (14x14x512 13 -> 9 us), at stride 1 of 4096,
- * in rows of more than 7 (33x33x512, dilation 2: 154 -> 138). Blocks of AVX2 are half a line, which is gone when the
- * next one needs the other half, with tiles of four columns later than with those of seven: 28x28x512 at stride 2
- * 102 -> 59 us, 14x14x512 22 -> 16, 14x14x1024 at stride 1 148 -> 92, 33x33x512 351 -> 223; but 56x56x256 at stride
- * 2 94 -> 106. */
-static const dw_tile *paired_tile(const dw_plan *plan, const dw_tile *tile) {
+/* ---- interleaved blocks ---------------------------------------------------------------------------- */
+
+/* The tile for two interleaved blocks, where it is faster than `tile`: if pixels lie so far apart that their lines fall
+ * into few sets of L1. */
+static const dw_tile *interleaved_tile(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile) {
     enum { LINE = 64 };
-    const dw_desc *d = &plan->desc;
-    const int64_t lanes = plan->kernels->lanes, cols = plan->out_w / d->dilation_w;
-    const int halves = lanes * plan->element_size < LINE;
-    int64_t apart = tile->stride > 1 ? 1024 : 4096;
-    if (halves) apart = (tile->stride > 1 ? 2048 : 4096) / (tile->tile_w == 7 && cols > 7 ? 2 : 1);
-    const int64_t pitch = d->dilation_w % apart * (d->channels % apart) * plan->element_size;
-    if (tile->flavour || plan->out_channels < 2 * lanes || pitch % apart != 0) return tile;
-    for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
-        if (tile_fits(other, plan, DW_INTERLEAVED, cols)) return other;
+    const dw_desc *d = &problem->desc;
+    const dw_tuning *tuning = problem->tuning;
+    const int64_t lanes = nhwc->table->lanes, cols = problem->out_w / d->dilation_w;
+    const int narrow = lanes * problem->element_size < LINE, strided = tile->stride > 1;
+    int64_t pitch = tuning->interleaved_pitch[strided];
+    if (narrow) pitch = tuning->interleaved_pitch_narrow[strided] / (tile->tile_w == 7 && cols > 7 ? 2 : 1);
+    const int64_t pixel = d->dilation_w % pitch * (d->channels % pitch) * problem->element_size; /* modulo the pitch */
+    if (tile->flavour || problem->out_channels < 2 * lanes || pixel % pitch != 0) return tile;
+    for (const dw_tile *other = nhwc->table->tiles; other->name; other++)
+        if (tile_fits(other, problem, DW_INTERLEAVED, cols)) return other;
     return tile;
 }
 
-void dw_choose_kernel(dw_plan *plan) {
-    const dw_desc *d = &plan->desc;
-    /* Channels that fill no AVX-512 vector may fill one of AVX2, if not several pixels do. */
-    for (int narrower = 0; narrower < 2; narrower++) {
-        const int64_t lanes = plan->kernels->lanes;
-        double cost = INFINITY, single = INFINITY;
-        if (plan->out_channels >= lanes)
-            plan->tile = cheapest(plan, d->multiplier > 1 ? DW_MULTIPLIER : 0, plan->out_w, &single);
-        if (plan->tile) cost = single * (double)div_up(plan->out_channels, lanes);
-        const dw_tile *tile = choose_folded(plan, cost);
-        if (tile) {
-            plan->tile = tile;
-            return;
-        }
-        plan->masked = NULL;
-        if (plan->tile) plan->tile = paired_tile(plan, plan->tile);
-        if (plan->tile || plan->isa != DW_ISA_AVX512 || plan->out_channels >= lanes) return;
-        plan->kernels = dw_kernels_of(DW_ISA_AVX2, d->dtype);
-    }
+/* ---- the choice ------------------------------------------------------------------------------------ */
+
+/* The tile of nhwc->isa, or NULL. */
+static const dw_tile *choose_of_isa(dw_nhwc *nhwc, const dw_problem *problem) {
+    const dw_desc *d = &problem->desc;
+    const int64_t lanes = nhwc->table->lanes;
+    double cost = INFINITY, row = INFINITY;
+    const dw_tile *tile = NULL;
+    if (problem->out_channels >= lanes)
+        tile = cheapest(nhwc, problem, d->multiplier > 1 ? DW_MULTIPLIER : 0, problem->out_w, &row);
+    if (tile) cost = row * (double)dw_div_up(problem->out_channels, lanes);
+    const dw_tile *folded = choose_folded(nhwc, problem, cost);
+    if (folded) return folded;
+    return tile ? interleaved_tile(nhwc, problem, tile) : NULL;
 }
 
-/* Output rows of a strip: of the tile, or as many as may roll, divided evenly. */
-int64_t dw_rows_of_groups(const dw_plan *plan) {
-    if (!plan->tile) return 1;
-    if (plan->tile->tile_h > 0) return plan->tile->tile_h;
-    const int64_t rows = div_up(plan->out_h, plan->desc.dilation_h);
-    return div_up(rows, div_up(rows, DW_MAX_OUT_ROWS));
+static void use_isa(dw_nhwc *nhwc, const dw_problem *problem, const dw_instruction_set *isa) {
+    nhwc->isa = isa;
+    nhwc->table = isa->nhwc[problem->desc.dtype];
+    nhwc->chunk = isa->chunk_bytes / (nhwc->table->lanes * problem->element_size);
+    nhwc->tile = choose_of_isa(nhwc, problem);
 }
 
-int64_t dw_astride_cols(const dw_plan *plan, int64_t cols, dw_strip_fn **astride) {
-    int64_t width = cols < DW_MAX_TILE_W ? cols : DW_MAX_TILE_W;
-    while (!plan->astride[width]) width--; /* there is one for a single column */
-    *astride = plan->astride[width];
+void dw_choose_tile(dw_nhwc *nhwc, const dw_problem *problem) {
+    use_isa(nhwc, problem, problem->isa);
+    /* Channels that fill no vector, and pixels that do not either, may fill one of half the width. */
+    const dw_instruction_set *narrower = problem->isa->narrower;
+    if (!nhwc->tile && narrower && problem->out_channels < nhwc->table->lanes) use_isa(nhwc, problem, narrower);
+}
+
+/* ---- blocks that span two pixels ------------------------------------------------------------------- */
+
+int dw_find_cross_pixel(dw_nhwc *nhwc) {
+    for (const dw_tile *other = nhwc->table->tiles; other->name; other++)
+        if (same_size(other, nhwc->tile) && other->flavour == DW_CROSS_PIXEL)
+            nhwc->cross_pixel[other->tile_w] = other->run[DW_INNER];
+    return nhwc->cross_pixel[1] != NULL;
+}
+
+int64_t dw_cross_pixel_cols(const dw_nhwc *nhwc, int64_t cols, dw_tile_fn **kernel) {
+    int64_t width = dw_min(cols, DW_MAX_TILE_W);
+    while (!nhwc->cross_pixel[width]) width--; /* there is one for a single column */
+    *kernel = nhwc->cross_pixel[width];
     return cols / width * width;
 }
 
-/* Fills plan->astride; returns whether there are any. */
-int dw_find_astride(dw_plan *plan) {
-    for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
-        if (dw_alike(other, plan->tile) && other->flavour == DW_CROSS_PIXEL)
-            plan->astride[other->tile_w] = other->strip[DW_INNER];
-    return plan->astride[1] != NULL;
-}
-
-/* Tiles that a row must have, or blocks astride cost more than they save. At stride 2 they are more work than
- * others; and pairs of blocks, which they break up, are better off without. */
-int64_t dw_least_tiles(const dw_plan *plan) {
-    if (plan->tile->stride == 1) return 3;
-    if (plan->tile->flavour) return 6;
-    return plan->out_channels / plan->kernels->lanes >= DW_BLOCKS_FOR_HEAD ? 2 : 1;
-}
-
-/* The kernel of the kind of the plan's tile that is so wide; NULL if there is none. */
-const dw_tile *dw_tile_of_width(const dw_plan *plan, int width) {
-    const dw_tile *tile = plan->tile;
-    for (const dw_tile *other = plan->kernels->tiles; other->name; other++)
-        if (dw_alike(other, tile) && other->flavour == tile->flavour && other->tile_w == width) return other;
-    return NULL;
+int64_t dw_cross_pixel_tiles(const dw_nhwc *nhwc, const dw_problem *problem) {
+    const dw_tuning *tuning = problem->tuning;
+    if (nhwc->tile->stride == 1) return tuning->cross_pixel_tiles;
+    if (nhwc->tile->flavour) return tuning->cross_pixel_tiles_two;
+    const int many = problem->out_channels / nhwc->table->lanes >= tuning->aligned_blocks[1];
+    return many ? tuning->cross_pixel_tiles_many : tuning->cross_pixel_tiles_few;
 }

@@ -2,12 +2,8 @@
 #include "plan.h"
 #include "pool.h"
 
-/* A thread that spins takes up a job within a microsecond, one that sleeps costs its caller some three microseconds
- * and begins after 50. So a thread gets as much as pays for being woken. */
-enum { THREAD_NANOSECONDS = 4500 };
-
 int dw_plan_threads(const dw_plan *plan, int num_threads) {
-    return dw_pool_threads(plan->nanoseconds, THREAD_NANOSECONDS, num_threads);
+    return dw_pool_threads(plan->nanoseconds, plan->problem.tuning->thread_ns, num_threads);
 }
 
 typedef struct call {
@@ -16,7 +12,7 @@ typedef struct call {
     void *y;
 } call;
 
-static void run_part(const void *arguments, int part, int parts) {
+static void run_part_of_call(const void *arguments, int part, int parts) {
     const call *c = arguments;
     dw_plan_run_part(c->plan, c->x, c->y, part, parts);
 }
@@ -28,7 +24,7 @@ void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_th
         return;
     }
     const call c = {plan, x, y};
-    dw_pool_run(run_part, &c, dw_pool_parts(plan->nanoseconds, threads), threads);
+    dw_pool_run(run_part_of_call, &c, dw_pool_parts(plan->nanoseconds, threads), threads);
 }
 
 /* ---- runs that may be ended early -------------------------------------------------------------------- */

@@ -1,48 +1,79 @@
-/* plan.c - makes a plan: checks the wish, chooses the kernel, divides the columns among its variants. */
+/* plan.c - the life of a plan. This is the one place that dispatches on the layout: what is above it knows no layout,
+ * what is below it knows one.
+ *
+ * A plan is made in three steps: the descriptor is checked (problem.c), a kernel is chosen and the work divided for it,
+ * and the weights are packed in the order in which that kernel reads them. All that can fail fails here. After that a
+ * plan never changes, so a run allocates nothing, checks nothing, and may happen on any number of threads at once.
+ *
+ * What must not be broken: planning takes time in proportion to the arrays, never to a dilation or a padding. */
 #include "plan.h"
 
-#include <math.h>
 #include <stdlib.h>
 
-#include "desc.h"
 #include "float_env.h"
-#include "nhwc_rows.h"
 
-/* Most CPUs of today have 1 or 2 MB per core. */
-static int exceeds_l2(const dw_plan *plan) {
-    enum { L2_BYTES = 1 << 20 };
-    const dw_desc *d = &plan->desc;
-    const double x = (double)d->height * (double)d->width * (double)d->channels;
-    const double y = (double)plan->out_h * (double)plan->out_w * (double)plan->out_channels;
-    return (x + y) * (double)plan->element_size > L2_BYTES;
+/* ---- the layouts ----------------------------------------------------------------------------------- */
+
+static int is_nchw(const dw_plan *plan) { return plan->problem.desc.layout == DW_NCHW; }
+
+static dw_status create(dw_plan *plan, const void *kernel, const void *bias) {
+    if (is_nchw(plan)) return dw_nchw_create(&plan->of.nchw, &plan->problem, kernel, bias);
+    return dw_nhwc_create(&plan->of.nhwc, &plan->problem, kernel, bias);
 }
 
-static dw_status fill(dw_plan *plan, dw_isa isa, const void *kernel, const void *bias) {
-    const dw_desc *d = &plan->desc;
-    dw_status status = dw_output_size(d, &plan->out_h, &plan->out_w);
-    if (status != DW_OK) return status;
-    if (isa == DW_ISA_AUTO) isa = dw_isa_best();
-    if (!dw_isa_available(isa)) return DW_ERR_ISA;
-    plan->isa = isa;
-    plan->desc.denormals = dw_denormals_of(d->denormals, isa);
-    plan->out_channels = d->channels * d->multiplier;
-    plan->kernels = dw_kernels_of(isa, d->dtype);
-    plan->element_size = dw_element_size(d->dtype);
-    /* (double), because INFINITY is a float, which cannot hold INT32_MAX. */
-    plan->low = d->activation == DW_RELU || d->activation == DW_RELU6 ? 0
-                : d->dtype == DW_I32                                  ? INT32_MIN
-                                                                      : -(double)INFINITY;
-    plan->high = d->activation == DW_RELU6 ? 6 : d->dtype == DW_I32 ? INT32_MAX : (double)INFINITY;
-    if (d->activation > DW_RELU6) plan->activate = plan->kernels->activate[d->activation];
-    if (d->layout == DW_NCHW) return dw_planar_create(plan, kernel, bias);
-    dw_choose_kernel(plan);
-    plan->prefetch = exceeds_l2(plan);
-    plan->group_rows = dw_rows_of_groups(plan);
-    plan->image_units = dw_plan_image_units(plan);
-    status = dw_make_columns(plan);
-    dw_plan_divide_columns(plan);
-    return status == DW_OK ? dw_pack(plan, kernel, bias) : status;
+static void destroy(dw_plan *plan) {
+    if (is_nchw(plan)) dw_nchw_destroy(&plan->of.nchw);
+    else dw_nhwc_destroy(&plan->of.nhwc);
 }
+
+static void run(const dw_plan *plan, const void *x, void *y, int part, int parts) {
+    if (is_nchw(plan)) dw_nchw_run(&plan->of.nchw, &plan->problem, x, y, part, parts);
+    else dw_nhwc_run(&plan->of.nhwc, &plan->problem, x, y, part, parts);
+}
+
+static void describe(const dw_plan *plan, dw_plan_info *info) {
+    if (is_nchw(plan)) dw_nchw_describe(&plan->of.nchw, &plan->problem, info);
+    else dw_nhwc_describe(&plan->of.nhwc, &plan->problem, info);
+}
+
+static int is_general(const dw_plan *plan) { return is_nchw(plan) ? !plan->of.nchw.kernel : !plan->of.nhwc.tile; }
+
+/* In channels first no offset is better than another. */
+int dw_plan_place(const dw_plan *plan, const void *x) {
+    return is_nchw(plan) ? -1 : dw_nhwc_page_offset(&plan->of.nhwc, &plan->problem, x);
+}
+
+/* ---- what a plan tells ----------------------------------------------------------------------------- */
+
+void dw_plan_describe(const dw_plan *plan, dw_plan_info *info) {
+    const dw_problem *problem = &plan->problem;
+    *info = (dw_plan_info){.isa = problem->isa->id,
+                           .multiply_adds = dw_problem_multiply_adds(problem),
+                           .x_bytes = dw_problem_x_bytes(problem),
+                           .y_bytes = dw_problem_y_bytes(problem)};
+    describe(plan, info);
+}
+
+/* The time of a run on one thread: the arithmetic or the memory, whichever takes longer. */
+static int64_t estimate_nanoseconds(const dw_plan *plan) {
+    const double MOST = 1e15;
+    const dw_problem *problem = &plan->problem;
+    const dw_tuning *tuning = problem->tuning;
+    dw_plan_info info;
+    dw_plan_describe(plan, &info);
+    double work = info.multiply_adds / info.lanes / tuning->vectors_per_ns;
+    if (problem->isa->calls_fma) work = info.multiply_adds * tuning->fma_call_ns;
+    else if (is_general(plan)) work *= tuning->general;
+    if (problem->desc.activation > DW_RELU6) {
+        const double outputs = (double)info.y_bytes / (double)problem->element_size;
+        work += outputs / info.lanes * tuning->activation_vectors;
+    }
+    const double moved = ((double)info.x_bytes + (double)info.y_bytes) / tuning->bytes_per_ns;
+    if (work < moved) work = moved;
+    return (int64_t)(work < MOST ? work : MOST);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
 
 dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, dw_plan **out) {
     if (!out) return DW_ERR_NULL;
@@ -50,35 +81,32 @@ dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, co
     if (!desc || !kernel) return DW_ERR_NULL;
     dw_plan *plan = calloc(1, sizeof *plan);
     if (!plan) return DW_ERR_NOMEM;
-    plan->desc = *desc;
-    const dw_status status = fill(plan, isa, kernel, bias);
+    dw_status status = dw_problem_init(&plan->problem, desc, isa);
+    if (status != DW_OK) {
+        free(plan);
+        return status;
+    }
+    status = create(plan, kernel, bias);
     if (status != DW_OK) {
         dw_plan_destroy(plan);
         return status;
     }
-    plan->nanoseconds = dw_plan_nanoseconds(plan);
+    plan->nanoseconds = estimate_nanoseconds(plan);
     *out = plan;
     return DW_OK;
 }
 
 void dw_plan_destroy(dw_plan *plan) {
     if (!plan) return;
-    for (int i = 0; i < DW_MAX_PACKINGS; i++) {
-        free(plan->packings[i].blocks);
-        free(plan->packings[i].memory);
-    }
-    free(plan->single.blocks);
-    free(plan->phases);
-    free(plan->segments.at);
-    free(plan->straddling.at);
-    dw_planar_destroy(plan->planar);
+    destroy(plan);
     free(plan);
 }
 
+/* ---- running --------------------------------------------------------------------------------------- */
+
 void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
-    const dw_float_env before = dw_float_begin(plan->desc.denormals);
-    if (plan->planar) dw_planar_run(plan, x, y, part, parts);
-    else dw_nhwc_run_part(plan, x, y, part, parts);
+    const dw_float_env before = dw_float_begin(plan->problem.desc.denormals);
+    run(plan, x, y, part, parts);
     dw_float_end(before);
 }
 

@@ -71,7 +71,7 @@ cdef dict FUSED = {
 #: Names of the activations that a plan applies itself; csrc/dwconv.h has their formulas.
 FUSED_ACTIVATIONS = tuple(FUSED)
 
-#: Names of the instruction sets that this build knows of, narrowest first.
+#: Names of the instruction sets by their number in dw_isa, which is no order of preference.
 ISA_NAMES = tuple(dw_isa_name(<dw_isa>i).decode() for i in range(DW_ISA_COUNT))
 
 
@@ -108,6 +108,7 @@ def compiler():
     return dw_compiler().decode()
 
 
+include "binding/kernels.pxi"
 include "binding/operands.pxi"
 
 

@@ -1,34 +1,67 @@
-/* avx512.c - the kernels for AVX-512 F/VL/BW/DQ. */
-#if defined(__x86_64__) || defined(_M_X64)
-#include "../nhwc_kernels.h"
-#include "../nchw_kernels.h"
-#include "../grad.h"
+/* avx512.c - AVX-512 F/VL/BW/DQ: 32 registers. */
+#include "../isa.h"
 
+#define DW_ISA avx512
+#define DW_HEADER "vec_avx512.h"
+
+/* clang-format off */
+#define DW_TILES(X)                                                                                         \
+    X(3, 3, 1, 0, 7, PLAIN) X(3, 3, 1, 0, 5, PLAIN) X(3, 3, 1, 0, 4, PLAIN) X(3, 3, 1, 0, 3, PLAIN)         \
+    X(3, 3, 1, 0, 2, PLAIN) X(3, 3, 1, 0, 1, PLAIN)                                                         \
+    X(3, 3, 2, 0, 7, PLAIN) X(3, 3, 2, 0, 5, PLAIN) X(3, 3, 2, 0, 4, PLAIN) X(3, 3, 2, 0, 2, PLAIN)         \
+    X(3, 3, 2, 0, 1, PLAIN)                                                                                 \
+    X(5, 5, 1, 0, 4, PLAIN) X(5, 5, 1, 0, 3, PLAIN) X(5, 5, 1, 0, 1, PLAIN)                                 \
+    X(5, 5, 2, 0, 7, PLAIN) X(5, 5, 2, 0, 5, PLAIN) X(5, 5, 2, 0, 4, PLAIN) X(5, 5, 2, 0, 2, PLAIN)         \
+    X(5, 5, 2, 0, 1, PLAIN)                                                                                 \
+    X(7, 7, 1, 2, 7, PLAIN) X(7, 7, 1, 2, 4, PLAIN) X(7, 7, 1, 0, 3, PLAIN) X(7, 7, 1, 0, 1, PLAIN)         \
+    X(7, 7, 2, 0, 4, PLAIN) X(7, 7, 2, 0, 1, PLAIN)                                                         \
+    X(3, 3, 1, 0, 7, MULTIPLIER) X(3, 3, 1, 0, 4, MULTIPLIER) X(3, 3, 1, 0, 1, MULTIPLIER)                  \
+    X(3, 3, 2, 0, 7, MULTIPLIER) X(3, 3, 2, 0, 4, MULTIPLIER) X(3, 3, 2, 0, 1, MULTIPLIER)                  \
+    X(5, 5, 1, 0, 4, MULTIPLIER) X(5, 5, 1, 0, 1, MULTIPLIER)                                               \
+    X(5, 5, 2, 0, 4, MULTIPLIER) X(5, 5, 2, 0, 1, MULTIPLIER)                                               \
+    X(7, 7, 1, 2, 7, MULTIPLIER) X(7, 7, 1, 0, 3, MULTIPLIER) X(7, 7, 1, 0, 1, MULTIPLIER)                  \
+    X(3, 3, 1, 0, 4, FOLDED) X(3, 3, 1, 0, 4, FOLDED_M) X(3, 3, 1, 0, 2, FOLDED) X(3, 3, 1, 0, 2, FOLDED_M) \
+    X(3, 3, 1, 0, 1, FOLDED) X(3, 3, 1, 0, 1, FOLDED_M)                                                     \
+    X(5, 5, 1, 0, 2, FOLDED) X(5, 5, 1, 0, 2, FOLDED_M) X(5, 5, 1, 0, 1, FOLDED) X(5, 5, 1, 0, 1, FOLDED_M) \
+    X(7, 7, 1, 0, 2, FOLDED) X(7, 7, 1, 0, 2, FOLDED_M) X(7, 7, 1, 0, 1, FOLDED) X(7, 7, 1, 0, 1, FOLDED_M) \
+    X(3, 3, 1, 0, 1, MASKED) X(3, 3, 1, 0, 1, MASKED_M)                                                     \
+    X(5, 5, 1, 0, 1, MASKED) X(5, 5, 1, 0, 1, MASKED_M)                                                     \
+    X(7, 7, 1, 0, 1, MASKED) X(7, 7, 1, 0, 1, MASKED_M)                                                     \
+    X(3, 3, 1, 0, 4, INTERLEAVED) X(3, 3, 1, 0, 3, INTERLEAVED) X(3, 3, 1, 0, 2, INTERLEAVED)               \
+    X(3, 3, 2, 0, 4, INTERLEAVED) X(3, 3, 2, 0, 3, INTERLEAVED) X(3, 3, 2, 0, 2, INTERLEAVED)               \
+    X(3, 3, 2, 0, 5, CROSS_PIXEL) X(3, 3, 2, 0, 4, CROSS_PIXEL) X(3, 3, 2, 0, 2, CROSS_PIXEL)               \
+    X(3, 3, 2, 0, 1, CROSS_PIXEL)
+/* clang-format on */
+#define DW_NCHW_LIST DW_NCHW_SIZES
+#define DW_GRAD_TILES DW_GRAD_TILES_32_REGISTERS
+#define DW_GRAD_WINDOWS DW_GRAD_WINDOWS_32_REGISTERS
+
+#if defined(__x86_64__) || defined(_M_X64)
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
                              apply_to = function)
 #elif defined(__GNUC__)
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
 #endif
-
-#define DW_ISA avx512
-#define DW_HEADER "vec_avx512.h"
-#define DW_CHUNK_BYTES 2048
-#define DW_REGISTERS 31
-#define DW_TILES DW_TILES_32_REGISTERS
-#define DW_SPREAD_TILES DW_SPREAD_TILES_32_REGISTERS
-#define DW_MERGED_TILES DW_MERGED_TILES_32_REGISTERS
-#define DW_MASKED_TILES DW_MASKED_TILES_32_REGISTERS
-#define DW_PAIRED_TILES DW_PAIRED_TILES_32_REGISTERS
-#define DW_ASTRIDE_TILES DW_ASTRIDE_TILES_32_REGISTERS
-#define DW_PLANAR DW_PLANAR_SIZES
-#define DW_GRAD_TILES DW_GRAD_TILES_32_REGISTERS
-#define DW_GRAD_WINDOWS DW_GRAD_WINDOWS_32_REGISTERS
 #include "every_dtype.inc"
-
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
 #else
-typedef int dw_avx512_is_not_for_this_processor; /* C wants a declaration in every file */
+#include "names_only.inc"
 #endif
+
+extern const dw_instruction_set dw_isa_avx512vl;
+
+/* 31 registers: a compiler keeps one for the clamp or a constant. */
+const dw_instruction_set dw_isa_avx512 = {.id = DW_ISA_AVX512,
+                                          .name = "avx512",
+                                          .needs = DW_CPU_AVX2 | DW_CPU_FMA | DW_CPU_AVX512F | DW_CPU_AVX512VL |
+                                                   DW_CPU_AVX512BW | DW_CPU_AVX512DQ,
+                                          .compiled = DW_COMPILED,
+                                          .registers = 31,
+                                          .chunk_bytes = 2048,
+                                          .narrower = &dw_isa_avx512vl,
+                                          .nhwc = DW_NHWC_TABLES(avx512),
+                                          .nchw = DW_NCHW_TABLES(avx512),
+                                          .grad = DW_GRAD_TABLES(avx512)};

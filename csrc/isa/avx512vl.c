@@ -1,9 +1,19 @@
-/* avx512vl.c - channels_first on AVX-512 for narrow planes: vectors of 256 bits, with the mask registers and the 32
- * registers of AVX-512 VL. A row of 7 columns fills 7 of 8 lanes rather than 7 of 16. */
-#if defined(__x86_64__) || defined(_M_X64)
-#include "../nhwc_kernels.h"
-#include "../nchw_kernels.h"
+/* avx512vl.c - what AVX-512 uses where its own vectors would not fill: vectors of 256 bits.
+ *
+ * Channels first has kernels of its own here, with the mask registers and the 32 registers of AVX-512 VL: a row of 7
+ * columns fills 7 of 8 lanes rather than 7 of 16. Channels last and the gradients take those of AVX2. This is no
+ * instruction set that anybody can choose, so it has the number of AVX-512. */
+#include "../isa.h"
 
+#define DW_ISA avx512vl
+#define DW_HEADER "vec_avx2.h"
+#define DW_K_MASKS 1
+#define DW_TILES(X)
+#define DW_NCHW_LIST DW_NCHW_SIZES
+#define DW_GRAD_TILES(X)
+#define DW_GRAD_WINDOWS(X)
+
+#if defined(__x86_64__) || defined(_M_X64)
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
                              apply_to = function)
@@ -11,11 +21,6 @@
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
 #endif
 
-#define DW_ISA avx512vl
-#define DW_HEADER "vec_avx2.h"
-#define DW_K_MASKS 1
-
-#define DW_PLANAR DW_PLANAR_SIZES
 #define DW_KIND f
 #define DW_BITS 32
 #include DW_HEADER
@@ -27,17 +32,30 @@
 #undef DW_BITS
 #undef DW_KIND
 
-#undef DW_PLANAR
-#define DW_PLANAR DW_PLANAR_NONE
+#undef DW_NCHW_LIST
+#define DW_NCHW_LIST(X)
 #define DW_KIND i
 #define DW_INTEGER 1
 #define DW_BITS 32
 #include DW_HEADER
 #include "../nchw_kernels.inc"
+#define DW_COMPILED 1
 
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif
 #else
-typedef int dw_avx512vl_is_not_for_this_processor; /* C wants a declaration in every file */
+#include "names_only.inc"
 #endif
+
+DW_DECLARE_TABLES(avx2)
+
+const dw_instruction_set dw_isa_avx512vl = {.id = DW_ISA_AVX512,
+                                            .name = "avx512",
+                                            .needs = DW_CPU_AVX512VL,
+                                            .compiled = DW_COMPILED,
+                                            .registers = 16, /* AVX2's */
+                                            .chunk_bytes = 2048,
+                                            .nhwc = DW_NHWC_TABLES(avx2),
+                                            .nchw = DW_NCHW_TABLES(avx512vl),
+                                            .grad = DW_GRAD_TABLES(avx2)};

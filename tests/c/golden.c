@@ -155,29 +155,32 @@ static int is_nan(dw_dtype dtype, uint64_t bits) {
 enum { MOST_TILES = 64 };
 static unsigned char ran[DW_DTYPE_COUNT][MOST_TILES][DW_EDGES];
 
-static int makes_astride(const dw_plan *plan, const dw_segment *segment, dw_strip_fn *strip) {
-    dw_strip_fn *astride = NULL;
-    for (int64_t left = segment->astride ? segment->cols : 0; left > 0 && astride != strip;)
-        left -= dw_astride_cols(plan, left, &astride);
-    return astride == strip;
+/* Whether the first block of a segment is made by that kernel for blocks that span two pixels. */
+static int spans_with(const dw_nhwc *nhwc, const dw_segments *segments, const dw_segment *segment, dw_tile_fn *run) {
+    if (!segments->cross_pixel || !segment->inner || nhwc->tile->stride == 1) return 0;
+    dw_tile_fn *used = NULL;
+    for (int64_t left = segment->cols; left > 0 && used != run;) left -= dw_cross_pixel_cols(nhwc, left, &used);
+    return used == run;
 }
 
 static void note_kernels(const dw_plan *plan, const dw_segments *segments, dw_isa isa) {
-    const dw_dtype dtype = plan->desc.dtype;
-    const dw_tile *tiles = dw_kernels_of(isa, dtype)->tiles;
+    const dw_dtype dtype = plan->problem.desc.dtype;
+    const dw_tile *tiles = dw_isa_select(isa)->nhwc[dtype]->tiles;
     for (int t = 0; t < MOST_TILES && tiles[t].name; t++)
-        for (int edge = 0; edge < DW_EDGES; edge++)
-            for (const dw_segment *s = segments->at; s < segments->at + segments->count; s++) {
-                dw_strip_fn *const strip = tiles[t].strip[edge];
-                if (strip && (s->tile == strip || makes_astride(plan, s, strip))) ran[dtype][t][edge] = 1;
+        for (const dw_segment *s = segments->at; s < segments->at + segments->count; s++) {
+            if (s->masked && s->masked == tiles[t].run_masked) ran[dtype][t][DW_INNER] = 1;
+            for (int edge = 0; edge < DW_EDGES; edge++) {
+                dw_tile_fn *const run = tiles[t].run[edge];
+                if (run && (s->tile == run || spans_with(&plan->of.nhwc, segments, s, run))) ran[dtype][t][edge] = 1;
             }
+        }
 }
 
 /* Names the kernels that no problem has run; returns how many. */
 static int report_kernels(dw_isa isa) {
     int tiles = 0, missing = 0, strips = 0;
     for (int dtype = 0; dtype < DW_DTYPE_COUNT; dtype++) {
-        const dw_tile *tile = dw_kernels_of(isa, (dw_dtype)dtype)->tiles;
+        const dw_tile *tile = dw_isa_select(isa)->nhwc[dtype]->tiles;
         for (int t = 0; t < MOST_TILES && tile[t].name; t++) {
             int edges = 0;
             for (int edge = 0; edge < DW_EDGES; edge++) edges += ran[dtype][t][edge];
@@ -265,7 +268,7 @@ static int same_with_channels_first(const problem *p, dw_desc desc, dw_isa isa, 
 static int same_before_boundary(const dw_plan *plan, dw_isa isa, const void *x, size_t x_bytes, const void *y,
                                 size_t y_bytes) {
     enum { BOUNDARY = 64, BEFORE = 16 };
-    if (plan->packing_count < 2) return 1;
+    if (plan->of.nhwc.packing_count < 2) return 1;
     unsigned char *memory = allocate(x_bytes + y_bytes + 2 * MARGIN + 3 * BOUNDARY);
     unsigned char *there = memory + (BOUNDARY - (uintptr_t)memory % BOUNDARY) + BOUNDARY - BEFORE;
     unsigned char *y_there = there + (x_bytes + MARGIN + BOUNDARY - 1) / BOUNDARY * BOUNDARY;
@@ -273,7 +276,7 @@ static int same_before_boundary(const dw_plan *plan, dw_isa isa, const void *x, 
     memset(y_there - MARGIN, POISON, y_bytes + 2 * MARGIN);
     dw_plan_run(plan, there, y_there);
     const int same = memcmp(y, y_there, y_bytes) == 0 && margins_are_poison(y_there - MARGIN, y_bytes);
-    if (plan->straddle) note_kernels(plan, &plan->straddling, isa);
+    if (plan->of.nhwc.aligned.cross_pixel) note_kernels(plan, &plan->of.nhwc.aligned, isa);
     free(memory);
     return same;
 }
@@ -303,7 +306,9 @@ static int run(int index, dw_isa isa, uint64_t *total) {
     unsigned char *y = allocate(MARGIN + bytes + MARGIN);
     memset(y, POISON, MARGIN + bytes + MARGIN);
     dw_plan_run(plan, x, y + MARGIN);
-    note_kernels(plan, &plan->segments, isa);
+    note_kernels(plan, &plan->of.nhwc.segments, isa);
+    dw_plan_info info;
+    dw_plan_describe(plan, &info);
 
     uint64_t hash = FNV_BASIS;
     int nans = 0;
@@ -324,7 +329,7 @@ static int run(int index, dw_isa isa, uint64_t *total) {
            index, dtype_names[p->dtype], kind_names[p->kind], activation_names[p->activation],
            p->with_bias ? "bias" : "    ", p->batch, p->height, p->width, p->channels, p->multiplier, p->kernel_h,
            p->kernel_w, p->stride_h, p->stride_w, p->dilation_h, p->dilation_w, p->pad_top, p->pad_bottom, p->pad_left,
-           p->pad_right, (plan->tile ? plan->tile->name : plan->kernels->general_name), planar, hash, verdict);
+           p->pad_right, info.kernel, planar, hash, verdict);
     dw_plan_destroy(plan);
     free(x), free(kernel), free(bias), free(y);
     return !*verdict;

@@ -4,9 +4,8 @@
     python tests/c/make_golden.py --check  compare it with what would be written
 
 The results are those of tests/support/exact.py, which emulates the documented order of
-accumulation in rational arithmetic; nothing of the C core runs. The lists of kernels in
-csrc/nhwc_kernels.h decide only which sizes there are problems of. The inputs are defined twice,
-here and in golden.c.
+accumulation in rational arithmetic; nothing of the C core runs. Its list of kernels decides only
+which sizes there are problems of. The inputs are defined twice, here and in golden.c.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ ACTIVATIONS = ("LINEAR", "RELU", "RELU6")
 
 #: Tails in each vector of 4, 8 or 16 float32 and 2, 4 or 8 float64: (C, M).
 PLAIN_CHANNELS = {"F32": (19, 1), "F64": (11, 1), "I32": (19, 1)}
-SPREAD_CHANNELS = {"F32": (7, 3), "F64": (5, 3), "I32": (7, 3)}
+MULTIPLIER_CHANNELS = {"F32": (7, 3), "F64": (5, 3), "I32": (7, 3)}
 
 HEADER = """\
 /* Problems and the hashes of their exact results, made by make_golden.py, read by golden.c:
@@ -99,9 +98,9 @@ def of_tiles(dtype: str) -> Iterator[Problem]:
     """For every tile of every instruction set: one with both edges, a few with one each, one with
     none.
     """
-    for kind in ("", "SPREAD_"):
-        channels, multiplier = (SPREAD_CHANNELS if kind else PLAIN_CHANNELS)[dtype]
-        for kh, kw, stride, tile_h, tile_w in support.tiles(kind=kind):
+    for variant, sizes in (("plain", PLAIN_CHANNELS), ("multiplier", MULTIPLIER_CHANNELS)):
+        channels, multiplier = sizes[dtype]
+        for kh, kw, stride, tile_h, tile_w in support.tiles(variant=variant):
             shape = Problem(
                 dtype,
                 channels=channels,
@@ -119,11 +118,11 @@ def of_tiles(dtype: str) -> Iterator[Problem]:
             yield replace(shape, height=height, width=width)
 
 
-def of_merged_pixels(dtype: str) -> Iterator[Problem]:
-    """Channels that fill no vector, or not the last one, in rows long enough to merge pixels."""
-    merged = {(kh, kw, th or 3) for kh, kw, _, th, _ in support.tiles(kind="MERGED_")}
+def of_folded_pixels(dtype: str) -> Iterator[Problem]:
+    """Channels that fill no vector, or not the last one, in rows long enough to fold pixels."""
+    folded = {(kh, kw, th or 3) for kh, kw, _, th, _ in support.tiles(variant="folded")}
     shape = Problem(dtype)
-    for kh, kw, tile_h in sorted(merged):
+    for kh, kw, tile_h in sorted(folded):
         sized = replace(shape, kernel_h=kh, kernel_w=kw, height=tile_h + 1)
         yield same(replace(sized, channels=3, width=41 if dtype == "F32" else 25))
         yield same(replace(sized, channels=6, width=31 if dtype == "F32" else 17))
@@ -209,7 +208,7 @@ def problems() -> list[Problem]:
         )
         shapes = [*of_all_sizes(dtype)]
         if dtype != "I32":  # which has no tiles
-            shapes += [*of_tiles(dtype), *of_merged_pixels(dtype)]
+            shapes += [*of_tiles(dtype), *of_folded_pixels(dtype)]
             shapes += [*of_blocks_astride(dtype), *of_pairs_of_blocks(dtype), *of_wide_rows(dtype)]
         for shape, (kind, activation, bias) in zip(dict.fromkeys(shapes), turns, strict=False):
             found[replace(shape, kind=kind, activation=activation, bias=bias)] = None

@@ -114,13 +114,13 @@ def test_order_matters_in_these_cases() -> None:
 TILED_ISAS = [isa for isa in isas.available() if tiles(isa)]
 
 
-def test_the_lists_are_read() -> None:
+def test_the_kernels_are_listed() -> None:
     """Else there would be nothing to test below. That every kernel is reached is what
     tests/c/golden.c looks at.
     """
     assert (3, 3, 1, 2, 4) in tiles("avx2")
     assert (3, 3, 1, 0, 7) in tiles("avx512")
-    assert (3, 3, 1, 0, 1) in tiles("neon", "MERGED_")
+    assert (3, 3, 1, 0, 1) in tiles("neon", "folded")
     assert tiles("portable") == []
 
 
@@ -242,7 +242,7 @@ def test_isas_agree(case: Case, kind: str, dtype: str, isa: str) -> None:
     ],
     ids=repr,
 )
-def test_merged_pixels(
+def test_folded_pixels(
     options: dict[str, Any], kernel_size: tuple[int, int], dtype: str, isa: str
 ) -> None:
     """Few channels in wide rows: several pixels share a vector, in every phase of its lanes."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
 import pytest
-from support import LANES, ROOT, run_python
+from support import LANES, run_python
 
 import dwconv
 from dwconv import _core, ops
@@ -39,14 +38,48 @@ def test_features_agree() -> None:
 
 
 def test_lanes_of_the_tests() -> None:
-    """The table that the tests of tails count by is that of the vector headers."""
-    for name, expected in LANES.items():
-        source = (ROOT / "csrc" / "isa" / f"vec_{name}.h").read_text(encoding="utf-8")
-        found = [int(lanes) for lanes in re.findall(r"enum \{ LANES = (\d+) \};", source)]
-        int32, float32, float64 = found if len(found) == 3 else 3 * found
-        assert (float32, float64) == expected, name
-        assert int32 == float32, name
+    """The table that the tests of tails count by is that of the compiled kernels."""
     assert set(LANES) == set(_core.ISA_NAMES)
+    for name in isas.compiled():
+        found = {
+            dtype: {
+                kernel["lanes"]
+                for kernel in _core.kernels(name, dtype)
+                if not kernel["name"].endswith("_avx512vl")  # half as wide
+            }
+            for dtype in ("float32", "float64", "int32")
+        }
+        f32, f64 = LANES[name]
+        assert found == {"float32": {f32}, "float64": {f64}, "int32": {f32}}, name
+
+
+@pytest.mark.parametrize("isa_name", _core.ISA_NAMES)
+def test_kernels_are_listed(isa_name: str) -> None:
+    """Each once, with its sizes in its name; also those of other processors, without lanes."""
+    for dtype in ("float32", "float64", "int32"):
+        listed = _core.kernels(isa_name, dtype)
+        names = [kernel["name"] for kernel in listed]
+        assert len(set(names)) == len(names)
+        assert names[0] == f"general_{isa_name}"
+        for kernel in listed:
+            assert (kernel["lanes"] > 0) == (isa_name in isas.compiled()), kernel
+            if kernel["variant"] == "general":
+                assert kernel["kernel_w"] == kernel["tile_w"] == 0, kernel
+            elif kernel["family"] in ("nhwc", "nchw"):
+                sizes = f"k{kernel['kernel_h']}x{kernel['kernel_w']}s{kernel['stride']}"
+                assert sizes in kernel["name"], kernel
+                assert kernel["tile_w"] > 0, kernel
+        specialised = {k["family"] for k in listed if k["variant"] != "general"}
+        everything = {"nhwc", "nchw", "grad_input", "grad_kernel"}
+        without = isa_name == "portable" or dtype == "int32"
+        assert specialised == (set() if without else everything), (isa_name, dtype)
+
+
+def test_kernels_of_unknown_names() -> None:
+    with pytest.raises(ValueError, match="not in"):
+        _core.kernels("sse9", "float32")
+    with pytest.raises(KeyError):
+        _core.kernels("portable", "float16")
 
 
 @pytest.mark.parametrize("wrong", ["sse9", "AVX2", "", " portable", 2, b"portable"], ids=repr)

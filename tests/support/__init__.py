@@ -7,7 +7,6 @@ height/width.
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import subprocess
 import sys
@@ -19,11 +18,12 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 import dwconv
+from dwconv import _core
 from dwconv.ops import ConvSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 
-#: Lanes of a vector (float32, float64); test_isa.py holds them against csrc/isa/vec_*.h.
+#: Lanes of a vector (float32, float64); test_isa.py compares them with the compiled kernels.
 LANES = {"portable": (4, 4), "neon": (4, 2), "avx2": (8, 4), "avx512": (16, 8)}
 
 FLOATS = ("float32", "float64")
@@ -89,24 +89,19 @@ class Case:
         }
 
 
-def tiles(isa: str | None = None, kind: str = "") -> list[tuple[int, ...]]:
-    """(kh, kw, stride, tile_h, tile_w) of the kernels with compile-time sizes, of `isa` or of all:
-    those for M = 1, for M > 1 ('SPREAD_') or for columns of several pixels ('MERGED_'). tile_h is 0
-    where a kernel rolls down any number of rows.
+def tiles(isa: str | None = None, variant: str = "plain") -> list[tuple[int, ...]]:
+    """(kh, kw, stride, tile_h, tile_w) of the kernels of a variant, such as 'plain', 'multiplier'
+    (M > 1) or 'folded' (columns of several pixels), of `isa` or of all. tile_h is 0 where a kernel
+    goes down any number of rows.
 
-    Read from the lists in csrc/, so that a new kernel is a tested kernel.
+    From the list that the core has compiled, so that a new kernel is a tested kernel.
     """
-    word = f"DW_{kind}TILES"
-    lists = (ROOT / "csrc" / "nhwc_kernels.h").read_text(encoding="utf-8")
-    names = re.findall(rf"#define ({word}_\w+)", lists)
-    if isa is not None:
-        source = (ROOT / "csrc" / "isa" / f"{isa}.c").read_text(encoding="utf-8")
-        names = re.findall(rf"#define {word} ({word}_\w+)", source)
+    fields = ("kernel_h", "kernel_w", "stride", "tile_h", "tile_w")
     found: dict[tuple[int, ...], None] = {}
-    for name in names:
-        body = re.split(r"\n\n", lists.split(f"#define {name}(X)")[1])[0]
-        for numbers in re.findall(r"X\(([\d, ]+)\)", body):
-            found[tuple(int(number) for number in numbers.split(","))[:5]] = None
+    for name in sorted(_core.ISA_NAMES) if isa is None else [isa]:
+        for kernel in _core.kernels(name, "float32"):
+            if (kernel["family"], kernel["variant"]) == ("nhwc", variant):
+                found[tuple(kernel[field] for field in fields)] = None
     return list(found)
 
 
@@ -117,9 +112,10 @@ ROLLED_ROWS = 5
 def tile_cases() -> list[Case]:
     """For every tile of every instruction set: one; several and a remainder; SAME and VALID."""
     cases: dict[Case, None] = {}
-    for kind in ("", "SPREAD_"):
-        multiplier = 3 if kind else 1  # 3: channels lie across the ends of vectors
-        for kernel_h, kernel_w, stride, tile_h, tile_w in tiles(kind=kind):
+    for variant in ("plain", "multiplier"):
+        # 3: channels lie across the ends of vectors
+        multiplier = 3 if variant == "multiplier" else 1
+        for kernel_h, kernel_w, stride, tile_h, tile_w in tiles(variant=variant):
             kernel_size, strides = (kernel_h, kernel_w), (stride, stride)
             rows = tile_h or ROLLED_ROWS
             for out_h, out_w in ((rows, tile_w), (rows + 1, 2 * tile_w + 1), (1, 4 * tile_w)):

@@ -1,0 +1,25 @@
+/* nchw.h - what a plan for channels first holds, and the functions of nchw.c. */
+#ifndef DW_NCHW_H
+#define DW_NCHW_H
+
+#include "problem.h"
+
+typedef struct dw_nchw {
+    const dw_nchw_table *table;   /* of the problem's instruction set, or of a narrower one */
+    const dw_nchw_kernel *kernel; /* NULL: the general kernel of the table */
+    dw_activate_fn *activate;     /* what follows the clamp; NULL: nothing */
+    int64_t chunk;                /* planes of which columns are made before the next columns */
+    dw_colvec *columns;
+    int64_t column_count;
+    dw_lane_range *valid; /* of the columns at the edges */
+    void *weights;        /* [output channel][bias, taps] */
+} dw_nchw;
+
+dw_status dw_nchw_create(dw_nchw *nchw, const dw_problem *problem, const void *kernel, const void *bias);
+void dw_nchw_destroy(dw_nchw *nchw);
+void dw_nchw_describe(const dw_nchw *nchw, const dw_problem *problem, dw_plan_info *info);
+
+/* Part `part` of `parts` of a run. */
+void dw_nchw_run(const dw_nchw *nchw, const dw_problem *problem, const void *x, void *y, int part, int parts);
+
+#endif

@@ -1,0 +1,41 @@
+/* nhwc.c - channels last: makes a plan, and tells what it has decided. */
+#include "nhwc.h"
+
+/* Whether x and y of an image do not stay in L2. */
+static int exceeds_l2(const dw_problem *problem) {
+    const dw_desc *d = &problem->desc;
+    const double x = (double)d->height * (double)d->width * (double)d->channels;
+    const double y = (double)problem->out_h * (double)problem->out_w * (double)problem->out_channels;
+    return (x + y) * (double)problem->element_size > (double)problem->tuning->prefetch_bytes;
+}
+
+dw_status dw_nhwc_create(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias) {
+    const dw_desc *d = &problem->desc;
+    if (d->activation > DW_RELU6) nhwc->activate = problem->isa->nhwc[d->dtype]->activate[d->activation];
+    nhwc->prefetch = exceeds_l2(problem);
+    dw_choose_tile(nhwc, problem);
+    dw_nhwc_divide_rows(nhwc, problem);
+    dw_nhwc_divide_columns(nhwc, problem);
+    return dw_nhwc_pack(nhwc, problem, kernel, bias);
+}
+
+void dw_nhwc_destroy(dw_nhwc *nhwc) {
+    for (int i = 0; i < DW_MAX_PACKINGS; i++) {
+        free(nhwc->packings[i].blocks);
+        free(nhwc->packings[i].memory);
+    }
+    free(nhwc->one_pixel.blocks);
+}
+
+void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_info *info) {
+    const dw_desc *d = &problem->desc;
+    const dw_tile *tile = nhwc->tile;
+    const int64_t vectors = (d->multiplier > 1) + 1 + d->kernel_h * d->kernel_w; /* of a block's weights */
+    info->kernel = tile ? tile->name : nhwc->table->general_name;
+    info->lanes = nhwc->table->lanes;
+    info->tile_h = tile ? tile->tile_h : 1;
+    info->tile_w = tile ? tile->tile_w : 1;
+    info->merged_pixels = nhwc->fold;
+    info->blocks = nhwc->packings[0].count;
+    info->weight_bytes = info->blocks * vectors * info->lanes * problem->element_size;
+}
