@@ -86,7 +86,7 @@ bench-quick: $(VENV)/installed $(PEERS)/installed
 bench-plot: $(VENV)/installed
 	$(BIN)/python bench/history.py $(ARGS)
 
-shape: $(VENV)/made
+shape: $(VENV)/installed
 	$(BIN)/python tools/code_shape.py $(ARGS)
 
 wheels: $(VENV)/wheel-tools

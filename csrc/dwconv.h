@@ -246,7 +246,7 @@ typedef struct dw_kernel_info {
     int kernel_h, kernel_w, stride;
     int tile_h, tile_w; /* outputs that it computes at a time; tile_h 0: it goes down any number of rows */
     int lanes;          /* elements of a vector; 0 if this build has not compiled it */
-    int registers;      /* vector registers that it is made for */
+    int registers;      /* of vectors, that the instruction set has */
 } dw_kernel_info;
 
 /* Lists the kernels of an instruction set and dtype, those with the same variant and size in order of preference:

@@ -12,10 +12,11 @@
 typedef struct dw_instruction_set {
     dw_isa id; /* its public number; the enum's order means nothing */
     const char *name;
-    unsigned needs;  /* DW_CPU_*: what CPU and OS must offer */
-    int compiled;    /* whether this build has its kernels; if not, the tables below name kernels but have none */
-    int registers;   /* vectors that the sums, the inputs of a row, a weight and a bias may fill before kernels spill */
-    int calls_fma;   /* a multiply-add may be a call of fma(), not an instruction */
+    unsigned needs;       /* DW_CPU_*: what CPU and OS must offer */
+    int compiled;         /* whether this build has its kernels; if not, the tables below name kernels but have none */
+    int registers;        /* of vectors */
+    int usable_registers; /* that the sums, the inputs of a row, a weight and a bias may fill before kernels get slow */
+    int calls_fma;        /* a multiply-add may be a call of fma(), not an instruction */
     int chunk_bytes; /* channels of a pixel that a strip goes through before the next ones: their inputs stay in L1 */
     /* The same bits from vectors of half the width, for problems that do not fill one of these; NULL: none. */
     const struct dw_instruction_set *narrower;

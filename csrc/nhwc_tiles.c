@@ -75,7 +75,7 @@ double dw_column_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_t
     if (tile->tile_h == 0 && !(tile->flavour & DW_FOLDED))
         work += inputs; /* they come from L2: a column has few tiles that would find them in L1 */
     const int sums = tile->tile_h > 0 ? h * w : w * ((tile->kernel_h - 1) / tile->stride + 1);
-    if (sums + inputs + 2 > nhwc->isa->registers) work += tuning->spills;
+    if (sums + inputs + 2 > nhwc->isa->usable_registers) work += tuning->spills;
     return ceil(rows / h) * work + tuning->column_start;
 }
 

@@ -11,7 +11,8 @@ that multiply, of every tile kernel. Each must
 - store no vector to the stack; else the tile does not fit the registers;
 - keep no more constants there than the two bounds of the activation.
 
-A table tells these numbers per kernel and the exit code whether all hold. Only compilers that are
+A table tells these numbers per kernel and the exit code whether all hold, and whether the kernels
+are those that the compiled core lists. Only compilers that are
 installed are used; NEON needs aarch64-linux-gnu-gcc (Debian: gcc-aarch64-linux-gnu).
 """
 
@@ -25,10 +26,14 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from disassembly import X86, AArch64, Instruction, Machine, functions
 from flow import loops
+
+from dwconv import _core
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,9 +50,6 @@ TARGETS = {
 #: Faults that are known, with the reason why they may stay.
 KNOWN = ROOT / "tools" / "code_shape_known.txt"
 
-#: Vector registers of each instruction set.
-REGISTERS = {"avx2": 16, "avx512": 32, "neon": 32}
-
 #: What a loop may keep on the stack: the activation's bounds, read once per tile as weights are.
 CONSTANTS = 2
 
@@ -56,6 +58,25 @@ KERNEL = re.compile(
     r"_t(?P<tile_h>\d+)x(?P<tile_w>\d+)_(?P<edge>inner|left|right|both)"
     r"_(?P<dtype>[a-z]\d+)_(?P<isa>[a-z0-9]+)"
 )
+
+
+@cache
+def listed(isa: str) -> list[dict[str, Any]]:
+    """The kernels of an instruction set, from the list of the compiled core; also of those of
+    another processor.
+    """
+    return _core.kernels(isa, "float32")
+
+
+def registers_of(isa: str) -> int:
+    """Vector registers of an instruction set."""
+    return int(listed(isa)[0]["registers"])
+
+
+def tile_names(isa: str) -> set[str]:
+    """The tile kernels of an instruction set, without its name: 'k3x3s1_t2x4'."""
+    tiles = [k for k in listed(isa) if k["family"] == "nhwc" and k["variant"] != "general"]
+    return {kernel["name"].removesuffix(f"_{isa}") for kernel in tiles}
 
 
 def sizes_of(match: re.Match[str]) -> list[int]:
@@ -107,7 +128,7 @@ def spills_expected(name: str) -> int:
         masks = 2 * ("a" in flavour) + kw * (1 + ("m" in flavour)) * ("e" in flavour)
         masks += "m" in flavour
     needed = sums + inputs + 1 + ("m" in flavour) + masks
-    return 3 * rows * max(0, needed - REGISTERS[match["isa"]])
+    return 3 * rows * max(0, needed - registers_of(match["isa"]))
 
 
 @dataclass(frozen=True)
@@ -328,9 +349,10 @@ def report(compiler: str, isa: str, listing: str, everything: bool, found_faults
             else:
                 wrong += 1
         print(f"{shape.name.removeprefix('dw_nhwc_'):<40}{numbers}  {faults}".rstrip())
-    if not found:
-        print("no kernel was found: their names have changed")
-        return 1
+    names = {kernel_of(shape.name) for shape in found if shape.expected is not None}
+    for name in sorted(names ^ tile_names(isa)):
+        print(f"{name}: {'not in the list of kernels' if name in names else 'no code was found'}")
+        wrong += 1
     return wrong
 
 

@@ -53,13 +53,13 @@
 
 extern const dw_instruction_set dw_isa_avx512vl;
 
-/* 31 registers: a compiler keeps one for the clamp or a constant. */
 const dw_instruction_set dw_isa_avx512 = {.id = DW_ISA_AVX512,
                                           .name = "avx512",
                                           .needs = DW_CPU_AVX2 | DW_CPU_FMA | DW_CPU_AVX512F | DW_CPU_AVX512VL |
                                                    DW_CPU_AVX512BW | DW_CPU_AVX512DQ,
                                           .compiled = DW_COMPILED,
-                                          .registers = 31,
+                                          .registers = 32,
+                                          .usable_registers = 31,
                                           .chunk_bytes = 2048,
                                           .narrower = &dw_isa_avx512vl,
                                           .nhwc = DW_NHWC_TABLES(avx512),

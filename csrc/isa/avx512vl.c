@@ -55,6 +55,7 @@ const dw_instruction_set dw_isa_avx512vl = {.id = DW_ISA_AVX512,
                                             .needs = DW_CPU_AVX512VL,
                                             .compiled = DW_COMPILED,
                                             .registers = 16, /* AVX2's */
+                                            .usable_registers = 16,
                                             .chunk_bytes = 2048,
                                             .nhwc = DW_NHWC_TABLES(avx2),
                                             .nchw = DW_NCHW_TABLES(avx512vl),

@@ -68,7 +68,9 @@ def test_kernels_are_listed(isa_name: str) -> None:
             elif kernel["family"] in ("nhwc", "nchw"):
                 sizes = f"k{kernel['kernel_h']}x{kernel['kernel_w']}s{kernel['stride']}"
                 assert sizes in kernel["name"], kernel
-                assert kernel["tile_w"] > 0, kernel
+                width = kernel["lanes"] if kernel["family"] == "nchw" else kernel["tile_w"]
+                assert kernel["tile_w"] == width, kernel
+                assert width > 0 or not kernel["lanes"], kernel
         specialised = {k["family"] for k in listed if k["variant"] != "general"}
         everything = {"nhwc", "nchw", "grad_input", "grad_kernel"}
         without = isa_name == "portable" or dtype == "int32"

@@ -36,7 +36,9 @@ ORDER = [
 SUFFIXES = {".c", ".h", ".inc"}
 
 #: A function or a constant that other files can see: at the beginning of a line, not static.
-DEFINITION = re.compile(r"^(?!static|extern|typedef|return)(?:const )?\w+ \*?(dw_\w+)(?:\([^;{}]*\) \{| = )", re.M)
+DEFINITION = re.compile(
+    r"^(?!static|extern|typedef|return)(?:const )?\w+ \*?(dw_\w+)(?:\([^;{}]*\) \{| = )", re.M
+)
 
 
 def room_of(path: Path) -> str:
