@@ -218,6 +218,8 @@ def native_python(short: bool, extra: list[str]) -> list[str]:
 def emulated_python(cpu: Cpu, short: bool, extra: list[str]) -> list[str]:
     """What it chooses and, unless short, the selection of tests."""
     environment = {"OPENBLAS_NUM_THREADS": "1"}
+    if cpu.machine == "x86_64":  # what NumPy's OpenBLAS takes an emulated CPU for may have AVX
+        environment["OPENBLAS_CORETYPE"] = "Nehalem"
     if cpu.machine == platform.machine():
         words = [*cpu.emulator, sys.executable]
     elif short:
