@@ -278,6 +278,7 @@ class _Reader:
         self._generation = generation
         self._custom_objects = custom_objects
         self._expected: list[str] = []  # the tensors of a file of ours
+        self._name = ""  # of the whole model
 
     def found(self, document: Document, budget: Budget | None, skip: bool) -> list[_Found]:
         """What is made of each layer but inputs and wrappers of depthwise layers.
@@ -285,6 +286,7 @@ class _Reader:
         skip: keep the reason why a depthwise layer cannot be read; else raise it.
         """
         layers = list(entries.walk(document, budget))  # all are checked before any is made
+        self._name = entries.name_of(document)
         native_layer = self._contents.is_native and entries.children(document) is None
         if native_layer and not layers[0].is_depthwise:
             raise FormatError(
@@ -384,7 +386,9 @@ class _Reader:
         if isinstance(config.get("name"), str):
             config["name"] = config["name"].replace("/", "_")
         if "dtype" in config:
-            config["dtype"] = dtype_policy.of_layer(config["dtype"], entry.path)
+            # Keras calls a layer of a Sequential by that as well, of other models not.
+            paths = (f"{self._name}/{entry.path}", entry.path, entry.path.rpartition("/")[2])
+            config["dtype"] = dtype_policy.of_layer(config["dtype"], *paths)
         if config.get("dtype") is None and arrays is not None:
             # Keras 2.2.4 has no dtype in the config: the weights are of what was set for all
             # layers.
@@ -462,6 +466,9 @@ def _within(contents: Contents, entry: LayerEntry) -> Iterator[tuple[str, str]]:
     except FormatError:
         return
     for path, arrays in found.items():
+        if isinstance(arrays, FormatError):
+            yield f"{entry.path}/{path}", f"{entries.DEPTHWISE}: {arrays}"
+            continue
         shapes = " and ".join(str(array.shape) for array in arrays.values())
         whose = short(entry.class_name)[1:-1]
         yield (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from .. import DepthwiseConv2D, load_layers
+from .. import DepthwiseConv2D, FormatError, load_layers
 from ..formats import store
 from ..layers import summary
 from ..saving import Layers
@@ -19,7 +19,11 @@ def run(path: Path, config: Path | None, fold: bool = False) -> int:
         layers = None
         if config is not None or not _is_weights_alone(path):
             layers = load_layers(path, config, on_error="skip", fold=fold)
-        kind, rows = _without_document(path) if layers is None else (layers.kind, _rows(layers))
+        if layers is None:
+            kind, rows, notes = _without_document(path)
+        else:
+            kind, rows = layers.kind, _rows(layers)
+            notes = [*_folded(layers), *_skipped(layers)]
         files = [*path.iterdir()] if path.is_dir() else [path]
         size = sum(each.stat().st_size for each in files)
     print(f"file     {printable(path)}, {size:,} bytes")
@@ -27,7 +31,7 @@ def run(path: Path, config: Path | None, fold: bool = False) -> int:
     if layers is None:
         print("config   none: --config, or a .json file beside it, says what the layers are")
     print("\n".join(summary.render(_HEADERS if layers is not None else _FEWER, rows)))
-    for line in () if layers is None else [*_folded(layers), *_skipped(layers)]:
+    for line in notes:
         print(printable(line))
     return 0
 
@@ -78,12 +82,16 @@ def _is_weights_alone(path: Path) -> bool:
         return contents.document is None and not store.architecture_beside(path)
 
 
-def _without_document(path: Path) -> tuple[str, list[tuple[str, ...]]]:
+def _without_document(path: Path) -> tuple[str, list[tuple[str, ...]], list[str]]:
     rows: list[tuple[str, ...]] = []
+    notes: list[str] = []
     with store.reading(path) as contents:
         for name, arrays in contents.weights.find_depthwise().items():
+            if isinstance(arrays, FormatError):
+                notes.append(f"not read {name}: {arrays}")
+                continue
             kernel: Any = arrays["kernel"]
             total = sum(array.size for array in arrays.values())
             bias = _yes("bias" in arrays)
             rows.append((name, str(kernel.shape), bias, str(kernel.dtype), f"{total:,}"))
-        return contents.kind, rows
+        return contents.kind, rows, notes

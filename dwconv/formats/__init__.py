@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, NamedTuple, Protocol, TypeAlias
 
@@ -95,9 +95,10 @@ class Weights(Protocol):
         """
         ...
 
-    def find_depthwise(self, path: LayerPath | None = None) -> dict[str, Arrays]:
-        """Weights that are found without a document: those of depthwise layers by what they are
-        called, or, within the layer at `path` of a user's class, also by their shapes.
+    def find_depthwise(self, path: LayerPath | None = None) -> Mapping[str, Arrays | FormatError]:
+        """Weights that are found without a document, or why they cannot be read: those of depthwise
+        layers by what they are called, or, within the layer at `path` of a user's class, also by
+        their shapes.
         """
         ...
 
@@ -141,7 +142,7 @@ class NoWeights:
         """None."""
         return None
 
-    def find_depthwise(self, path: LayerPath | None = None) -> dict[str, Arrays]:
+    def find_depthwise(self, path: LayerPath | None = None) -> Mapping[str, Arrays | FormatError]:
         """None."""
         return {}
 
@@ -156,7 +157,7 @@ class UnreadableWeights(NoWeights):
         """FormatError."""
         raise FormatError(self._reason)
 
-    def find_depthwise(self, path: LayerPath | None = None) -> dict[str, Arrays]:
+    def find_depthwise(self, path: LayerPath | None = None) -> Mapping[str, Arrays | FormatError]:
         """FormatError."""
         raise FormatError(self._reason)
 

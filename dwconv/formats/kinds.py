@@ -63,15 +63,17 @@ class Kind(NamedTuple):
         return None if variables is None else self.arrays(variables)
 
 
-def kind_of(entry: LayerEntry) -> Kind | None:
+def kind_of(entry: LayerEntry, in_any_wrapper: bool = False) -> Kind | None:
     """What a layer is as a depthwise convolution; None if it is none. FormatError for a config that
     does not say.
+
+    in_any_wrapper: also in that of a user, which may do anything with it.
     """
     if not is_keras(entry.item) or wrapped(entry.item) is not None:
         return None
     around = [_WRAPPERS.get(wrapper) for wrapper in entry.wrappers]
-    if None in around:
-        return None  # a user's wrapper may do anything with it
+    if None in around and not in_any_wrapper:
+        return None
     maker = _KINDS.get(entry.class_name)
     kind = maker(entry) if maker is not None else None
     if kind is None or not around:

@@ -5,6 +5,7 @@ tensors by name. docs/format.md specifies both.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -105,7 +106,7 @@ class Tensors(NoWeights):
         found = {name: self.arrays.get(prefix + name) for name in NAMES}
         return {name: array for name, array in found.items() if array is not None}
 
-    def find_depthwise(self, path: LayerPath | None = None) -> dict[str, Arrays]:
+    def find_depthwise(self, path: LayerPath | None = None) -> Mapping[str, Arrays | FormatError]:
         """See `Weights`."""
         found: dict[str, Arrays] = {}
         if path is not None:

@@ -120,31 +120,38 @@ def depthwise_weights(path: PathLike, name: str) -> Arrays:
     as `reading`.
     """
     with reading(path) as contents:
-        weights = contents.weights
         if contents.document is None:
-            found = weights.find_depthwise()
-            return found[_only(list(found), name)]
-        layers = list(entries.walk(contents.document, contents.budget))
-        weights.bind(layers, contents.generation)
-        known = {}
-        for entry in layers:
-            kind = kinds.kind_of(entry)
-            if kind is not None:
-                known[entry.path] = (entry, kind)
-        if not known:  # a model whose layers are in the code of its class
-            for entry in layers:
-                if not entries.is_keras(entry.item):
-                    below = weights.find_depthwise(entry)
-                    found = {f"{entry.path}/{path}": array for path, array in below.items()}
-                    return found[_only(list(found), name)]
-        # Conv2D and the half of a SeparableConv2D count where nothing else has the name.
-        plain = [path for path, (_, kind) in known.items() if kind.is_plain]
-        key = _only(plain or list(known), name)
-        entry, kind = known[key]
-        arrays = kind.weights(weights, entry)
-        if arrays is None:
-            raise FormatError(f"{contents.kind}: expected weights of {short(key)}; it has none")
-        return arrays
+            found = contents.weights.find_depthwise()
+            chosen = found[_only(list(found), name)]
+        else:
+            chosen = _by_document(contents, contents.document, name)
+        if isinstance(chosen, FormatError):
+            raise chosen
+        return chosen
+
+
+def _by_document(contents: Contents, document: Document, name: str) -> Arrays | FormatError:
+    """The same for a file that says what its layers are."""
+    layers = list(entries.walk(document, contents.budget))
+    contents.weights.bind(layers, contents.generation)
+    known, hidden = {}, {}
+    for entry in layers:
+        kind = kinds.kind_of(entry, in_any_wrapper=True)
+        if kind is not None:
+            known[entry.path] = (entry, kind)
+        elif not entries.is_keras(entry.item):  # its layers are in the code of its class
+            for inner, arrays in contents.weights.find_depthwise(entry).items():
+                hidden[f"{entry.path}/{inner}"] = arrays
+    # A Conv2D or the half of a SeparableConv2D counts where there is nothing else.
+    plain = [path for path, (_, kind) in known.items() if kind.is_plain]
+    key = _only([*plain, *hidden] or list(known), name)
+    if key in hidden:
+        return hidden[key]
+    entry, kind = known[key]
+    found = kind.weights(contents.weights, entry)
+    if found is None:
+        raise FormatError(f"{contents.kind}: expected weights of {short(key)}; it has none")
+    return found
 
 
 def _only(paths: list[str], name: str) -> str:

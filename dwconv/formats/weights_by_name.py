@@ -163,31 +163,42 @@ class ByName:
 
     # ---- without a document ----------------------------------------------------------------------
 
-    def find_depthwise(self, path: LayerPath | None = None) -> dict[str, Arrays]:
+    def find_depthwise(self, path: LayerPath | None = None) -> Mapping[str, Arrays | FormatError]:
         """See `Weights`."""
-        found: dict[str, Arrays] = {}
+        found: dict[str, Arrays | FormatError] = {}
         names = _texts(self._group, "layer_names", self._budget)
         if path is not None and path.names:
             names = [name for name in names if name == path.names[0]]
         for outermost in names:
             group = self._group.get(outermost)
-            paths = [] if group is None else _texts(group, "weight_names", self._budget)
+            if group is None:
+                continue
+            paths = _texts(group, "weight_names", self._budget)
             self._budget.step(len(paths))
             for owner in _owners(paths):
-                if _DEPTHWISE_KERNEL not in owner.leaves or _POINTWISE_KERNEL in owner.leaves:
-                    continue
-                arrays = {}
-                for kind, leaf in (("kernel", _DEPTHWISE_KERNEL), ("bias", "bias")):
-                    weight = owner.leaves.get(leaf)
-                    dataset = None if weight is None or group is None else group.get(weight)
-                    if dataset is not None:
-                        arrays[kind] = dataset.array()
-                if "kernel" not in arrays:
-                    continue
-                same = owner.name == outermost or owner.name.startswith(f"{outermost}/")
-                self._budget.name(len(outermost) + len(owner.name))
-                found[owner.name if same else f"{outermost}/{owner.name}"] = arrays
+                if _DEPTHWISE_KERNEL in owner.leaves and _POINTWISE_KERNEL not in owner.leaves:
+                    self._budget.name(len(outermost) + len(owner.name))
+                    same = owner.name == outermost or owner.name.startswith(f"{outermost}/")
+                    key = owner.name if same else f"{outermost}/{owner.name}"
+                    found[key] = _kernel_and_bias(group, owner)
         return found
+
+
+def _kernel_and_bias(group: hdf5.Group, owner: _Owner) -> Arrays | FormatError:
+    """The weights of a depthwise layer, or why they cannot be read."""
+    arrays = {}
+    for kind, leaf in (("kernel", _DEPTHWISE_KERNEL), ("bias", "bias")):
+        if leaf in owner.leaves:
+            dataset = group.get(owner.leaves[leaf])
+            try:
+                if dataset is None:
+                    raise FormatError(
+                        f"expected the dataset {short(owner.leaves[leaf])}; received none"
+                    )
+                arrays[kind] = dataset.array()
+            except FormatError as error:
+                return error
+    return arrays
 
 
 class _Members:

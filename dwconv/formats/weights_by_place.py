@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from numpy.typing import NDArray
@@ -43,8 +43,8 @@ class ByPlace:
         self._root = root
         self._budget = budget
         self._generations = (3, 2)
-        #: By the address of a group of layers: their names by class, in order.
-        self._sorted: dict[int, dict[str, list[str]]] = {}
+        #: By the address of a group of layers: their names by class and number.
+        self._sorted: dict[int, dict[str, dict[int, str]]] = {}
         #: Of layers that have no place of their own: the place of the same layer elsewhere.
         self._shared: dict[LayerPath, LayerPath] = {}
         #: The numbers of layers beside such; -1: it has no place of its own.
@@ -55,7 +55,7 @@ class ByPlace:
         if generation == 2:
             self._generations = (2, 3)
         asked = [path for path in paths if path.names and path.class_name in _SHARED]
-        homeless = [path for path in asked if self._group_at(path) is None]
+        homeless = [path for path in asked if not self._has_weights(path)]
         if not homeless or len(homeless) == len(asked):
             return
         named: dict[str, list[LayerEntry]] = {}
@@ -65,7 +65,7 @@ class ByPlace:
         if generation == 2:
             twice = self._renumber(paths, homeless, named) or twice
         for path in twice:
-            homes = [other for other in _others(path, named) if self._group_at(other) is not None]
+            homes = [other for other in _others(path, named) if self._has_weights(other)]
             if len(homes) == 1:
                 self._shared[path] = homes[0]
 
@@ -85,7 +85,7 @@ class ByPlace:
         twice: list[LayerEntry] = []
         for path in homeless:
             group = members.pop((path.names[:-1], path.steps[-1].key(2)[0]), [])
-            missing = sum(self._group_at(member) is None for member in group)
+            missing = sum(not self._has_weights(member) for member in group)
             again = [member for member in group if _comes_again(member, named)]
             if group and len(again) == missing:
                 twice += again
@@ -132,6 +132,11 @@ class ByPlace:
             here = next((group for group in found if group is not None), None)
         return here
 
+    def _has_weights(self, path: LayerPath) -> bool:
+        group = self._group_at(path)
+        variables = None if group is None else group.get("vars")
+        return variables is not None and bool(variables.names())
+
     def _member(self, group: hdf5.Group, key: str, number: int) -> hdf5.Group | None:
         """The group of the layer that `number` of its class come before."""
         layers = group.get(_CONTAINERS[0])
@@ -144,21 +149,23 @@ class ByPlace:
             return None
         if layers.address not in self._sorted:
             self._sorted[layers.address] = _by_class(layers.names())
-        found = self._sorted[layers.address].get(key, [])
-        return layers.get(found[number]) if number < len(found) else None
+        found = self._sorted[layers.address].get(key, {})
+        if 2 * number in found:
+            return layers.get(found[2 * number])
+        if all(count % 2 == 0 for count in found) or number >= len(found):
+            return None
+        return layers.get(found[sorted(found)[number]])  # those without weights count once
 
     # ---- without a document ----------------------------------------------------------------------
 
-    def find_depthwise(self, path: LayerPath | None = None) -> dict[str, Arrays]:
+    def find_depthwise(self, path: LayerPath | None = None) -> Mapping[str, Arrays | FormatError]:
         """See `Weights`."""
-        if path is None:
-            return dict(self._search(self._root, (), 0, by_shape=False))
-        group = self._group_at(path)
-        return {} if group is None else dict(self._search(group, (), 0, by_shape=True))
+        group = self._root if path is None else self._group_at(path)
+        return {} if group is None else dict(self._search(group, (), 0, path is not None))
 
     def _search(
         self, group: hdf5.Group, path: tuple[str, ...], depth: int, by_shape: bool
-    ) -> Iterator[tuple[str, Arrays]]:
+    ) -> Iterator[tuple[str, Arrays | FormatError]]:
         if depth > _MAX_DEPTH:
             raise FormatError(
                 f"{group.path}: expected models nested {_MAX_DEPTH} deep at most; received more"
@@ -174,16 +181,24 @@ class ByPlace:
             called = _KEY.fullmatch(key) or (isinstance(named, str) and _KEY.fullmatch(named))
             found = _variables(child)
             if found and (called or (by_shape and _is_depthwise(found))):
-                if len(found) > 2:
-                    raise FormatError(
-                        f"{child.path}: expected a kernel and a bias; received {len(found)} weights"
-                    )
                 last = named if isinstance(named, str) and _KEY.fullmatch(key) else key
-                arrays = [dataset.array() for dataset in found]
-                yield "/".join((*path, last)), dict(zip(("kernel", "bias"), arrays, strict=False))
+                yield "/".join((*path, last)), _kernel_and_bias(child, found)
             else:
                 below = path if key in _CONTAINERS else (*path, key)
                 yield from self._search(child, below, depth + 1, by_shape)
+
+
+def _kernel_and_bias(group: hdf5.Group, found: list[hdf5.Group]) -> Arrays | FormatError:
+    """The weights of a depthwise layer, or why they cannot be read."""
+    if len(found) > 2:
+        return FormatError(
+            f"{group.path}: expected a kernel and a bias; received {len(found)} weights"
+        )
+    try:
+        arrays = [dataset.array() for dataset in found]
+    except FormatError as error:
+        return error
+    return dict(zip(("kernel", "bias"), arrays, strict=False))
 
 
 def numbered(key: str, number: int) -> str:
@@ -230,17 +245,17 @@ def _is_depthwise(found: list[hdf5.Group]) -> bool:
     return channels > 1 and found[1].shape == (channels * multiplier,)
 
 
-def _by_class(names: list[str]) -> dict[str, list[str]]:
-    """The names of layers by the class in them, in the order of their numbers: {'dense': ['dense',
-    'dense_1']}. A class may end in a number itself, so `dense_1` is also the first of its own.
+def _by_class(names: list[str]) -> dict[str, dict[int, str]]:
+    """The names of layers by the class and the number in them: {'dense': {0: 'dense', 1:
+    'dense_1'}}. A class may end in a number itself, so `dense_1` is also the first of its own.
     """
-    found: dict[str, list[tuple[int, str]]] = {}
+    found: dict[str, dict[int, str]] = {}
     for name in names:
-        found.setdefault(name, []).append((0, name))
+        found.setdefault(name, {})[0] = name
         match = re.search(r"_(\d{1,9})$", name)
         if match is not None:
-            found.setdefault(name[: match.start()], []).append((int(match[1]), name))
-    return {key: [name for _, name in sorted(numbered)] for key, numbered in found.items()}
+            found.setdefault(name[: match.start()], {})[int(match[1])] = name
+    return found
 
 
 def _variables(group: hdf5.Group) -> list[hdf5.Group]:

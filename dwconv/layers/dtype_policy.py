@@ -34,6 +34,14 @@ _POLICY_CLASSES = {
     # Policies by the paths of layers, and one for all others.
     "DTypePolicyMap": "default_policy",
 }
+#: Names of TensorFlow 1.14 to 2.0. 'infer': the dtype of the first input.
+_OLD_NAMES = {
+    "infer": "float32",
+    "infer_float32_vars": "float32",
+    "infer_with_float32_vars": "float32",
+    "float16_with_float32_vars": "mixed_float16",
+    "bfloat16_with_float32_vars": "mixed_bfloat16",
+}
 _QUANTIZED = ("int8", "float8", "int4", "gptq", "awq")
 
 
@@ -89,13 +97,12 @@ def read_input(dtype: Any) -> DType:
     return found
 
 
-def of_layer(dtype: Any, path: str) -> Any:
-    """The policy of the layer at `path` ('outer/inner') in a DTypePolicyMap's config dict; any
-    other `dtype` as it is.
+def of_layer(dtype: Any, *paths: str) -> Any:
+    """The policy of a layer in a DTypePolicyMap's config dict; any other `dtype` as it is.
 
-    Keras looks for the whole path, then for a pattern (`re.fullmatch`). The patterns of a file are
-    not run: nobody has vouched for them. One that is more than letters, '/' and a last '.*' is a
-    ValueError.
+    paths: what Keras may call the layer, 'outer/inner', the likeliest first. Keras looks for the
+    whole path, then for a pattern (`re.fullmatch`). The patterns of a file are not run: nobody has
+    vouched for them. One that is more than letters, '/' and a last '.*' is a ValueError.
     """
     if not isinstance(dtype, Mapping) or unwrap(dtype.get("class_name")) != "DTypePolicyMap":
         return dtype
@@ -103,18 +110,23 @@ def of_layer(dtype: Any, path: str) -> Any:
     policies = config.get("policy_map") if isinstance(config, Mapping) else None
     if not isinstance(policies, Mapping):
         return dtype
-    if path in policies:
-        return policies[path]
-    found = []
+    exact = next((path for path in paths if path in policies), None)
+    if exact is not None:
+        return policies[exact]
+    patterns = {}
     for pattern, policy in policies.items():
         stem = str(pattern).removesuffix(".*")
         if _PATTERN.search(stem):
             raise ValueError(f"dtype: expected a path, or one with '.*'; received {short(pattern)}")
-        if stem != pattern and path.startswith(stem):
-            found.append(policy)
-    if len(found) > 1:
-        raise ValueError(f"dtype: expected one policy for {short(path)}; received {len(found)}")
-    return found[0] if found else dtype
+        if stem != pattern:
+            patterns[stem] = policy
+    for path in paths:
+        found = [policy for stem, policy in patterns.items() if path.startswith(stem)]
+        if len(found) > 1:
+            raise ValueError(f"dtype: expected one policy for {short(path)}; received {len(found)}")
+        if found:
+            return found[0]
+    return dtype
 
 
 _PATTERN = re.compile(r"[][\\.^$*+?{}|()]")
@@ -135,7 +147,7 @@ def _name(dtype: Any, in_map: bool = False) -> Any:
         name = unwrap(config.get(key, ""))
         if name is None:  # Keras' default when the file is read
             return "float32"
-        return _name(name, in_map=True) if is_map else name
+        return _name(name, in_map=True) if is_map else _OLD_NAMES.get(str(name), name)
     if isinstance(dtype, str) and "_from_" in dtype:
         mode, _, source = dtype.partition("_from_")  # 'int8_from_float32', of quantized models
         return source if mode.startswith(_QUANTIZED) else dtype

@@ -11,6 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -167,6 +168,26 @@ def test_wrappers_of_tfmot(name: str, prefix: str, kind: str, suffix: str, tmp_p
     target = DepthwiseConv2D(2, use_bias=False, name="active")
     target.load_weights(path)
     assert_filled(target, 2)
+
+
+def test_weights_in_a_users_wrapper(tmp_path: Path) -> None:
+    """They are not loaded as a layer, but a layer may take them: nothing says "there is none"."""
+    inner = {"class_name": "DepthwiseConv2D", "config": {"name": "dw", "kernel_size": [1, 2]}}
+    mine = {"class_name": "Mine", "config": {"name": "mine", "layer": inner}}
+    path = tmp_path / "m.h5"
+    with h5py.File(path, "w") as file:
+        file.attrs.update(model_config=json.dumps(document(mine)), keras_version="2.15.0")
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = [b"mine"]
+        weights = group.create_group("mine")
+        weights.attrs["weight_names"] = [b"dw/depthwise_kernel:0", b"dw/bias:0", b"mine/step:0"]
+        weights["dw/depthwise_kernel:0"] = ramp((1, 2, 2, 1), 3).astype("f4")
+        weights["dw/bias:0"] = ramp((2,), -7).astype("f4")
+        weights["mine/step:0"] = np.int32(1)
+    assert load_layers(path) == {}
+    target = DepthwiseConv2D((1, 2))
+    target.load_weights(path)
+    assert_filled(target, 3)
 
 
 def test_a_users_wrapper_may_do_anything(tmp_path: Path) -> None:

@@ -122,6 +122,30 @@ def test_weights_of_one_layer_that_cannot_be_read(tmp_path: Path) -> None:
     assert "expected numbers" in layers.skipped["text"]
 
 
+def test_weights_alone_of_one_layer_that_cannot_be_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    by_place, by_name = tmp_path / "a.weights.h5", tmp_path / "b.h5"
+    with h5py.File(by_place, "w") as file:
+        for number, name in enumerate(("", "_1", "_2")):
+            place = f"layers/depthwise_conv2d{name}/vars/0"
+            options = {"compression": "lzf"} if number == 1 else {}
+            file.create_dataset(place, data=np.ones((1, 2, 3, 1), "f4"), **options)
+    with h5py.File(by_name, "w") as file:
+        file.attrs["layer_names"] = [b"a", b"b"]
+        for name in "ab":
+            group = file.create_group(name)
+            group.attrs["weight_names"] = [f"{name}/depthwise_kernel:0".encode()]
+        file["a/a/depthwise_kernel:0"] = np.ones((1, 2, 3, 1), "f4")
+    for path, bad, good in ((by_place, "depthwise_conv2d_1", 2), (by_name, "b", 1)):
+        assert main(["inspect", str(path)]) == 0
+        shown = capsys.readouterr().out
+        assert f"not read {bad}: " in shown
+        assert shown.count("(1, 2, 3, 1)") == good
+        with pytest.raises(FormatError, match=r"expected (the filters|the dataset)"):
+            DepthwiseConv2D((1, 2), use_bias=False, name=bad).load_weights(path)
+
+
 # ---- custom_objects ------------------------------------------------------------------------------
 
 

@@ -21,6 +21,8 @@ WRITTEN = [
     (policy("DTypePolicy", name="mixed_float16"), "float32", "float16"),
     (policy("FloatDTypePolicy", name="float16"), "float16", "float16"),
     (policy("Policy", name="mixed_float16", loss_scale=None), "float32", "float16"),
+    (policy("Policy", name="float16_with_float32_vars"), "float32", "float16"),
+    (policy("Policy", name="infer"), "float32", "float32"),
     (policy("PolicyV1", name="float64", loss_scale={"class_name": "x"}), "float64", "float64"),
     (
         policy("QuantizedDTypePolicy", mode="int8", source_name="mixed_float16"),
@@ -66,6 +68,7 @@ def test_policies_of_every_generation(written: Any, variable: str, compute: str)
         policy("DTypePolicyMap", default_policy=policy("DTypePolicyMap", default_policy=None)),
         "x_from_float32",
         "int8_from_int8_from_float32",
+        "infer",
     ],
 )
 def test_what_is_no_policy(written: Any) -> None:
@@ -87,6 +90,9 @@ def test_a_policy_map_by_the_path_of_the_layer() -> None:
     assert read("inner/dw", **{"inner/dw": double, "inner/.*": half}) == "float64"
     assert read("inner/dw", inner=half) == "float32"
     assert dtype_policy.of_layer("float16", "dw") == "float16"
+    written = policy("DTypePolicyMap", default_policy=None, policy_map={"s/dw": half, "dw": double})
+    assert dtype_policy.of_layer(written, "s/dw", "dw") is half
+    assert dtype_policy.of_layer(written, "t/dw", "dw") is double
     with pytest.raises(ValueError, match="expected one policy for 'inner/dw'; received 2"):
         read("inner/dw", **{"inner/.*": half, "i.*": double})
     with pytest.raises(ValueError, match="expected a path"):
