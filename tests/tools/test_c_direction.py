@@ -11,7 +11,7 @@ from support import ROOT
 
 CSRC = ROOT / "csrc"
 
-#: The files of csrc/, lowest first, `isa` being the folder; CONTRIBUTING.md has the same list, highest
+#: The files of csrc/, lowest first; `isa` is the folder. CONTRIBUTING.md has the same list, highest
 #: first, and says what each is for. A new one: its place here and a row there.
 ORDER = [
     "dwconv.h",
