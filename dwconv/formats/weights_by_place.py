@@ -85,9 +85,11 @@ class ByPlace:
         twice: list[LayerEntry] = []
         for path in homeless:
             group = members.pop((path.names[:-1], path.steps[-1].key(2)[0]), [])
-            missing = sum(not self._has_weights(member) for member in group)
+            missing = [member for member in group if not self._has_weights(member)]
             again = [member for member in group if _comes_again(member, named)]
-            if group and len(again) == missing:
+            if all(member in again for member in missing):  # TensorFlow 2.12 does count it
+                twice += missing
+            elif len(again) == len(missing):
                 twice += again
                 single = [member for member in group if member not in again]
                 self._numbers.update({member: number for number, member in enumerate(single)})

@@ -159,7 +159,10 @@ def main():
         except ValueError as error:  # names that TensorFlow does not take
             print(name + ": not made:", error)
             continue
-        keep(name + ".keras", model.save)
+        if VERSION.startswith("2.12"):  # where .keras is HDF5 unless one asks for the zip
+            keep(name + "-v3.keras", lambda path, m=model: m.save(path, save_format="keras_v3"))
+        else:
+            keep(name + ".keras", model.save)
         try:
             keep(name + ".h5", model.save)
         except ValueError as error:  # two datasets of one name
@@ -167,7 +170,8 @@ def main():
         if name == "kinds":
             output = json.dumps(outputs(model))
             keep("kinds-output.json", lambda path, output=output: text(path, output))
-    keep("own.keras", own().save)
+    if not VERSION.startswith("2.12"):
+        keep("own.keras", own().save)
     keep("own.weights.h5", own().save_weights)
 
 

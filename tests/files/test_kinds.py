@@ -45,16 +45,18 @@ def assert_filled(layer: DepthwiseConv2D, number: int) -> None:
         np.testing.assert_array_equal(array, ramp(array.shape, number - 10 * i))
 
 
-KERASES = ("keras-3", "tf_keras-2")
+KERASES = ("keras-3", "tf_keras-2", "tf-2.15")
+#: TensorFlow 2.12 writes .keras as HDF5; its zip is -v3.keras.
+EACH = [f"{keras}-NAME{suffix}" for keras in KERASES for suffix in (".keras", ".h5")]
+EACH += ["tf-2.12-NAME-v3.keras", "tf-2.12-NAME.h5"]
 
 
 # ---- what Keras computes -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-@pytest.mark.parametrize("keras", KERASES)
-def test_kinds_compute_what_keras_computes(keras: str, suffix: str, tmp_path: Path) -> None:
-    layers = load_layers(unpack(f"{keras}-kinds{suffix}", tmp_path))
+@pytest.mark.parametrize("name", EACH)
+def test_kinds_compute_what_keras_computes(name: str, tmp_path: Path) -> None:
+    layers = load_layers(unpack(name.replace("NAME", "kinds"), tmp_path))
     assert layers.kinds == {
         "steps/in_time": "DepthwiseConv2D in TimeDistributed",
         "models/inner/deep": "DepthwiseConv2D in TimeDistributed",
@@ -68,6 +70,7 @@ def test_kinds_compute_what_keras_computes(keras: str, suffix: str, tmp_path: Pa
         "separable": "SeparableConv2D: its pointwise half",
         "two_channels_each": "Conv2D",
     }
+    keras = name.partition("-NAME")[0]
     text = gzip.decompress((DATA / f"{keras}-kinds-output.json.gz").read_bytes())
     outputs = json.loads(text)["layers"]
     for path, name in {
@@ -215,10 +218,9 @@ def test_names_in_any_alphabet(suffix: str, tmp_path: Path) -> None:
         assert_filled(layer, number)
 
 
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-@pytest.mark.parametrize("keras", KERASES)
-def test_a_layer_of_two_models(keras: str, suffix: str, tmp_path: Path) -> None:
-    layers = load_layers(unpack(f"{keras}-shared{suffix}", tmp_path))
+@pytest.mark.parametrize("name", EACH)
+def test_a_layer_of_two_models(name: str, tmp_path: Path) -> None:
+    layers = load_layers(unpack(name.replace("NAME", "shared"), tmp_path))
     assert list(layers) == ["one/both", "two/both", "two/own"]
     for layer, number in zip(layers.values(), (0, 0, 1), strict=True):
         assert_filled(layer, number)
