@@ -182,7 +182,59 @@ static void test_runs(void) {
     free(x), free(kernel), free(expected[0]), free(expected[1]);
 }
 
+/* ---- runs that are ended early --------------------------------------------------------------------- */
+
+typedef struct asked {
+    atomic_int times;
+    int allowed;
+} asked;
+
+static int stop_after(void *context) {
+    asked *a = context;
+    return atomic_fetch_add(&a->times, 1) >= a->allowed;
+}
+
+/* A run of some 80 ms, as the plan estimates it: the same bits in pieces; and no piece begins once it is to stop. */
+static void test_until(void) {
+    enum { SIZE = 31, MORE_TAPS = SIZE * SIZE * CHANNELS, MANY = 1 << 20 };
+    float *x = malloc(VALUES * sizeof *x), *kernel = malloc(MORE_TAPS * sizeof *kernel);
+    float *expected = malloc(VALUES * sizeof *x), *y = malloc(VALUES * sizeof *y);
+    for (int i = 0; i < VALUES; i++) x[i] = noise();
+    for (int i = 0; i < MORE_TAPS; i++) kernel[i] = noise();
+    for (int layout = DW_NHWC; layout <= DW_NCHW; layout++) {
+        dw_desc d;
+        memset(&d, 0, sizeof d);
+        d.batch = 1, d.height = d.width = SIDE, d.channels = CHANNELS, d.multiplier = 1;
+        d.kernel_h = d.kernel_w = SIZE;
+        d.stride_h = d.stride_w = d.dilation_h = d.dilation_w = 1;
+        d.pad_top = d.pad_bottom = d.pad_left = d.pad_right = SIZE / 2;
+        d.layout = (dw_layout)layout;
+        dw_plan *plan = NULL;
+        CHECK(dw_plan_create(&d, DW_ISA_PORTABLE, kernel, NULL, &plan) == DW_OK);
+        if (!plan) continue;
+        dw_plan_run(plan, x, expected);
+        for (int threads = 1; threads <= 3; threads++) {
+            asked never = {0, MANY};
+            memset(y, 0xff, VALUES * sizeof *y);
+            CHECK(dw_plan_run_until(plan, x, y, threads, stop_after, &never) == 0);
+            CHECK(memcmp(y, expected, VALUES * sizeof *y) == 0);
+            CHECK(atomic_load(&never.times) > 4); /* else nothing is tested here */
+            for (int allowed = 0; allowed < 3; allowed++) {
+                asked soon = {0, allowed};
+                memset(y, 0xff, VALUES * sizeof *y);
+                CHECK(dw_plan_run_until(plan, x, y, threads, stop_after, &soon) != 0);
+                CHECK(memcmp(y, expected, VALUES * sizeof *y) != 0); /* parts at most */
+                /* Each part of the work asks once more, and so does the end. */
+                CHECK(atomic_load(&soon.times) <= allowed + DW_MOST_PARTS_EACH * threads + 1);
+            }
+        }
+        dw_plan_destroy(plan);
+    }
+    free(x), free(kernel), free(expected), free(y);
+}
+
 int main(void) {
+    test_until();
     test_parts();
     test_beside();
     test_callers();
