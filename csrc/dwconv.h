@@ -162,6 +162,7 @@ typedef struct dw_plan_info {
     int tile_h, tile_w;    /* outputs that share their inputs; 1 x 1 for the general kernel */
     int64_t merged_pixels; /* pixels that share vectors because one has too few channels; 1: none do */
     int64_t blocks;        /* vectors that the channels (of the merged pixels) fill; DW_NCHW: that a row of y fills */
+    int64_t plan_bytes;    /* that the plan itself takes: weights in each arrangement, and tables */
     int64_t weight_bytes;  /* of the packed weights */
     double multiply_adds;  /* of one run, valid taps only */
     int64_t x_bytes, y_bytes;

@@ -67,6 +67,7 @@ static dw_status make_columns(dw_nchw *nchw, const dw_problem *problem) {
     int64_t bytes, edges = 0;
     if (!dw_bytes((int64_t)sizeof(dw_colvec), &count, 1, &bytes)) return DW_ERR_OVERFLOW;
     nchw->columns = malloc((size_t)bytes);
+    nchw->table_bytes = bytes;
     if (!nchw->columns) return DW_ERR_NOMEM;
     nchw->column_count = count;
     for (int64_t c = 0; c < count; c++) {
@@ -78,6 +79,7 @@ static dw_status make_columns(dw_nchw *nchw, const dw_problem *problem) {
         const int64_t sizes[] = {edges, 2 * d->kernel_w + 1};
         if (!dw_bytes((int64_t)sizeof(dw_lane_range), sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
         nchw->valid = malloc((size_t)bytes);
+        nchw->table_bytes += bytes;
         if (!nchw->valid) return DW_ERR_NOMEM;
     }
     dw_lane_range *valid = nchw->valid;
@@ -157,6 +159,7 @@ void dw_nchw_describe(const dw_nchw *nchw, const dw_problem *problem, dw_plan_in
     info->merged_pixels = 1;
     info->blocks = nchw->column_count;
     info->weight_bytes = problem->out_channels * (1 + d->kernel_h * d->kernel_w) * problem->element_size;
+    info->plan_bytes = nchw->table_bytes + info->weight_bytes;
 }
 
 /* ---- running --------------------------------------------------------------------------------------- */

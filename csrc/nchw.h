@@ -12,6 +12,7 @@ typedef struct dw_nchw {
     dw_colvec *columns;
     int64_t column_count;
     dw_lane_range *valid; /* of the columns at the edges */
+    int64_t table_bytes;  /* of columns and valid */
     void *weights;        /* [output channel][bias, taps] */
 } dw_nchw;
 

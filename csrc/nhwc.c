@@ -37,5 +37,8 @@ void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_in
     info->tile_w = tile ? tile->tile_w : 1;
     info->merged_pixels = nhwc->fold;
     info->blocks = nhwc->packings[0].count;
+    info->plan_bytes = nhwc->one_pixel.count * (int64_t)sizeof(dw_block);
+    for (int i = 0; i < nhwc->packing_count; i++)
+        info->plan_bytes += nhwc->packings[i].bytes + nhwc->packings[i].count * (int64_t)sizeof(dw_block);
     info->weight_bytes = info->blocks * vectors * info->lanes * problem->element_size;
 }

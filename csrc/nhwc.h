@@ -61,6 +61,7 @@ typedef struct dw_packing {
     dw_block *blocks;
     int64_t count;
     void *weights, *memory;    /* aligned, and what to free */
+    int64_t bytes;             /* of the weights */
     void *cross_pixel_weights; /* of the first block, for kernels of that flavour; behind the others, or NULL */
 } dw_packing;
 

@@ -70,6 +70,7 @@ static dw_status pack_weights(const dw_nhwc *nhwc, const dw_problem *problem, co
     if (!bytes) return DW_ERR_OVERFLOW;
     packing->weights = dw_calloc_aligned(bytes + extra, &packing->memory);
     if (!packing->weights) return DW_ERR_NOMEM;
+    packing->bytes = bytes + extra;
 
     char *to = packing->weights;
     for (int64_t b = 0; b < packing->count; b++) {

@@ -52,6 +52,7 @@ void dw_plan_describe(const dw_plan *plan, dw_plan_info *info) {
                            .x_bytes = dw_problem_x_bytes(problem),
                            .y_bytes = dw_problem_y_bytes(problem)};
     describe(plan, info);
+    info->plan_bytes += (int64_t)sizeof *plan;
 }
 
 /* The time of a run on one thread: the arithmetic or the memory, whichever takes longer. */

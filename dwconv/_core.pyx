@@ -6,7 +6,7 @@ its kernel without Python (call_cache.pxi), what is checked and held of arrays (
 """
 
 from cpython.object cimport PyObject
-from libc.stdint cimport int32_t, int64_t, uintptr_t  # the types of dwconv.h are in _core.pxd
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uintptr_t  # the types of dwconv.h are in _core.pxd
 
 include "binding/signals.pxi"
 include "binding/memory.pxi"
@@ -31,7 +31,7 @@ cdef extern from "dwconv.h" nogil:
     ctypedef struct dw_plan_info:
         const char *kernel
         int lanes, tile_h, tile_w
-        int64_t merged_pixels, blocks, weight_bytes, x_bytes, y_bytes
+        int64_t merged_pixels, blocks, plan_bytes, weight_bytes, x_bytes, y_bytes
         double multiply_adds
     void dw_plan_describe(const dw_plan *plan, dw_plan_info *info)
     const char *dw_status_text(dw_status status)
@@ -157,6 +157,28 @@ cdef int fill_desc(dw_desc *desc, spec, x_shape, dw_dtype dtype, bint ieee) exce
     desc.denormals = DW_DENORMALS_IEEE if ieee else DW_DENORMALS_FLUSH
 
 
+cdef enum:
+    DW_MOST_LANES = 16  # of a vector; fewer make the table larger
+    COLUMN_BYTES = 24  # of dw_colvec, which is no smaller anywhere
+
+cdef int64_t plan_memory_limit = INT64_MAX
+
+
+def set_plan_memory_limit(int64_t limit):
+    """How many bytes a plan may take by itself."""
+    global plan_memory_limit
+    plan_memory_limit = limit
+
+
+cdef int check_plan_bytes(int64_t bytes) except -1:
+    if bytes > plan_memory_limit:
+        raise MemoryError(
+            f"a plan that takes {bytes} bytes or more: expected at most {plan_memory_limit}, "
+            "see dwconv.config.set_plan_memory_limit"
+        )
+    return 0
+
+
 cdef tuple kernel_shape_of(const dw_desc *desc):
     """(kh, kw, C, M)"""
     return desc.kernel_h, desc.kernel_w, desc.channels, desc.multiplier
@@ -230,6 +252,9 @@ cdef class Plan:
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
         if bias is not None:
             bias = operand("bias", bias, self.numpy_dtype, (desc.channels * desc.multiplier,), False)
+        # At least this much, before anything is allocated: the weights, and in channels first a table of the columns.
+        check_plan_bytes(arrays_bytes(kernel) + (
+            ow // DW_MOST_LANES * COLUMN_BYTES if desc.layout == DW_NCHW and desc.batch > 0 else 0))
         pins = (arrays_pin(kernel), None if bias is None else arrays_pin(bias))
         kernel_at = arrays_data(kernel)
         if bias is not None:
@@ -244,6 +269,7 @@ cdef class Plan:
             self.x_sizes[i] = self.x_shape[i]
             self.y_sizes[i] = self.y_shape[i]
         dw_plan_describe(self.plan, &info)
+        check_plan_bytes(info.plan_bytes)
         self.x_bytes, self.y_bytes = info.x_bytes, info.y_bytes
         self.y_class, self.offset_class = block_cache_class(self.y_bytes), block_cache_class(self.y_bytes + PAGE)
         if self.y_class < 0 or self.offset_class < 0:
@@ -312,6 +338,7 @@ cdef class Plan:
             "tile_w": info.tile_w,
             "merged_pixels": info.merged_pixels,
             "blocks": info.blocks,
+            "plan_bytes": info.plan_bytes,
             "weight_bytes": info.weight_bytes,
             "multiply_adds": int(info.multiply_adds),
             "x_bytes": info.x_bytes,

@@ -8,6 +8,10 @@ longest goes back to the C library, and `trim_memory` gives all of it back. A bo
 recycling off. The environment variable DWCONV_MEMORY_LIMIT, in bytes, read when dwconv is imported,
 is the bound at the start.
 
+A plan takes memory of its own, for packed weights and tables, which grow with the width of an image
+in channels first. One that takes more than 1 GiB is refused with a MemoryError;
+`set_plan_memory_limit`, or DWCONV_PLAN_MEMORY_LIMIT in bytes, sets another bound.
+
 **Threads.** A call uses one thread, its caller's, unless more are asked for: here, by the
 environment variable DWCONV_NUM_THREADS, read when dwconv is imported, or for a layer, a plan or a
 call. The others sleep between calls. docs/threads.md has the rest.
@@ -39,12 +43,16 @@ if TYPE_CHECKING:
 VARIABLE = "DWCONV_MEMORY_LIMIT"
 THREADS_VARIABLE = "DWCONV_NUM_THREADS"
 DENORMALS_VARIABLE = "DWCONV_DENORMALS"
+PLAN_VARIABLE = "DWCONV_PLAN_MEMORY_LIMIT"
 
 Denormals: TypeAlias = Literal["flush", "ieee"]
 _DENORMALS = get_args(Denormals)
 
 #: Bytes that may lie idle unless the variable says otherwise.
 DEFAULT_MEMORY_LIMIT = 256 << 20
+
+#: Bytes that a plan may take unless the variable says otherwise.
+DEFAULT_PLAN_MEMORY_LIMIT = 1 << 30
 
 
 def memory_limit() -> int:
@@ -65,6 +73,29 @@ def set_memory_limit(bytes: Any) -> None:  # noqa: A002 (the unit)
         raise ValueError(f"bytes: expected an integer from 0 to {_MOST}; received {bytes!r}")
     _core.set_memory_limit(number)
     _limit, _wrong = number, None
+
+
+def plan_memory_limit() -> int:
+    """The most bytes that a plan may take by itself, for its packed weights and tables. ValueError
+    if the variable held none.
+    """
+    if _wrong_plan is not None:
+        raise ValueError(_wrong_plan)
+    return _plan_limit
+
+
+def set_plan_memory_limit(bytes: Any) -> None:  # noqa: A002 (the unit)
+    """Sets `plan_memory_limit()`, for plans that are made from now on: one that takes more is a
+    MemoryError. `plan.describe().plan_bytes` tells what a plan takes.
+
+    ValueError for anything but an integer >= 0.
+    """
+    global _plan_limit, _wrong_plan
+    number = as_integer(bytes, minimum=0)
+    if number is None:
+        raise ValueError(f"bytes: expected an integer from 0 to {_MOST}; received {bytes!r}")
+    _core.set_plan_memory_limit(number)
+    _plan_limit, _wrong_plan = number, None
 
 
 def idle_memory() -> int:
@@ -133,19 +164,28 @@ _denormals: Any = os.environ.get(DENORMALS_VARIABLE) or "flush"
 _MOST = 2**63 - 1
 _limit = DEFAULT_MEMORY_LIMIT
 _wrong: str | None = None
+_plan_limit = DEFAULT_PLAN_MEMORY_LIMIT
+_wrong_plan: str | None = None
 _threads = 1
 _wrong_threads: str | None = None
 
 
 def _read_variables() -> None:
     """The errors come at the first use, not at import, so that the command line can show them."""
-    global _wrong, _wrong_threads
+    global _wrong, _wrong_plan, _wrong_threads
     _core.set_memory_limit(_limit)
     if text := os.environ.get(VARIABLE):
         try:
             set_memory_limit(_number(text))
         except ValueError:
             _wrong = f"{VARIABLE}: expected an integer from 0 to {_MOST}; received {text!r}"
+    _core.set_plan_memory_limit(_plan_limit)
+    if text := os.environ.get(PLAN_VARIABLE):
+        try:
+            set_plan_memory_limit(_number(text))
+        except ValueError:
+            wanted = f"{PLAN_VARIABLE}: expected an integer from 0 to {_MOST}"
+            _wrong_plan = f"{wanted}; received {text!r}"
     if text := os.environ.get(THREADS_VARIABLE):
         try:
             set_num_threads(_number(text))

@@ -20,7 +20,7 @@ cdef class PublishedPlans:
         self.plans = ()
 
     def publish(self, plans):
-        """Puts those of some `PlanCall`s that are a kernel only in the place of the plans that were there."""
+        """Replaces the published plans by the kernels of those `PlanCall`s that are a kernel only."""
         found = tuple([(<PlanCall?>call).kernel for call in plans if (<PlanCall?>call).is_kernel_only])
         with cython.critical_section(self):
             self.plans = found

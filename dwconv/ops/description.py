@@ -26,7 +26,8 @@ class Description:
     merged_pixels      pixels that share vectors, there being few channels; 1: none do
     blocks             vectors that the channels (of the merged pixels) fill; for channels_first
                        those that the columns of a row fill
-    weight_bytes       of the packed weights
+    plan_bytes         what the plan itself takes: its weights in each arrangement, and tables
+    weight_bytes       of the packed weights, once
     multiply_adds      of one call; taps in the padding are skipped and do not count
     x_bytes, y_bytes   what the kernel reads and writes
     """
@@ -47,6 +48,7 @@ class Description:
     tile_w: int
     merged_pixels: int
     blocks: int
+    plan_bytes: int
     weight_bytes: int
     multiply_adds: int
     x_bytes: int
@@ -62,6 +64,7 @@ class Description:
             "y": f"{self.y_shape} {self.dtype}",
             "kernel": f"{self.kernel}: {self._tile()}",
             "weights": f"{_bytes(self.weight_bytes)} packed",
+            "memory": f"{_bytes(self.plan_bytes)}, of the plan itself",
             "work": f"{_count(self.multiply_adds)} multiply-adds; reads {_bytes(self.x_bytes)}, "
             f"writes {_bytes(self.y_bytes)}",
             "activation": f"{self.activation}, in the kernel",

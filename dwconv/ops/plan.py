@@ -83,6 +83,7 @@ def make_plan(
     """
     name = isas.resolve(isa)
     config.memory_limit()  # for their errors
+    config.plan_memory_limit()
     config.num_threads()
     spec.check_kernel(kernel.shape, x_shape)
     if bias is not None:
