@@ -13,7 +13,7 @@
 
 #include "desc.h"
 #include "float_env.h"
-#include "pool.h"
+#include "thread_pool.h"
 #include "sizes.h"
 
 static dw_grad_array array_of(dw_layout layout, int64_t height, int64_t width, int64_t channels) {

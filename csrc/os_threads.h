@@ -1,4 +1,4 @@
-/* os_threads.h - what pool.c needs of an operating system: threads, mutexes, conditions, a clock, CPUs; by pthreads or
+/* os_threads.h - what thread_pool.c needs of an operating system: threads, mutexes, conditions, a clock, CPUs; by pthreads or
  * Win32. */
 #ifndef DW_OS_THREADS_H
 #define DW_OS_THREADS_H

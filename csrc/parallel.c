@@ -1,6 +1,6 @@
 /* parallel.c - runs a plan by several threads: how many it is worth, and in how many parts. */
 #include "plan.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 int dw_plan_threads(const dw_plan *plan, int num_threads) {
     return dw_pool_threads(plan->nanoseconds, plan->problem.tuning->thread_ns, num_threads);

@@ -367,7 +367,7 @@ cdef inline object new_output(Plan plan, const void *x):
     return new_array(size_class, page_offset, plan.numpy_dtype, 4, plan.y_sizes)
 
 
-cdef extern from "pool.h" nogil:
+cdef extern from "thread_pool.h" nogil:
     enum:
         DW_MOST_THREADS
     int dw_pool_most()

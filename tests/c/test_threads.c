@@ -13,7 +13,7 @@
 #include "check.h"
 #include "dwconv.h"
 #include "float_env.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 enum { CALLERS = 3 };
 static const int64_t SECOND = 1000000000;

@@ -15,7 +15,7 @@ CSRC = ROOT / "csrc"
 #: first, and says what each is for. A new one: its place here and a row there.
 ORDER = [
     "dwconv.h",
-    *("os_pause.h", "os_threads.h", "pool.h", "pool.c"),
+    *("os_pause.h", "os_threads.h", "thread_pool.h", "thread_pool.c"),
     *("sizes.h", "tuning.h", "tuning.c"),
     *("cpu.h", "cpu.c", "float_env.h", "float_env.c"),
     *("desc.h", "desc.c", "blocks.h", "blocks.c"),

@@ -1,6 +1,6 @@
-/* pool.h - the threads of the library: started when first needed, asleep between calls. */
-#ifndef DW_POOL_H
-#define DW_POOL_H
+/* thread_pool.h - the threads of the library: started when first needed, asleep between calls. */
+#ifndef DW_THREAD_POOL_H
+#define DW_THREAD_POOL_H
 
 #include <stdint.h>
 

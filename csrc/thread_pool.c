@@ -1,4 +1,4 @@
-/* pool.c - the threads of the library: a caller shares its work with those that are idle.
+/* thread_pool.c - the threads of the library: a caller shares its work with those that are idle.
  *
  * The problem. A convolution takes 10 to 1000 us. A system call that wakes a thread costs its caller 3 us, and the thread
  * begins 50 us later. A scheduler of tasks with queues and locks is for longer work. Here a call wants other CPUs within a
@@ -40,7 +40,7 @@
 #include <string.h>
 
 #include "dwconv.h"
-#include "pool.h"
+#include "thread_pool.h"
 
 enum { SPIN_NANOSECONDS = 40000, PAUSES = 32, LINE = 64 };
 
