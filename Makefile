@@ -17,7 +17,7 @@ ARGS ?=
 
 .DELETE_ON_ERROR:
 .PHONY: help build test test-quick demo check bench bench-quick bench-plot shape test-c test-isa test-keras test-free-threaded lint format lint-c \
-	wheels wheels-test zig-check release-check neon-mca asan tsan fuzz soak clean
+	wheels wheels-test zig-check release-check neon-mca asan tsan sanitizers fuzz torture soak clean
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE", ARGS=--train'
@@ -35,6 +35,8 @@ help:
 	@echo 'make asan    the tests with AddressSanitizer and UBSan     ARGS="tests/core/test_ops.py"'
 	@echo 'make tsan    the tests of threads with ThreadSanitizer'
 	@echo 'make fuzz    a minute of fuzzing the core                  SECONDS=3600'
+	@echo 'make sanitizers   both, and reads of unwritten memory: MSan (clang), valgrind'
+	@echo 'make torture  random convolutions and gradients against float64   MINUTES=30 ARGS="--case SEED"'
 	@echo 'make soak    a minute of the example service at full load  ARGS="--seconds 600"'
 	@echo 'make neon-mca cycles of the NEON loops, as llvm-mca estimates them'
 	@echo 'make lint    ruff and mypy; make lint-c: clang-format'
@@ -117,6 +119,13 @@ tsan: $(VENV)/installed
 
 fuzz:
 	tools/fuzz.sh $(or $(SECONDS),60)
+
+sanitizers: asan tsan
+	tools/uninitialized.sh msan
+	tools/uninitialized.sh valgrind
+
+torture: $(VENV)/installed
+	nice -n 19 $(BIN)/python tests/core/torture.py --minutes $(or $(MINUTES),1) $(ARGS)
 
 soak: $(VENV)/installed
 	$(BIN)/python tests/threads/soak.py $(ARGS)
