@@ -25,11 +25,11 @@ dw_status dw_make_blocks(int64_t count, int64_t lanes, int64_t multiplier, int64
     return DW_OK;
 }
 
-void dw_input_lanes(const dw_block *block, int64_t multiplier, int64_t element_size, void *map) {
+void dw_input_lanes(const dw_block *block, int64_t multiplier, int64_t element_size, void *lanes) {
     for (int lane = 0; lane < block->y_count; lane++) {
         const int64_t source = (block->y + lane) / multiplier - block->x;
-        if (element_size == 4) ((int32_t *)map)[lane] = (int32_t)source;
-        else ((int64_t *)map)[lane] = source;
+        if (element_size == 4) ((int32_t *)lanes)[lane] = (int32_t)source;
+        else ((int64_t *)lanes)[lane] = source;
     }
 }
 

@@ -1,4 +1,4 @@
-/* desc.c - checks a dw_desc: after it, no size or offset that the library computes can overflow. */
+/* desc.c - checks a dw_desc. After that no size or offset that the library computes can overflow. */
 #include "desc.h"
 
 #include <math.h>
@@ -20,14 +20,14 @@ int dw_bytes(int64_t element_size, const int64_t *sizes, int count, int64_t *byt
     return *bytes <= PTRDIFF_MAX;
 }
 
-/* One dimension: out = floor((before + in + after - reach) / stride) + 1, reach = (kernel - 1) * dilation + 1. */
+/* One dimension: out = floor((before + in + after - dilated) / stride) + 1, dilated = (kernel - 1) * dilation + 1. */
 static dw_status output_length(int64_t in, int64_t before, int64_t after, int64_t kernel, int64_t dilation,
                                int64_t stride, int64_t *out) {
-    int64_t padded, reach;
+    int64_t padded, dilated; /* input with its padding, kernel with its gaps */
     if (!add_product(before, in, 1, &padded) || !add_product(padded, after, 1, &padded)) return DW_ERR_OVERFLOW;
-    if (!add_product(1, kernel - 1, dilation, &reach)) return DW_ERR_OUTPUT;
-    if (reach > padded) return DW_ERR_OUTPUT;
-    *out = (padded - reach) / stride + 1;
+    if (!add_product(1, kernel - 1, dilation, &dilated)) return DW_ERR_OUTPUT;
+    if (dilated > padded) return DW_ERR_OUTPUT;
+    *out = (padded - dilated) / stride + 1;
     return DW_OK;
 }
 
@@ -60,7 +60,7 @@ dw_status dw_output_size(const dw_desc *d, int64_t *oh, int64_t *ow) {
     status = output_length(d->width, d->pad_left, d->pad_right, d->kernel_w, d->dilation_w, d->stride_w, ow);
     if (status != DW_OK) return status;
 
-    /* The arrays themselves; an empty batch counts as one image, whose offsets the plan computes. */
+    /* The arrays must fit. An empty batch counts as one image, because the plan computes offsets in one. */
     const int64_t n = d->batch > 0 ? d->batch : 1, element_size = dw_element_size(d->dtype);
     const int64_t x[] = {n, d->height, d->width, d->channels};
     const int64_t y[] = {n, *oh, *ow, d->channels, d->multiplier};

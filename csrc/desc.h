@@ -6,10 +6,10 @@
 
 int64_t dw_element_size(dw_dtype dtype);
 
-/* *bytes = element_size * the product of sizes, all >= 0; returns 0 if that is more than an object may have. */
+/* *bytes = element_size * the product of sizes, all >= 0. Returns 0 if no object can have that many bytes. */
 int dw_bytes(int64_t element_size, const int64_t *sizes, int count, int64_t *bytes);
 
-/* Whether a dtype has an activation, and alpha is a number if that has one. */
+/* Checks that a dtype has an activation, and that alpha is finite if the activation uses it. */
 dw_status dw_check_activation(dw_dtype dtype, dw_activation activation, double alpha);
 
 int dw_denormals_known(dw_denormals denormals);

@@ -1,7 +1,7 @@
-/* names.h - lets a vector header and nhwc_kernels.inc be plain C that is included once per dtype.
+/* names.h - lets a vector header and the loops be plain C that is included once per dtype.
  *
- * With DW_KIND f, DW_BITS 32 and DW_ISA avx2 the compiler reads `vec_load` as vec_load_f32_avx2, and so on.
- * DW_KIND is f, or i for integers, where DW_INTEGER is defined as 1, too: #if cannot compare names. */
+ * With DW_KIND f, DW_BITS 32 and DW_ISA avx2 the compiler reads `vec_load` as vec_load_f32_avx2, and so on. The
+ * combinations are f 32, f 64 and i 32; for the last DW_INTEGER is defined as 1, because #if cannot compare names. */
 #ifndef DW_NAMES_H
 #define DW_NAMES_H
 
@@ -52,7 +52,7 @@
 #define DW_INLINE static inline __attribute__((always_inline, unused))
 #endif
 
-/* gcc likes to load a vector again for each instruction that overwrites it; without that, 3x3 kernels of stride 2 are
+/* gcc tends to load a vector again for each instruction that overwrites it. Without that, 3x3 kernels of stride 2 are
  * 2 % faster on Zen 4. For x86 only. */
 #if defined(__GNUC__)
 #define DW_IN_REGISTERS(a, b) __asm__("" : "+v"(a), "+v"(b))
@@ -60,14 +60,14 @@
 #define DW_IN_REGISTERS(a, b)
 #endif
 
-/* gcc would rather keep p plus each of several offsets apart than p: six registers for one. */
+/* gcc tends to keep p plus each of several offsets in a register of its own instead of p: six registers for one. */
 #if defined(__GNUC__)
 #define DW_ONE_POINTER(p) __asm__("" : "+r"(p))
 #else
 #define DW_ONE_POINTER(p)
 #endif
 
-/* Hints, which touch no memory: any address will do. */
+/* Hints, which touch no memory: any address is allowed. */
 #if defined(__GNUC__)
 #define DW_PREFETCH(p) __builtin_prefetch(p)
 #define DW_PREFETCH_L2(p) __builtin_prefetch(p, 0, 2)
@@ -76,8 +76,8 @@
 #define DW_PREFETCH_L2(p) (void)(p)
 #endif
 
-/* Loops over compile-time sizes must vanish, or the sums land in memory. clang ignores gcc's pragma without
- * a word, hence one spelling each. */
+/* Loops over compile-time sizes must be unrolled, or the sums are kept in memory. clang ignores gcc's pragma silently,
+ * so each has its own spelling. */
 #if defined(__clang__)
 #define DW_UNROLL _Pragma("clang loop unroll(full)")
 #elif defined(__GNUC__)

@@ -111,7 +111,7 @@ DW_INLINE vec vec_slide_in(vec v, real next) {
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return _mm256_min_epi32(high, _mm256_max_epi32(low, x)); }
 
 DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
-DW_INLINE vec vec_permute(vec x, vec_indices map) { return _mm256_permutevar8x32_epi32(x, map); }
+DW_INLINE vec vec_permute(vec x, vec_indices indices) { return _mm256_permutevar8x32_epi32(x, indices); }
 
 #elif DW_BITS == 32
 
@@ -233,7 +233,7 @@ DW_INLINE vec vec_exp2_int(vec n) {
 }
 
 DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
-DW_INLINE vec vec_permute(vec x, vec_indices map) { return _mm256_permutevar8x32_ps(x, map); }
+DW_INLINE vec vec_permute(vec x, vec_indices indices) { return _mm256_permutevar8x32_ps(x, indices); }
 
 #else
 
@@ -352,8 +352,8 @@ DW_INLINE vec_indices vec_load_indices(const real *p) {
     return _mm256_or_si256(twice, _mm256_slli_epi64(_mm256_add_epi64(twice, _mm256_set1_epi64x(1)), 32));
 }
 
-DW_INLINE vec vec_permute(vec x, vec_indices map) {
-    return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(x), map));
+DW_INLINE vec vec_permute(vec x, vec_indices indices) {
+    return _mm256_castps_pd(_mm256_permutevar8x32_ps(_mm256_castpd_ps(x), indices));
 }
 
 #endif

@@ -48,7 +48,7 @@ DW_INLINE vec vec_slide_in(vec v, real next) { return _mm512_alignr_epi32(vec_se
 DW_INLINE vec vec_clamp(vec x, vec low, vec high) { return _mm512_min_epi32(high, _mm512_max_epi32(low, x)); }
 
 DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm512_loadu_si512(p); }
-DW_INLINE vec vec_permute(vec x, vec_indices map) { return _mm512_permutexvar_epi32(map, x); }
+DW_INLINE vec vec_permute(vec x, vec_indices indices) { return _mm512_permutexvar_epi32(indices, x); }
 
 #elif DW_BITS == 32
 
@@ -118,7 +118,7 @@ DW_INLINE vec vec_exp2_int(vec n) {
 }
 
 DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm512_loadu_si512(p); }
-DW_INLINE vec vec_permute(vec x, vec_indices map) { return _mm512_permutexvar_ps(map, x); }
+DW_INLINE vec vec_permute(vec x, vec_indices indices) { return _mm512_permutexvar_ps(indices, x); }
 
 #else
 
@@ -187,6 +187,6 @@ DW_INLINE vec vec_exp2_int(vec n) {
 }
 
 DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm512_loadu_si512(p); }
-DW_INLINE vec vec_permute(vec x, vec_indices map) { return _mm512_permutexvar_pd(map, x); }
+DW_INLINE vec vec_permute(vec x, vec_indices indices) { return _mm512_permutexvar_pd(indices, x); }
 
 #endif

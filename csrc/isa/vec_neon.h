@@ -78,8 +78,8 @@ DW_INLINE vec_indices vec_load_indices(const real *p) {
     return vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), lanes, 0x04040404));
 }
 
-DW_INLINE vec vec_permute(vec x, vec_indices map) {
-    return vreinterpretq_s32_u8(vqtbl1q_u8(vreinterpretq_u8_s32(x), map));
+DW_INLINE vec vec_permute(vec x, vec_indices indices) {
+    return vreinterpretq_s32_u8(vqtbl1q_u8(vreinterpretq_u8_s32(x), indices));
 }
 
 #elif DW_BITS == 32
@@ -176,8 +176,8 @@ DW_INLINE vec_indices vec_load_indices(const real *p) {
     return vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100), lanes, 0x04040404));
 }
 
-DW_INLINE vec vec_permute(vec x, vec_indices map) {
-    return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), map));
+DW_INLINE vec vec_permute(vec x, vec_indices indices) {
+    return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), indices));
 }
 
 #else
@@ -263,8 +263,8 @@ DW_INLINE vec_indices vec_load_indices(const real *p) {
     return vreinterpretq_u8_u64(vaddq_u64(vdupq_n_u64(0x0706050403020100), eights));
 }
 
-DW_INLINE vec vec_permute(vec x, vec_indices map) {
-    return vreinterpretq_f64_u8(vqtbl1q_u8(vreinterpretq_u8_f64(x), map));
+DW_INLINE vec vec_permute(vec x, vec_indices indices) {
+    return vreinterpretq_f64_u8(vqtbl1q_u8(vreinterpretq_u8_f64(x), indices));
 }
 
 #endif

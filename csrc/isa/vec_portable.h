@@ -1,13 +1,13 @@
-/* vec_portable.h - the vector vocabulary in plain C: what every other vec_*.h must do, to the bit.
+/* vec_portable.h - the vector vocabulary in plain C. It defines what every other vec_*.h must do, to the bit.
  *
- * Included once per dtype, see names.h. The words below are all that nhwc_kernels.inc may use; none reads or
- * writes a byte beyond the lanes it names. */
+ * Included once per dtype, see names.h. The loops use no other words than these. None of them reads or writes a byte
+ * beyond the lanes it names. */
 #include <math.h>
 #include <stdint.h>
 
 #include "names.h"
 
-/* Four lanes, so that the tails, overlaps and maps of the other instruction sets exist here, too. */
+/* Four lanes, so that the tails, overlaps and permutations of the other instruction sets exist here, too. */
 #if DW_INTEGER
 typedef int32_t real;
 /* Unsigned, which wraps; signed overflow would be undefined. */
@@ -17,8 +17,8 @@ typedef float real;
 #define DW_PORTABLE_FMA(a, b, c) fmaf(a, b, c)
 #else
 typedef double real;
-/* Where c is 0 the product, rounded once, too, is the same by IEEE 754; musl's fma() adds +0 to it afterwards, and
- * so loses the sign of one that underflows: in 416,677 of 10 million products near 2**-1074. */
+/* Where c is 0, the product, which is rounded once, too, is the same by IEEE 754. musl's fma() adds +0 to it afterwards
+ * and so loses the sign of a product that underflows: of 416,677 of 10 million products near 2**-1074. */
 DW_INLINE double dw_portable_fma(double a, double b, double c) {
     return c == 0 && a != 0 && b != 0 ? a * b : fma(a, b, c);
 }
@@ -30,7 +30,7 @@ typedef struct {
     real lane[LANES];
 } vec;
 
-/* A map names for each lane of a result the lane of its source. */
+/* Indices: for each lane of a result the lane that it comes from. */
 typedef struct {
     int lane[LANES];
 } vec_indices;
@@ -197,23 +197,23 @@ DW_INLINE vec vec_exp2_int(vec n) {
 
 #endif
 
-/* A map is stored as LANES integers as wide as `real`, each in [0, LANES). */
+/* Indices are stored as LANES integers as wide as `real`, each in [0, LANES). */
 DW_INLINE vec_indices vec_load_indices(const real *p) {
-    vec_indices map;
+    vec_indices indices;
     for (int i = 0; i < LANES; i++) {
 #if DW_BITS == 32
-        map.lane[i] = (int)((const int32_t *)p)[i];
+        indices.lane[i] = (int)((const int32_t *)p)[i];
 #else
-        map.lane[i] = (int)((const int64_t *)p)[i];
+        indices.lane[i] = (int)((const int64_t *)p)[i];
 #endif
     }
-    return map;
+    return indices;
 }
 
-/* Lane i of the result is lane map[i] of x. */
-DW_INLINE vec vec_permute(vec x, vec_indices map) {
+/* Lane i of the result is lane indices[i] of x. */
+DW_INLINE vec vec_permute(vec x, vec_indices indices) {
     vec v;
-    for (int i = 0; i < LANES; i++) v.lane[i] = x.lane[map.lane[i]];
+    for (int i = 0; i < LANES; i++) v.lane[i] = x.lane[indices.lane[i]];
     return v;
 }
 
