@@ -1,6 +1,6 @@
 /* dwconv.h - depthwise convolution on a CPU: the public C API (C11 and C++).
  *
- * A `dw_desc` is a plain wish: sizes, strides, padding. `dw_plan_create` checks it once, packs the
+ * A `dw_desc` describes a problem: sizes, strides, padding. `dw_plan_create` checks it once, packs the
  * weights and returns an opaque, immutable `dw_plan`; `dw_plan_run` cannot fail and may be called on one
  * plan from any number of threads at once.
  *
@@ -77,9 +77,8 @@ typedef enum dw_layout {
 } dw_layout;
 
 /* What becomes of denormal numbers, those nearer to 0 than 2**-126 (DW_F64: 2**-1022). Flushed to zeros of the same
- * sign, as inputs and as results, they cost nothing; else a CPU may take a hundred times as long for them. Runs set
- * this, and rounding to nearest, for themselves, and leave the floating-point control and status of their caller as
- * they were. With DW_DENORMALS_FLUSH x86-64 and AArch64 may differ in results of just that size: x86-64 flushes what
+ * sign, as inputs and as results, they cost nothing; otherwise a CPU may take a hundred times as long for them. Runs
+ * set this, and rounding to nearest, and restore the floating-point control and status of their caller. With DW_DENORMALS_FLUSH x86-64 and AArch64 may differ in results of just that size: x86-64 flushes what
  * is denormal after rounding, AArch64 before. A CPU that is neither, and one of x86-64 without multiply-add
  * instructions, computes as with DW_DENORMALS_IEEE. */
 typedef enum dw_denormals { DW_DENORMALS_FLUSH = 0, DW_DENORMALS_IEEE = 1 } dw_denormals;
@@ -144,8 +143,8 @@ void dw_threads_stop(void);
  * run at the same time; all of them together are dw_plan_run. Some may be empty. */
 void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts);
 
-/* Where in a page of 4096 bytes an output for x had best begin: its address modulo 4096, at the same place within a
- * cache line as x where that matters, else at the beginning of one. -1 for small outputs: it makes no difference. */
+/* The best offset within a page of 4096 bytes at which an output for x begins: its address modulo 4096. Within a cache
+ * line it is the offset of x where that matters, else 0. -1 for small outputs, where it makes no difference. */
 int dw_plan_place(const dw_plan *plan, const void *x);
 
 /* The last step of a plan alone, with the same results: `count` floats at `y`, in place. Not for DW_I32. */

@@ -100,7 +100,7 @@ typedef struct dw_nhwc {
     /* Rows. Those of one vertical phase lie row_step apart. */
     int64_t row_step;
     int64_t group_rows;  /* output rows that a tile makes, or that roll down at a time */
-    int64_t image_units; /* of rows: into so many parts an image can be divided that share no output */
+    int64_t image_units; /* of rows, in an image: a unit shares no output with another one */
 } dw_nhwc;
 
 /* nhwc.c */

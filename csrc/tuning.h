@@ -19,7 +19,7 @@ typedef struct dw_tuning {
     /* Folded pixels. */
     int64_t folded_lanes; /* channels of a column at most */
 
-    /* Two interleaved blocks, where pixels are a multiple of so many bytes apart. "Narrow": vectors of half a line. */
+    /* Two interleaved blocks, where pixels are a multiple of this many bytes apart. "Narrow": vectors of half a line. */
     int64_t interleaved_pitch[2];        /* at stride 1, at stride 2 */
     int64_t interleaved_pitch_narrow[2]; /* the same for narrow vectors; half of it where tiles are 7 columns wide */
 
