@@ -44,7 +44,7 @@ class Plan:
         activation: str,
         isa: str,
         alpha: float = 0.0,
-        num_threads: int | None = None,
+        num_threads: int | str | None = None,
         ieee: bool = False,
     ) -> None: ...
     @property
@@ -53,11 +53,11 @@ class Plan:
     @property
     def kernel_name(self) -> str: ...
     def run(
-        self, x: NDArray[Any], out: NDArray[Any] | None = None, num_threads: int | None = None
+        self, x: NDArray[Any], out: NDArray[Any] | None = None, num_threads: int | str | None = None
     ) -> NDArray[Any]: ...
     def run_part(self, x: NDArray[Any], out: NDArray[Any], part: int, parts: int) -> None: ...
     def __call__(
-        self, x: Any, out: NDArray[Any] | None = None, *, num_threads: int | None = None
+        self, x: Any, out: NDArray[Any] | None = None, *, num_threads: int | str | None = None
     ) -> NDArray[Any]: ...
 
 class PublishedPlans:
@@ -73,7 +73,7 @@ class PlannedLayer(Vectorcallable):
         *,
         x: Any = ...,
         training: Any = None,
-        num_threads: int | None = None,
+        num_threads: int | str | None = None,
     ) -> Any: ...
 
 class PlanCall(Vectorcallable):
@@ -81,7 +81,7 @@ class PlanCall(Vectorcallable):
     is_kernel_only: bool
     def __init__(self, kernel: Plan, is_kernel_only: bool) -> None: ...
     def __call__(
-        self, x: Any, out: NDArray[Any] | None = None, *, num_threads: int | None = None
+        self, x: Any, out: NDArray[Any] | None = None, *, num_threads: int | str | None = None
     ) -> NDArray[Any]: ...
 
 def enable_fast_calls(kind: type[P]) -> type[P]: ...
@@ -110,5 +110,5 @@ class Gradient:
         dkernel: NDArray[Any] | None = None,
         dbias: NDArray[Any] | None = None,
         *,
-        num_threads: int | None = None,
+        num_threads: int | str | None = None,
     ) -> None: ...
