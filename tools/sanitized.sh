@@ -28,8 +28,13 @@ esac
 # A copy of the sources: a build in place would put the sanitized module where the ordinary one is. What has not
 # changed is not compiled again.
 mkdir -p "$folder/source"
+rm -rf "$folder/source/csrc" "$folder/source/dwconv" # a file that was renamed is not to be compiled twice
 tar --exclude='*.so' --exclude=__pycache__ -c csrc dwconv setup.py pyproject.toml README.md LICENSE |
     tar -x -C "$folder/source"
+for object in "$folder"/source/build/temp.*/csrc/*.o; do
+    source=csrc/$(basename "${object%.o}").c
+    if [ -e "$object" ] && [ ! -e "$source" ]; then rm "$object"; fi
+done
 echo "building with -fsanitize=$sanitizers"
 CC=gcc DWCONV_SANITIZE=$sanitizers "$python" -m pip install --quiet --disable-pip-version-check --no-deps --upgrade \
     --target "$folder/site" "$folder/source"
