@@ -83,7 +83,7 @@ def run(
                 return y
         if out is None:
             out = _core.empty(y.shape, dtype)
-        out[...] = y
+        copy(y, out)
         return out
 
 
@@ -92,8 +92,36 @@ def as_the_core_takes_it(array: Array, dtype: dtypes.DType) -> Array:
     flags = array.flags
     if array.dtype == dtype and flags.c_contiguous and flags.aligned and type(array) is np.ndarray:
         return array  # np.require takes microseconds
+    return cast(array, dtype)
+
+
+def cast(array: Array, dtype: dtypes.DType) -> Array:
+    """A C-contiguous copy of another dtype. What does not fit it becomes infinite."""
+    if array.nbytes <= AT_ONCE:
+        with np.errstate(all="ignore"):
+            return np.array(array, dtype, order="C", subok=False)
+    result: Array = np.empty(array.shape, dtype)
+    copy(array, result)
+    return result
+
+
+#: Bytes that NumPy copies at once: Ctrl-C is noticed between two such copies only.
+AT_ONCE = 16 << 20
+
+
+def copy(source: Array, target: Array) -> None:
+    """target[...] = source, in pieces if that takes long."""
+    axis = next((i for i, size in enumerate(source.shape) if size > 1), 0)
     with np.errstate(all="ignore"):
-        return np.require(array, dtype, ("C", "A"))
+        if source.nbytes <= AT_ONCE:
+            target[...] = source
+            return
+        size = source.shape[axis]
+        step = max(1, size * AT_ONCE // source.nbytes)
+        before = (slice(None),) * axis
+        for start in range(0, size, step):
+            piece = (*before, slice(start, start + step))
+            target[piece] = source[piece]
 
 
 def activated_shape(activation: Any, shape: tuple[Any, ...]) -> tuple[Any, ...]:

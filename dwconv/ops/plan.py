@@ -14,6 +14,7 @@ from .epilogue import (
     Plan,
     activated_shape,
     as_the_core_takes_it,
+    cast,
     check_out,
     run,
 )
@@ -141,8 +142,7 @@ class BoundPlan(_core.PlanCall):
             shape = activated_shape(epilogue.after, kernel.y_shape)
             target = check_out(out, shape, epilogue.dtype, {"x": x})
         if x.dtype != epilogue.dtype:  # first to that, also where it is not what is computed in
-            with np.errstate(all="ignore"):
-                x = x.astype(epilogue.dtype)
+            x = cast(x, epilogue.dtype)
         y = run(
             kernel,
             x,

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from support import assert_same_bits, run_python
 
 from dwconv import DepthwiseConv2D, ops
-from dwconv.ops import gradients
+from dwconv.ops import epilogue, gradients
 
 Array = NDArray[Any]
 
@@ -165,3 +165,21 @@ def test_gradients_that_are_cut_have_the_same_bits(
 
     for name, got, wanted in zip(("dx", "dkernel", "dbias"), run(), elsewhere(run), strict=True):
         assert_same_bits(got, wanted, (name, num_threads, strides, multiplier))
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 4, 2), (1, 7, 3, 5), (1, 1, 9, 3), (0, 3, 2, 2), (4,)])
+def test_large_arrays_are_cast_in_pieces(
+    shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python notices a signal between two pieces."""
+    source = np.random.default_rng(3).standard_normal(shape).astype(">f8").T.copy().T
+    source.ravel()[:1] = 1e300
+    for at_once in (0, 1, 100):
+        monkeypatch.setattr(epilogue, "AT_ONCE", at_once)
+        for dtype in ("f4", "f2", "f8"):
+            with np.errstate(all="ignore"):
+                wanted = source.astype(dtype)
+            with np.errstate(all="raise"):
+                got = epilogue.cast(source, np.dtype(dtype))
+            assert got.flags.c_contiguous
+            assert_same_bits(got, np.ascontiguousarray(wanted), (shape, at_once, dtype))
