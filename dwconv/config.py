@@ -9,7 +9,7 @@ recycling off. The environment variable DWCONV_MEMORY_LIMIT, in bytes, read when
 is the bound at the start.
 
 A plan takes memory of its own, for packed weights and tables, which grow with the width of an image
-in channels first. One that takes more than 1 GiB is refused with a MemoryError;
+in channels first. One that takes more than 8 GiB is refused with a MemoryError;
 `set_plan_memory_limit`, or DWCONV_PLAN_MEMORY_LIMIT in bytes, sets another bound.
 
 **Threads.** A call uses one thread, its caller's, unless more are asked for: here, by the
@@ -52,7 +52,7 @@ _DENORMALS = get_args(Denormals)
 DEFAULT_MEMORY_LIMIT = 256 << 20
 
 #: Bytes that a plan may take unless the variable says otherwise.
-DEFAULT_PLAN_MEMORY_LIMIT = 1 << 30
+DEFAULT_PLAN_MEMORY_LIMIT = 8 << 30
 
 
 def memory_limit() -> int:

@@ -106,22 +106,23 @@ def cast(array: Array, dtype: dtypes.DType) -> Array:
 
 
 #: Bytes that NumPy copies at once: Ctrl-C is noticed between two such copies only.
-AT_ONCE = 16 << 20
+AT_ONCE = 4 << 20
 
 
 def copy(source: Array, target: Array) -> None:
     """target[...] = source, in pieces if that takes long."""
-    axis = next((i for i, size in enumerate(source.shape) if size > 1), 0)
     with np.errstate(all="ignore"):
-        if source.nbytes <= AT_ONCE:
+        if source.nbytes <= AT_ONCE or source.ndim <= 1:
             target[...] = source
             return
-        size = source.shape[axis]
-        step = max(1, size * AT_ONCE // source.nbytes)
-        before = (slice(None),) * axis
-        for start in range(0, size, step):
-            piece = (*before, slice(start, start + step))
-            target[piece] = source[piece]
+    size = len(source)
+    step = size * AT_ONCE // source.nbytes
+    for start in range(0, size, max(1, step)):
+        if step > 0:
+            piece = slice(start, start + step)
+            copy(source[piece], target[piece])
+        else:  # a row is too much already
+            copy(source[start], target[start])
 
 
 def activated_shape(activation: Any, shape: tuple[Any, ...]) -> tuple[Any, ...]:
