@@ -57,6 +57,7 @@ _COMPUTE: dict[str, np.dtype[Any]] = {
 }
 # Elements computed at a time: about 20 temporaries of 8 bytes each stay in a 2 MB L2 cache.
 _BLOCK = 8192
+_PIECE = 1 << 20  # elements of a single operation of NumPy's; larger ones are cut
 
 
 class Fused(NamedTuple):
@@ -169,7 +170,14 @@ class Activation:
         if self.backward_function is None:
             slope = self.derivative(array, **parameters)
             with np.errstate(all="ignore"):
-                return np.asarray(slope * outer, dtype=array.dtype)
+                if array.size <= _PIECE:
+                    return np.asarray(slope * outer, dtype=array.dtype)
+                result = np.empty(array.shape, array.dtype)
+                step = max(1, len(array) * _PIECE // array.size)
+                for start in range(0, len(array), step):  # Ctrl-C is noticed in between
+                    part = slice(start, start + step)
+                    result[part] = slope[part] * outer[part]
+                return result
         wide = self._widen(array)
         with np.errstate(all="ignore"):
             inner = self.backward_function(wide, outer.astype(wide.dtype), **chosen)

@@ -876,3 +876,19 @@ def test_messages_begin_with_the_argument(value: Any) -> None:
         dwconv.depthwise_conv2d(x, kernel, activation=value)
     with pytest.raises(ValueError, match=r"^activation: expected"):
         dwconv.DepthwiseConv2D(3, activation=value)
+
+
+def test_gradients_of_large_arrays_are_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same bits, whatever the length of a piece."""
+    rng = np.random.default_rng(0)
+    for shape in ((7, 5, 3), (1, 30), (105,)):
+        x, upstream = rng.standard_normal((2, *shape))
+        for dtype in ("f2", "f4", "f8"):
+            act, low = activations.get("gelu"), x.astype(dtype)
+            wanted = act.gradient(low, upstream)
+            for piece in (1, 10, 40):
+                monkeypatch.setattr(activations, "_PIECE", piece)
+                got = act.gradient(low, upstream)
+                assert got.dtype == wanted.dtype
+                assert got.tobytes() == wanted.tobytes(), (shape, dtype, piece)
+            monkeypatch.undo()
