@@ -165,23 +165,32 @@ void dw_nchw_describe(const dw_nchw *nchw, const dw_problem *problem, dw_plan_in
 /* ---- running --------------------------------------------------------------------------------------- */
 
 /* Rows `rows` of some planes. Not all rows: of one plane only, as many as the kernel wants, without dilation in height. */
-static void run_bands(const dw_nchw *nchw, const dw_problem *problem, const dw_planes *planes, dw_range rows) {
+static void run_bands(const dw_nchw *nchw, const dw_problem *problem, dw_bands *bands, dw_range rows) {
     const dw_desc *d = &problem->desc;
     const int64_t step = d->dilation_h, least = (d->kernel_h - 1) / d->stride_h, band = problem->tuning->band_rows;
-    dw_bands bands = {.planes = *planes};
     for (int64_t phase = 0; phase < step; phase++) {
         const int64_t total = (rows.end - phase - 1) / step + 1;
-        for (int64_t row = rows.begin; row < total; row += bands.rows) {
-            bands.first_row = phase + row * step;
-            bands.rows = total - row < band + least ? total - row : band;
-            for (int64_t c = 0; c < nchw->column_count; c += bands.planes.column_count) {
-                bands.planes.columns = nchw->columns + c;
-                bands.planes.column_count = nchw->columns[c].run;
-                if (bands.planes.columns->valid) nchw->kernel->edge(&bands);
-                else nchw->kernel->inner(&bands);
+        for (int64_t row = rows.begin; row < total; row += bands->rows) {
+            bands->first_row = phase + row * step;
+            bands->rows = total - row < band + least ? total - row : band;
+            for (int64_t c = 0; c < nchw->column_count; c += bands->planes.column_count) {
+                bands->planes.columns = nchw->columns + c;
+                bands->planes.column_count = nchw->columns[c].run;
+                if (bands->planes.columns->valid) nchw->kernel->edge(bands);
+                else nchw->kernel->inner(bands);
             }
         }
     }
+}
+
+/* Rows `rows` of one plane, or all rows of several: those of a lower plane, further down in x. */
+static void run_general(const dw_nchw *nchw, const dw_problem *problem, const dw_planes *planes, dw_range rows) {
+    const dw_desc *d = &problem->desc;
+    dw_general_planes lower = {.planes = *planes, .kernel_h = d->kernel_h, .kernel_w = d->kernel_w};
+    lower.planes.y = (char *)planes->y + rows.begin * problem->out_w * problem->element_size;
+    lower.planes.out_h = rows.end - rows.begin;
+    lower.planes.pad_top = d->pad_top - rows.begin * d->stride_h;
+    nchw->table->general(&lower);
 }
 
 /* Rows `rows` of the output planes [plane, plane_end) of one image, whose x and y are given. Not all rows: of one plane
@@ -190,35 +199,28 @@ static void run_planes(const dw_nchw *nchw, const dw_problem *problem, const cha
                        int64_t plane_end, dw_range rows) {
     const dw_desc *d = &problem->desc;
     const int64_t taps = d->kernel_h * d->kernel_w, size = problem->element_size;
-    const dw_planes planes = {.x = x + plane / d->multiplier * d->height * d->width * size,
-                              .y = y + plane * problem->out_h * problem->out_w * size,
-                              .weights = (const char *)nchw->weights + plane * (1 + taps) * size,
-                              .planes = plane_end - plane,
-                              .multiplier = d->multiplier,
-                              .m = plane % d->multiplier,
-                              .height = d->height,
-                              .width = d->width,
-                              .out_h = problem->out_h,
-                              .out_w = problem->out_w,
-                              .stride_h = d->stride_h,
-                              .stride_w = d->stride_w,
-                              .dilation_h = d->dilation_h,
-                              .dilation_w = d->dilation_w,
-                              .pad_top = d->pad_top,
-                              .pad_left = d->pad_left,
-                              .columns = nchw->columns,
-                              .column_count = nchw->column_count,
-                              .clamp_min = problem->clamp_min,
-                              .clamp_max = problem->clamp_max};
-    if (nchw->kernel) {
-        run_bands(nchw, problem, &planes, rows);
-    } else { /* the rows are those of a lower plane, further down in x */
-        dw_general_planes lower = {.planes = planes, .kernel_h = d->kernel_h, .kernel_w = d->kernel_w};
-        lower.planes.y = (char *)planes.y + rows.begin * problem->out_w * size;
-        lower.planes.out_h = rows.end - rows.begin;
-        lower.planes.pad_top = d->pad_top - rows.begin * d->stride_h;
-        nchw->table->general(&lower);
-    }
+    dw_bands bands = {.planes = {.x = x + plane / d->multiplier * d->height * d->width * size,
+                                 .y = y + plane * problem->out_h * problem->out_w * size,
+                                 .weights = (const char *)nchw->weights + plane * (1 + taps) * size,
+                                 .planes = plane_end - plane,
+                                 .multiplier = d->multiplier,
+                                 .m = plane % d->multiplier,
+                                 .height = d->height,
+                                 .width = d->width,
+                                 .out_h = problem->out_h,
+                                 .out_w = problem->out_w,
+                                 .stride_h = d->stride_h,
+                                 .stride_w = d->stride_w,
+                                 .dilation_h = d->dilation_h,
+                                 .dilation_w = d->dilation_w,
+                                 .pad_top = d->pad_top,
+                                 .pad_left = d->pad_left,
+                                 .columns = nchw->columns,
+                                 .column_count = nchw->column_count,
+                                 .clamp_min = problem->clamp_min,
+                                 .clamp_max = problem->clamp_max}};
+    if (nchw->kernel) run_bands(nchw, problem, &bands, rows);
+    else run_general(nchw, problem, &bands.planes, rows);
 }
 
 /* Applies the activation to `count` rows: overlapping columns are done by then. */

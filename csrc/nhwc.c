@@ -16,6 +16,7 @@ dw_status dw_nhwc_create(dw_nhwc *nhwc, const dw_problem *problem, const void *k
     dw_choose_tile(nhwc, problem);
     dw_nhwc_divide_rows(nhwc, problem);
     dw_nhwc_divide_columns(nhwc, problem);
+    dw_nhwc_make_args(nhwc, problem);
     return dw_nhwc_pack(nhwc, problem, kernel, bias);
 }
 

@@ -97,6 +97,10 @@ typedef struct dw_nhwc {
     dw_segments segments, aligned;             /* aligned: if its cross_pixel, for packings other than the first */
     dw_division divisions[DW_MAX_DIVIDED + 1]; /* by the number of columns; all of width 0: columns are not divided */
 
+    /* What all calls have in common: made once. */
+    dw_tile_args tile_args;
+    dw_general_args general_args;
+
     /* Rows. Those of one vertical phase lie row_step apart. */
     int64_t row_step;
     int64_t group_rows;  /* output rows that a tile makes, or that roll down at a time */
@@ -111,6 +115,8 @@ void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_in
 /* nhwc_run.c: part `part` of `parts` of a run; where an output for x should begin, see dw_plan_place. */
 void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, void *y, int part, int parts);
 int dw_nhwc_page_offset(const dw_nhwc *nhwc, const dw_problem *problem, const void *x);
+/* Fills tile_args and general_args. */
+void dw_nhwc_make_args(dw_nhwc *nhwc, const dw_problem *problem);
 /* Fills row_step, group_rows, image_units. */
 void dw_nhwc_divide_rows(dw_nhwc *nhwc, const dw_problem *problem);
 

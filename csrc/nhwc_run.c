@@ -5,19 +5,21 @@
  * columns before the next chunk, so what neighbouring columns share is still in L1. */
 #include "nhwc.h"
 
-/* What is the same for all segments of a row group. The arguments of each kind of kernel are filled in as far as they
- * are known; a segment fills in the rest of its own. */
+/* A run of some rows. The arguments of the kernels come from the plan; a row group and then a segment fill in what is
+ * theirs, member by member. Not as values: gcc 12 builds a value on the stack and copies it in vectors, whose loads wait
+ * for the narrower stores, and small layers make a call every 20 ns. On Zen 5 a run for 8x8x16 takes 140 ns this way and
+ * took 180 the other. */
 typedef struct row_group {
     const dw_nhwc *nhwc;
     const dw_problem *problem;
     const dw_packing *packing;
-    const char *x;     /* the image */
-    char *y;           /* the first output row of the group */
-    int64_t first_row; /* row of x under its first tap; negative in the padding */
-    int64_t out_rows;
-    ptrdiff_t y_row; /* from one output row to the next, which is a dilation below; tiles only */
-    dw_range blocks; /* of the part, ... */
-    int64_t block;   /* ... and the first of the chunk */
+    const char *x;         /* the image */
+    char *y;               /* the first output row of the group */
+    int64_t first_row;     /* row of x under its first tap; negative in the padding */
+    int64_t block;         /* the first of the chunk, ... */
+    int64_t block_end;     /* ... and the end of those of the part */
+    dw_masked_args masked; /* its .tile is for tile kernels, too; out_rows: rows of the group */
+    dw_general_args general;
 } row_group;
 
 /* ---- what segments share --------------------------------------------------------------------------- */
@@ -37,135 +39,110 @@ static void activate(const row_group *group, const dw_strip *strip, ptrdiff_t y_
     group->nhwc->activate(&args);
 }
 
-/* The strip of a segment in phase number `phase` of its group; `pixels` of x and y to a column.
- *
- * Member by member, not as a value: gcc 12 builds a value on the stack and copies it in vectors, whose loads wait for the
- * narrower stores. A call for 4x4x8 takes 100 ns this way and took 142 the other on Zen 5. */
-static void fill_strip(dw_strip *strip, const row_group *group, const dw_segment *segment, int64_t phase,
-                       const dw_packing *packing, int64_t block_end, int64_t x_pixels, int64_t y_pixels) {
+/* Makes `strip` that of a segment in phase number `phase` of its group of phases. */
+static void set_strip(const row_group *group, const dw_segment *segment, int64_t phase, const dw_packing *packing,
+                      int64_t block_end, dw_strip *strip) {
     const dw_problem *problem = group->problem;
     const dw_phases *phases = group->nhwc->phases + segment->phases;
     const int64_t x_first = phases->width > 0 ? phases->x_first + phase : 0;
     strip->x_first = (ptrdiff_t)(x_first * problem->desc.channels);
-    strip->x_col = (ptrdiff_t)(x_pixels * problem->desc.channels);
     strip->pad = phases->pad;
     strip->y = group->y + (phases->y_first + phase) * problem->out_channels * problem->element_size;
-    strip->y_col = (ptrdiff_t)(y_pixels * problem->out_channels);
     strip->col = segment->col;
     strip->cols = segment->cols;
     strip->blocks = packing->blocks;
     strip->block = group->block;
     strip->block_end = dw_min(group->block + group->nhwc->chunk, block_end);
     strip->weights = packing->weights;
-    strip->clamp_min = problem->clamp_min;
-    strip->clamp_max = problem->clamp_max;
-}
-
-static void fill_tile_args(dw_tile_args *args, const row_group *group, const dw_segment *segment, int64_t phase,
-                           const dw_packing *packing, const void *const *rows) {
-    const dw_nhwc *nhwc = group->nhwc;
-    const dw_desc *d = &group->problem->desc;
-    /* A folded column is `fold` pixels; its taps are a dilation apart. Else columns of a phase and taps are. */
-    const int folded = nhwc->fold > 1;
-    const int64_t x_pixels = folded ? d->dilation_w : nhwc->phase_step, y_pixels = nhwc->fold * nhwc->phase_step;
-    fill_strip(&args->strip, group, segment, phase, packing, group->blocks.end, x_pixels, y_pixels);
-    args->rows = rows;
-    args->out_rows = group->out_rows;
-    args->y_row = group->y_row;
-    args->prefetch = nhwc->prefetch;
-    args->x_step = folded ? (ptrdiff_t)(nhwc->fold * d->channels) : nhwc->tile->stride * args->strip.x_col;
 }
 
 /* ---- one segment ----------------------------------------------------------------------------------- */
 
 /* The first block of a packing that spans two pixels, at stride 2: tile after tile, the widest that fit. */
-static void run_cross_pixel_block(const row_group *group, const dw_tile_args *args, const dw_packing *packing) {
-    dw_tile_args first = *args;
-    const int64_t end = first.strip.col + first.strip.cols;
-    first.strip.weights = packing->cross_pixel_weights;
-    first.strip.block_end = 1;
-    for (; first.strip.col < end; first.strip.col += first.strip.cols) {
+static void run_cross_pixel_block(const row_group *group, dw_tile_args *args) {
+    dw_strip *strip = &args->strip;
+    const int64_t col = strip->col, cols = strip->cols, block_end = strip->block_end;
+    const void *const weights = strip->weights;
+    strip->weights = group->packing->cross_pixel_weights;
+    strip->block_end = 1;
+    for (; strip->col < col + cols; strip->col += strip->cols) {
         dw_tile_fn *kernel;
-        first.strip.cols = dw_cross_pixel_cols(group->nhwc, end - first.strip.col, &kernel);
-        kernel(&first);
-        if (group->nhwc->activate) activate(group, &first.strip, first.y_row, first.out_rows);
+        strip->cols = dw_cross_pixel_cols(group->nhwc, col + cols - strip->col, &kernel);
+        kernel(args);
+        if (group->nhwc->activate) activate(group, strip, args->y_row, args->out_rows);
     }
+    strip->weights = weights;
+    strip->block_end = block_end;
+    strip->col = col;
+    strip->cols = cols;
 }
 
-static void run_tiles(const row_group *group, const dw_segments *segments, const dw_segment *segment, int64_t phase,
-                      const void *const *rows) {
+static void run_tiles(row_group *group, const dw_segments *segments, const dw_segment *segment, int64_t phase) {
     const dw_packing *packing = segments->cross_pixel && !segment->inner ? group->nhwc->packings : group->packing;
-    dw_tile_args args;
-    fill_tile_args(&args, group, segment, phase, packing, rows);
+    dw_tile_args *args = &group->masked.tile;
+    set_strip(group, segment, phase, packing, group->block_end, &args->strip);
     if (segments->cross_pixel && segment->inner && group->nhwc->tile->stride > 1 && group->block == 0) {
-        run_cross_pixel_block(group, &args, packing);
-        if (++args.strip.block == args.strip.block_end) return;
+        run_cross_pixel_block(group, args);
+        if (++args->strip.block == args->strip.block_end) return;
     }
-    segment->tile(&args);
-    if (group->nhwc->activate) activate(group, &args.strip, args.y_row, args.out_rows);
+    segment->tile(args);
+    if (group->nhwc->activate) activate(group, &args->strip, args->y_row, args->out_rows);
 }
 
-static void run_masked(const row_group *group, const dw_segment *segment, const void *const *rows) {
+static void run_masked(row_group *group, const dw_segment *segment) {
     const dw_problem *problem = group->problem;
     const dw_phases *phases = group->nhwc->phases + segment->phases;
-    dw_masked_args args;
-    fill_tile_args(&args.tile, group, segment, 0, group->packing, rows);
-    args.width = phases->width;
-    args.dilation = problem->desc.dilation_w;
-    args.first_tap = phases->y_first - problem->desc.pad_left;
-    args.x_pixel = (ptrdiff_t)problem->desc.channels;
-    args.y_pixel = (ptrdiff_t)problem->out_channels;
-    segment->masked(&args);
-    if (group->nhwc->activate) activate(group, &args.tile.strip, args.tile.y_row, args.tile.out_rows);
+    dw_masked_args *args = &group->masked;
+    set_strip(group, segment, 0, group->packing, group->block_end, &args->tile.strip);
+    args->width = phases->width;
+    args->dilation = problem->desc.dilation_w;
+    args->first_tap = phases->y_first - problem->desc.pad_left;
+    args->x_pixel = (ptrdiff_t)problem->desc.channels;
+    args->y_pixel = (ptrdiff_t)problem->out_channels;
+    segment->masked(args);
+    if (group->nhwc->activate) activate(group, &args->tile.strip, args->tile.y_row, args->tile.out_rows);
 }
 
 /* Row by row: the general kernel knows no padding above and below. */
-static void run_general(const row_group *group, const dw_segment *segment, int64_t phase) {
+static void run_general(row_group *group, const dw_segment *segment, int64_t phase) {
     const dw_nhwc *nhwc = group->nhwc;
-    const dw_problem *problem = group->problem;
-    const dw_desc *d = &problem->desc;
+    const dw_desc *d = &group->problem->desc;
+    const int64_t size = group->problem->element_size, x_row = d->width * d->channels;
     const int folded = nhwc->fold > 1;
     const dw_packing *packing = folded ? &nhwc->one_pixel : group->packing;
     if (group->block >= packing->count) return;
-    const int64_t block_end = folded ? packing->count : group->blocks.end;
-    dw_general_args args;
-    fill_strip(&args.strip, group, segment, phase, packing, block_end, nhwc->phase_step, nhwc->phase_step);
-    args.width = nhwc->phases[segment->phases].width;
-    args.kernel_h = d->kernel_h;
-    args.kernel_w = d->kernel_w;
-    args.stride = d->stride_w;
-    args.dilation = nhwc->tile && !folded ? 1 : d->dilation_w; /* within a phase, or of the whole */
-    args.multiplier = d->multiplier;
-    const int64_t x_row = d->width * d->channels;
-    char *const y = args.strip.y;
-    for (int64_t r = 0; r < group->out_rows; r++) {
+    dw_general_args *args = &group->general;
+    set_strip(group, segment, phase, packing, folded ? packing->count : group->block_end, &args->strip);
+    args->width = nhwc->phases[segment->phases].width;
+    char *const y = args->strip.y;
+    for (int64_t r = 0; r < group->masked.tile.out_rows; r++) {
         /* Kernel rows ki with 0 <= begin + ki * dilation_h < height. */
         const int64_t begin = group->first_row + r * d->dilation_h * d->stride_h;
-        args.ki_begin = begin < 0 ? (-begin - 1) / d->dilation_h + 1 : 0;
-        args.ki_end = begin < d->height ? (d->height - begin - 1) / d->dilation_h + 1 : 0;
-        if (args.ki_end > d->kernel_h) args.ki_end = d->kernel_h;
-        args.row = group->x;
-        if (args.ki_begin < args.ki_end)
-            args.row = group->x + (begin + args.ki_begin * d->dilation_h) * x_row * problem->element_size;
-        args.row_step = args.ki_end - args.ki_begin > 1 ? (ptrdiff_t)(d->dilation_h * x_row) : 0;
-        args.strip.y = y + r * group->y_row * problem->element_size;
-        nhwc->table->general(&args);
-        if (nhwc->activate) activate(group, &args.strip, 0, 1);
+        args->ki_begin = begin < 0 ? (-begin - 1) / d->dilation_h + 1 : 0;
+        args->ki_end = begin < d->height ? (d->height - begin - 1) / d->dilation_h + 1 : 0;
+        if (args->ki_end > d->kernel_h) args->ki_end = d->kernel_h;
+        args->row = group->x;
+        if (args->ki_begin < args->ki_end)
+            args->row = group->x + (begin + args->ki_begin * d->dilation_h) * x_row * size;
+        args->row_step = args->ki_end - args->ki_begin > 1 ? (ptrdiff_t)(d->dilation_h * x_row) : 0;
+        args->strip.y = y + r * group->masked.tile.y_row * size;
+        nhwc->table->general(args);
+        if (nhwc->activate) activate(group, &args->strip, 0, 1);
     }
 }
 
 /* ---- one row group --------------------------------------------------------------------------------- */
 
 /* All segments of one chunk; of each group of phases, phase by phase. */
-static void run_chunk(const row_group *group, const dw_segments *segments, const void *const *rows) {
+static void run_chunk(row_group *group, const dw_segments *segments) {
     for (int begin = 0, end; begin < segments->count; begin = end) {
         const dw_segment *first = segments->at + begin;
         for (end = begin + 1; end < segments->count && segments->at[end].phases == first->phases;) end++;
         const int64_t phases = group->nhwc->phases[first->phases].count;
         for (int64_t phase = 0; phase < phases; phase++) {
             for (const dw_segment *s = first; s < segments->at + end; s++) {
-                if (s->tile) run_tiles(group, segments, s, phase, rows);
-                else if (s->masked) run_masked(group, s, rows);
+                if (s->tile) run_tiles(group, segments, s, phase);
+                else if (s->masked) run_masked(group, s);
                 else run_general(group, s, phase);
             }
         }
@@ -173,30 +150,55 @@ static void run_chunk(const row_group *group, const dw_segments *segments, const
 }
 
 /* Output rows row, row + dilation_h, ..., `out_rows` of them, of one image; x and y: the image. */
-static void run_rows(const dw_nhwc *nhwc, const dw_problem *problem, const dw_packing *packing, const dw_part *part,
-                     const char *x, char *y, int64_t row, int64_t out_rows) {
+static void run_rows(row_group *group, const dw_part *part, const char *x, char *y, int64_t row, int64_t out_rows) {
+    const dw_nhwc *nhwc = group->nhwc;
+    const dw_problem *problem = group->problem;
     const dw_desc *d = &problem->desc;
-    const int64_t x_row = d->width * d->channels, y_row = problem->out_w * problem->out_channels;
-    row_group group = {.nhwc = nhwc,
-                       .problem = problem,
-                       .packing = packing,
-                       .x = x,
-                       .y = y + row * y_row * problem->element_size,
-                       .first_row = row * d->stride_h - d->pad_top,
-                       .out_rows = out_rows,
-                       /* Without a tile a group is one row, and the dilation may be too large to multiply. */
-                       .y_row = nhwc->tile ? (ptrdiff_t)(d->dilation_h * y_row) : 0,
-                       .blocks = part->blocks};
+    const int64_t size = problem->element_size, x_row = d->width * d->channels * size;
+    group->x = x;
+    group->y = y + row * problem->out_w * problem->out_channels * size;
+    group->first_row = row * d->stride_h - d->pad_top;
+    group->masked.tile.out_rows = out_rows;
     const void *rows[DW_MAX_TILE_ROWS];
     if (nhwc->tile) {
         const int64_t count = (out_rows - 1) * d->stride_h + d->kernel_h;
         for (int64_t i = 0; i < count; i++) {
-            const int64_t at = group.first_row + i * d->dilation_h;
-            rows[i] = at >= 0 && at < d->height ? x + at * x_row * problem->element_size : NULL;
+            const int64_t at = group->first_row + i * d->dilation_h;
+            rows[i] = at >= 0 && at < d->height ? x + at * x_row : NULL;
         }
+        group->masked.tile.rows = rows;
     }
-    for (group.block = part->blocks.begin; group.block < part->blocks.end; group.block += nhwc->chunk)
-        run_chunk(&group, part->segments, rows);
+    for (group->block = part->blocks.begin; group->block < part->blocks.end; group->block += nhwc->chunk)
+        run_chunk(group, part->segments);
+}
+
+/* ---- the arguments that all calls have in common ---------------------------------------------------  */
+
+void dw_nhwc_make_args(dw_nhwc *nhwc, const dw_problem *problem) {
+    const dw_desc *d = &problem->desc;
+    const int folded = nhwc->fold > 1;
+    /* A folded column is `fold` pixels; its taps are a dilation apart. Else columns of a phase and taps are. */
+    const int64_t x_pixels = folded ? d->dilation_w : nhwc->phase_step;
+    const ptrdiff_t x_col = (ptrdiff_t)(x_pixels * d->channels);
+    nhwc->tile_args = (dw_tile_args){.strip.x_col = x_col,
+                                     .strip.y_col = (ptrdiff_t)(nhwc->fold * nhwc->phase_step * problem->out_channels),
+                                     .strip.clamp_min = problem->clamp_min,
+                                     .strip.clamp_max = problem->clamp_max,
+                                     .prefetch = nhwc->prefetch};
+    if (nhwc->tile) { /* without one a group is a single row, and the dilation may be too large to multiply */
+        nhwc->tile_args.x_step = folded ? (ptrdiff_t)(nhwc->fold * d->channels) : nhwc->tile->stride * x_col;
+        nhwc->tile_args.y_row = (ptrdiff_t)(d->dilation_h * problem->out_w * problem->out_channels);
+    }
+    nhwc->general_args = (dw_general_args){.strip.x_col = (ptrdiff_t)(nhwc->phase_step * d->channels),
+                                           .strip.y_col = (ptrdiff_t)(nhwc->phase_step * problem->out_channels),
+                                           .strip.clamp_min = problem->clamp_min,
+                                           .strip.clamp_max = problem->clamp_max,
+                                           .kernel_h = d->kernel_h,
+                                           .kernel_w = d->kernel_w,
+                                           .stride = d->stride_w,
+                                           /* within a phase, or of the whole */
+                                           .dilation = nhwc->tile && !folded ? 1 : d->dilation_w,
+                                           .multiplier = d->multiplier};
 }
 
 /* ---- rows of an image ------------------------------------------------------------------------------ */
@@ -261,6 +263,13 @@ void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, 
 
     dw_part mine;
     dw_nhwc_part_of(nhwc, problem, packing, part, parts, &mine);
+    row_group group;
+    group.nhwc = nhwc;
+    group.problem = problem;
+    group.packing = packing;
+    group.block_end = mine.blocks.end;
+    group.masked.tile = nhwc->tile_args;
+    group.general = nhwc->general_args;
     const dw_range units = mine.units;
     int64_t unit = units.begin - units.begin % image_units; /* the first of its image, then of each phase */
     for (int64_t n = units.begin / image_units; unit < units.end; n++) {
@@ -277,7 +286,7 @@ void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, 
                 /* The last group of tiles overlaps its neighbour: the same values are written again. */
                 const int64_t begin = rolls || j + most <= end ? j : end - most;
                 if (rolls) rows = j < bottom && j + most > bottom ? bottom - j : dw_min(most, end - j);
-                run_rows(nhwc, problem, packing, &mine, x_n, y_n, phase + begin * nhwc->row_step, rows);
+                run_rows(&group, &mine, x_n, y_n, phase + begin * nhwc->row_step, rows);
             }
             unit += here;
         }
