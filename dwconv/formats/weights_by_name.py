@@ -16,7 +16,8 @@ another model, or of one of which we do not know all.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +31,12 @@ from .entries import DEPTHWISE, LayerEntry
 _DEPTHWISE_KERNEL, _POINTWISE_KERNEL = "depthwise_kernel", "pointwise_kernel"
 _KERNELS = (_DEPTHWISE_KERNEL, "kernel")
 _STATISTICS = ("moving_mean",)
+#: The first weight of a batch normalization -> the statistics that come after it, maybe later.
+_NORMS = {
+    "gamma": ("moving_mean", "moving_variance"),
+    "beta": ("moving_mean", "moving_variance"),
+    "moving_mean": ("moving_variance",),
+}
 _NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
 #: Layers whose weights are asked for, and a weight that each of them has.
 _MARKS = {
@@ -219,8 +226,7 @@ class _Members:
         self._entries = [entry for entry in entries if entry.class_name in _MARKS]
         self._orders = [_in_order_of_weights(self._entries, generation), self._entries]
         self._found: dict[LayerPath, _Owner] = {}
-        self._named = {owner.name: owner for owner in self._owners}
-        self._ends: dict[str, list[_Owner]] | None = None
+        self._ends: dict[str, dict[str, list[_Owner]]] = {}  # by family
         for kind in (DEPTHWISE, "SeparableConv2D", "Conv2D", "BatchNormalization"):
             self._found.update(self._by_order(kind))
 
@@ -288,21 +294,15 @@ class _Members:
 
         TensorFlow 1 makes a name that is there already another one, dw_1.
         """
-        if self._ends is None:
-            self._ends = {}
-            for owner in self._owners:
-                if any(leaf in owner.leaves for marks in _MARKS.values() for leaf in marks):
-                    for end in {owner.name, *_ends(owner.name)}:
-                        self._ends.setdefault(end, []).append(owner)
-                    plain = re.sub(r"_\d{1,9}$", "", owner.name)
-                    if plain != owner.name:
-                        for end in {plain, *_ends(plain)}:
-                            self._ends.setdefault(f"{end}_#", []).append(owner)
+        family = _family(path) if isinstance(path, LayerEntry) else DEPTHWISE
+        if family not in self._ends:
+            self._ends[family] = _by_ends(owner for owner in self._owners if _is_of(family, owner))
+        ends = self._ends[family]
         whole = "/".join(path.names)
         for end in (whole, "/".join(path.names[1:]), path.names[-1], f"{path.names[-1]}_#"):
-            found = self._ends.get(end, [])
-            if found and end in self._named:
-                return self._named[end]
+            found = ends.get(end, [])
+            if found and found[0].name == end:  # such a one comes first
+                return found[0]
             if len(found) == 1:
                 return found[0]
             if found:
@@ -311,6 +311,20 @@ class _Members:
                     f"{short(whole)}: expected one layer of that name; received {short(names)}"
                 )
         raise FormatError(f"{short(whole)}: expected its weights; received others")
+
+
+def _by_ends(owners: Iterable[_Owner]) -> dict[str, list[_Owner]]:
+    """The owners by the ends of their names, those first whose name is that."""
+    found: dict[str, list[_Owner]] = {}
+    for owner in owners:
+        found.setdefault(owner.name, []).insert(0, owner)
+        for end in _ends(owner.name):
+            found.setdefault(end, []).append(owner)
+        plain = re.sub(r"_\d{1,9}$", "", owner.name)
+        if plain != owner.name:
+            for end in {plain, *_ends(plain)}:
+                found.setdefault(f"{end}_#", []).append(owner)
+    return found
 
 
 def _in_order_of_weights(entries: list[LayerEntry], generation: int | None) -> list[LayerEntry]:
@@ -340,12 +354,36 @@ def _in_order_of_weights(entries: list[LayerEntry], generation: int | None) -> l
 
 
 def _owners(paths: list[str]) -> list[_Owner]:
-    """The owners of weights, in the order of their first ones."""
-    found: dict[str, dict[str, str]] = {}
+    """The owners of weights, in the order of their first ones.
+
+    Two layers can have one name, in two models within a model: what begins a layer's weights begins
+    another owner. Only a batch normalization's moving statistics stand apart from its other
+    weights: nothing trains them.
+    """
+    found: list[_Owner] = []
+    waiting: dict[tuple[str, str], deque[_Owner]] = {}  # for a statistic: (name, leaf)
     for path in paths:
-        owner, leaf = _split(path)
-        found.setdefault(owner, {})[leaf] = path
-    return [_Owner(*item) for item in found.items()]
+        name, leaf = _split(path)
+        owner = found[-1] if found and found[-1].name == name else None
+        if waiting.get((name, leaf)):
+            owner = waiting[name, leaf].popleft()
+        elif owner is not None and _begins(leaf, owner):
+            owner = None
+        if owner is None:
+            owner = _Owner(name, {})
+            found.append(owner)
+            if leaf in _NORMS:
+                for statistic in _NORMS[leaf]:
+                    waiting.setdefault((name, statistic), deque()).append(owner)
+        owner.leaves[leaf] = path
+    return found
+
+
+def _begins(leaf: str, last: _Owner) -> bool:
+    """Whether a weight is the first of another layer than the weights before, of the same name."""
+    if leaf == "beta":
+        return "gamma" not in last.leaves or leaf in last.leaves
+    return leaf in last.leaves or leaf in ("gamma", *_KERNELS)
 
 
 def _leaves(paths: list[str]) -> dict[str, str]:

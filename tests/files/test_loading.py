@@ -370,6 +370,29 @@ def test_other_layers_between(tmp_path: Path) -> None:
     assert numbers(load_layers(path)) == {"in/dw": 0, "in/sep": 7, "in/dw_1": 1}
 
 
+def test_layers_of_one_name(tmp_path: Path) -> None:
+    """A batch normalization and a depthwise layer, in models within the model, as tf_keras names
+    their weights: without the models around them.
+    """
+    norm = {"class_name": "BatchNormalization", "config": {"name": "a"}}
+    inner = model(model(norm, item("b"), name="deep"), item("a"), name="in")
+    vector = np.zeros(2, "f4")
+    weights = {
+        "a/gamma:0": vector,
+        "a/beta:0": vector,
+        "b/depthwise_kernel:0": kernel(1),
+        "a/depthwise_kernel:0": kernel(2),
+        "a/moving_mean:0": vector,
+        "a/moving_variance:0": vector,
+    }
+    path = by_name(tmp_path / "m.h5", model(inner), {"in": weights})
+    assert numbers(load_layers(path)) == {"in/deep/b": 1, "in/a": 2}
+    # The same by names, where a weight of a third layer is missing.
+    inner["config"]["layers"].append(item("c"))
+    by_name(path, model(inner), {"in": weights})
+    assert numbers(load_layers(path, on_error="skip")) == {"in/deep/b": 1, "in/a": 2}
+
+
 def test_frozen_layers_come_last(tmp_path: Path) -> None:
     """Keras 2 lists what is trained first, for each model that is within another one. A model that
     is frozen as a whole keeps that order within.
