@@ -189,7 +189,7 @@ def test_deep_json_in_a_thread_with_a_small_stack(
 
 @pytest.mark.parametrize(
     ("text", "depth"),
-    [("", 0), ("[]", 1), ('["[[["]', 1), (r'["\"[[", "]"]', 2), (r'["\\", [{}]]', 3), ("]]]", 0)],
+    [("", 0), ("[]", 1), ('["[[["]', 1), (r'["\"[[", "]"]', 1), (r'["\\", [{}]]', 3), ("]]]", 0)],
 )
 def test_the_depth_of_json(text: str, depth: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(untrusted, "MAX_DEPTH", depth)
