@@ -17,7 +17,7 @@ ARGS ?=
 
 .DELETE_ON_ERROR:
 .PHONY: help build test test-quick demo check bench bench-quick bench-plot shape test-c test-isa test-keras test-free-threaded lint format lint-c \
-	wheels wheels-test zig-check release-check neon-mca asan tsan sanitizers fuzz torture soak clean
+	wheels wheels-test zig-check release-check neon-mca asan tsan sanitizers fuzz fuzz-files torture soak clean
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE", ARGS=--train'
@@ -37,6 +37,7 @@ help:
 	@echo 'make fuzz    a minute of fuzzing the core                  SECONDS=3600'
 	@echo 'make sanitizers   both, and reads of unwritten memory: MSan (clang), valgrind'
 	@echo 'make torture  random convolutions and gradients against float64   MINUTES=30 ARGS="--case SEED"'
+	@echo 'make fuzz-files  a minute of fuzzing for each reader of files   SECONDS=3600 TARGETS=hdf5'
 	@echo 'make soak    a minute of the example service at full load  ARGS="--seconds 600"'
 	@echo 'make neon-mca cycles of the NEON loops, as llvm-mca estimates them'
 	@echo 'make lint    ruff and mypy; make lint-c: clang-format'
@@ -127,6 +128,9 @@ sanitizers: asan tsan
 torture: $(VENV)/installed
 	nice -n 19 $(BIN)/python tests/core/torture.py --minutes $(or $(MINUTES),1) $(ARGS)
 
+fuzz-files: $(VENV)/fuzzers
+	PYTHON=$(BIN)/python tools/fuzz_files.sh $(or $(SECONDS),60) $(TARGETS)
+
 soak: $(VENV)/installed
 	$(BIN)/python tests/threads/soak.py $(ARGS)
 
@@ -180,6 +184,10 @@ requirements = $(BIN)/python -c "import re; from importlib.metadata import requi
 
 $(VENV)/linters: $(VENV)/installed pyproject.toml
 	@$(call requirements,dev) | $(PIP) install --requirement /dev/stdin
+	@touch $@
+
+$(VENV)/fuzzers: $(VENV)/installed pyproject.toml
+	@$(call requirements,fuzz) | $(PIP) install --requirement /dev/stdin
 	@touch $@
 
 $(VENV)/wheel-tools: $(VENV)/installed pyproject.toml

@@ -1,4 +1,5 @@
-"""Writes the first inputs of the fuzzer: `python tests/fuzz/seeds.py FOLDER`, a folder per target.
+"""Writes first inputs of the fuzzer: `python tests/fuzz/seeds.py build/fuzz-files`, a folder per
+target, from which `MERGE=1 make fuzz-files` takes what the corpora do not have.
 
 They are small files of each format, by dwconv and, from tests/data, by real Kerases.
 """

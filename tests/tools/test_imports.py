@@ -44,7 +44,7 @@ LATE = {"binding.missing", "cli", "folding", "formats", "layers.backward", "laye
 LATE |= {"layers.files", "ops.description", "ops.gradients", "optimizers", "saving"}
 
 #: What may be imported when dwconv is.
-DEPENDENCIES = {"numpy", "safetensors"}
+DEPENDENCIES = {"numpy"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -143,7 +143,7 @@ def test_the_reference_shares_nothing() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_dependencies(path: Path) -> None:
-    """At the top of a file only NumPy and safetensors; a command imports what it needs besides."""
+    """At the top of a file only NumPy; a command imports what it needs besides."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {name for node in top_level(tree) for name in imported_names(node, path)}
     packages = {name.partition(".")[0] for name in names}
@@ -170,7 +170,7 @@ def test_the_order_sees_imports() -> None:
 def test_importing_loads_little() -> None:
     """What takes time to import waits until it is used: files, training, and pathlib."""
     code = """
-        import sys, numpy.typing, safetensors.numpy, dataclasses, threading
+        import sys, numpy.typing, dataclasses, threading
         before = set(sys.modules)
         import dwconv
         print(*sorted(set(sys.modules) - before))
