@@ -28,7 +28,6 @@ def facts() -> dict[str, str]:
         "dwconv": f"{__version__} ({Path(__file__).parents[1]})",
         "Python": f"{platform.python_implementation()} {platform.python_version()}{_threading()}",
         "NumPy": metadata.version("numpy"),
-        "safetensors": metadata.version("safetensors"),
         "platform": f"{platform.platform()}, {os.cpu_count()} CPUs",
         "CPU": cpu_name(),
         "features": " ".join(usable) or "none that matter here",
