@@ -61,6 +61,8 @@ class ByPlace:
         named: dict[str, list[LayerEntry]] = {}
         for path in asked:
             named.setdefault(path.names[-1], []).append(path)
+        # Each is compared with all of its name.
+        self._budget.step(sum(len(named[path.names[-1]]) for path in asked))
         twice = [path for path in homeless if _others(path, named)]
         if generation == 2:
             twice = self._renumber(paths, homeless, named) or twice

@@ -1,0 +1,51 @@
+"""What the fuzzer has found to be different, as files: read or refused, nothing else."""
+
+from __future__ import annotations
+
+import zipfile
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from support import ROOT
+from support.layers import isolate
+
+import dwconv
+from dwconv import DepthwiseConv2D, FormatError
+
+CORPUS = ROOT / "tests" / "fuzz" / "corpus"
+
+SUFFIXES = {
+    "safetensors": ".safetensors",
+    "npz": ".npz",
+    "keras": ".keras",
+    "hdf5": ".h5",
+    "weights": ".weights.h5",
+    "json": ".json",
+}
+
+
+@pytest.fixture(autouse=True)
+def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    isolate(monkeypatch, tmp_path)
+
+
+@pytest.mark.parametrize("target", SUFFIXES)
+def test_corpora(target: str, tmp_path: Path) -> None:
+    path = tmp_path / f"input{SUFFIXES[target]}"
+    layer = DepthwiseConv2D((1, 2), name="dw")
+    layer.build((None, 4, 4, 2))
+    count = loaded = 0
+    with zipfile.ZipFile(CORPUS / f"{target}.zip") as corpus:
+        for name in corpus.namelist():
+            path.write_bytes(corpus.read(name))
+            count += 1
+            for read in (dwconv.load_layers, dwconv.load, layer.load_weights):
+                try:
+                    with suppress(FormatError):
+                        read(path)
+                        loaded += 1
+                except BaseException as error:
+                    raise AssertionError(f"{target}.zip, {name}: {error!r}") from error
+    assert count > 50
+    assert loaded > 0
