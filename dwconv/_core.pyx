@@ -395,7 +395,7 @@ cdef int read_threads(num_threads) except 0:
         number = 0 if getattr(num_threads, "ndim", 0) else int(num_threads)
     except (TypeError, ValueError, OverflowError):
         number = 0
-    if not 1 <= number < 2**63 or number != num_threads or isinstance(num_threads, (bool, str)):
+    if not 1 <= number < 2**63 or number != num_threads or isinstance(num_threads, (bool, str, BOOL)):
         raise ValueError(
             f"num_threads: expected a positive integer below 2**63 or 'auto'; received {num_threads!r}"
         )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import read_axes, read_number
-from .dtypes import is_float
+from .dtypes import is_float, read_array
 from .messages import short
 from .registry import Config, Configured, Registry
 
@@ -37,7 +37,7 @@ class NonNeg(Constraint):
     """max(w, 0). NaN stays NaN; integers are fine."""
 
     def __call__(self, w: ArrayLike) -> Array:
-        weight = np.asarray(w)
+        weight = read_array("w", w)
         return np.asarray(np.maximum(weight, 0), dtype=weight.dtype)
 
 
@@ -52,7 +52,7 @@ class _NormConstraint(Constraint):
 
     def __call__(self, w: ArrayLike) -> Array:
         """The weight rescaled; TypeError unless it holds floats: nothing else can be rescaled."""
-        weight = np.asarray(w)
+        weight = read_array("w", w)
         if not is_float(weight.dtype):
             raise TypeError(
                 f"{type(self).__name__}: expected a floating-point weight; received {weight.dtype}"

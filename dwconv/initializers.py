@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import read_choice, read_integer, read_number, unwrap
-from .dtypes import named
+from .dtypes import named, read_array
 from .messages import short
 from .registry import Config, Configured, Registry
 
@@ -138,7 +138,7 @@ class Constant(Initializer):
             self.value = value  # NaN and infinities included: it is the user's choice
             return
         _check_numbers(value)
-        array = np.array(value)
+        array = np.array(read_array("value", value))
         if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
             raise ValueError(
                 f"value: expected a number or an array of numbers; received {short(value)}"

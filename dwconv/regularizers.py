@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .arguments import read_choice, read_number, unwrap
-from .dtypes import check_numeric, is_float
+from .dtypes import check_numeric, is_float, read_array
 from .registry import Config, Configured, Registry
 
 DEFAULT_FACTOR = 0.01
@@ -41,14 +41,14 @@ class Regularizer(Configured):
         """The penalty on an array of any shape, as a float. TypeError unless it holds real
         numbers.
         """
-        array = np.asarray(x)
+        array = read_array("x", x)
         check_numeric(array.dtype, "x")
         with np.errstate(all="ignore"):
             return float(self._penalty(array.astype(np.float64)))
 
     def gradient(self, x: ArrayLike) -> Array:
         """d penalty / d x, of x's shape and dtype; where |x| has a kink the derivative is 0."""
-        array = np.asarray(x)
+        array = read_array("x", x)
         if not is_float(array.dtype):
             raise TypeError(
                 f"{type(self).__name__}: expected a floating-point array to differentiate at; "

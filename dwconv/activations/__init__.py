@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _core
+from .. import _core, casts
 from .. import isa as isas
 from ..arguments import (
     did_you_mean,
@@ -39,7 +39,7 @@ from ..arguments import (
     read_number,
     unwrap,
 )
-from ..dtypes import check_numeric
+from ..dtypes import check_numeric, read_array
 from ..messages import short
 from ..registry import OWN_PACKAGE, Config, Registry, function_config, long_config
 from . import formulas
@@ -109,7 +109,7 @@ class Activation:
         chosen = self._arguments({**named, **parameters})
         if self.registered is not None:
             return self.function(x, **chosen)
-        array = np.asarray(x)
+        array = read_array("x", x)
         if self.integers and array.dtype.kind in "iu" and np.can_cast(array.dtype, np.int64):
             result = self.function(array.astype(np.int64), **_whole(self.name, chosen))
             return np.asarray(result).astype(array.dtype)
@@ -129,9 +129,10 @@ class Activation:
 
     def _in_core(self, fused: Fused, array: Array) -> Array:
         with np.errstate(all="ignore"):
-            result = array.astype(self._computed_in(array.dtype), order="C")  # always a copy
+            result = np.empty(array.shape, self._computed_in(array.dtype))
+            casts.assign(result, array)
             _core.activate(*fused, result, isas.default())
-            return result.astype(array.dtype, copy=False)
+            return casts.cast(result, array.dtype)
 
     def derivative(self, x: ArrayLike, **parameters: Any) -> Array:
         """dy/dx at each element, of x's shape and dtype; NaN where x is NaN.
@@ -154,14 +155,14 @@ class Activation:
         def known(block: Array, **named: Any) -> Array:
             return np.where(np.isnan(block), np.nan, slope(block, **named))
 
-        return self._evaluate(known, np.asarray(x), chosen)
+        return self._evaluate(known, read_array("x", x), chosen)
 
     def gradient(self, x: ArrayLike, upstream: ArrayLike, **parameters: Any) -> Array:
         """The gradient with respect to x, of x's shape and dtype.
 
         upstream   the gradient with respect to y, of y's shape
         """
-        array, outer = np.asarray(x), np.asarray(upstream)
+        array, outer = read_array("x", x), read_array("upstream", upstream)
         chosen = self._arguments(parameters)
         expected = self._output_shape(array.shape, chosen)
         if outer.shape != expected:
@@ -268,7 +269,7 @@ class Activation:
 
     def _widen(self, array: Array) -> Array:
         wide = self.wide and array.dtype == _SINGLE
-        return array.astype(_DOUBLE if wide else self._computed_in(array.dtype), copy=False)
+        return casts.cast(array, _DOUBLE if wide else self._computed_in(array.dtype))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Activation):

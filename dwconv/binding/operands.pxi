@@ -2,6 +2,8 @@
 # place, the C struct of an array of NumPy's own class, and what that array stands on is held until the kernel ends.
 # Python attributes are never asked: a subclass may answer anything.
 
+import numpy as _numpy
+
 cdef extern from "binding/numpy_api.h":
     bint arrays_is_array(object x)
     bint arrays_is_exact(object x)
@@ -17,13 +19,20 @@ cdef extern from "binding/numpy_api.h":
     int NPY_FLOAT32, NPY_FLOAT64, NPY_INT32
 
 
+cdef type MASKED = _numpy.ma.MaskedArray
+cdef type BOOL = _numpy.bool_
+
+
 cdef object as_array(str name, object guest):
     """An array of NumPy's own class over the memory of `guest`: an array, a subclass or anything with the buffer
-    protocol, which the result holds. TypeError, which begins with `name`, for another object.
+    protocol, which the result holds. TypeError, which begins with `name`, for another object and for a masked array,
+    whose mask a kernel would not see.
     """
     if arrays_is_exact(guest):
         return guest
     if arrays_is_array(guest):
+        if isinstance(guest, MASKED):
+            raise TypeError(f"{name}: expected an array without a mask; received a masked array")
         return arrays_base_class_view(guest)
     try:
         view = memoryview(guest)

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from .. import activations, dtypes, ops
+from .. import activations, casts, dtypes, ops
 from ..messages import short
 from ..ops import gradients
 from .weights import Array, LayerWeights
@@ -84,8 +84,7 @@ def layer_vjp(layer: Any, weights: LayerWeights, x: Array) -> tuple[Array, Pullb
             f"received one of {layer.compute_dtype}"
         )
     y = layer(x)
-    with np.errstate(all="ignore"):
-        x = x.astype(layer.compute_dtype, copy=False)
+    x = casts.cast(x, layer.compute_dtype)
 
     def pullback(dy: Any, input: bool = True) -> Gradients:  # noqa: A002 (as in `grads.input`)
         return _pull(layer, weights, x, y.shape, dy, input)
@@ -103,8 +102,8 @@ def _pull(
     compute = layer.compute_dtype
     wide = dtypes.compute_dtype(compute)
     with np.errstate(all="ignore"):
-        dy = dy.astype(wide, copy=False)
-        kernel, *bias = (array.astype(compute, copy=False) for array in weights.arrays())
+        dy = casts.cast(dy, wide)
+        kernel, *bias = (casts.cast(array, compute) for array in weights.arrays())
         dz = _before_activation(layer, kernel, bias, x, dy)
         plan = gradients.make_plan(
             layer._config.spec, x.shape, compute, kernel if want_input else None

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .. import activations
 from ..arguments import read_number
-from ..dtypes import check_numeric, is_integer
+from ..dtypes import check_numeric, is_integer, read_array
 from .depthwise_conv2d import DepthwiseConv2D
 
 
@@ -86,7 +86,7 @@ def affine(
     channels = kernel.shape[2] * kernel.shape[3]
 
     def read(name: str, values: ArrayLike) -> NDArray[np.float64]:
-        array = np.asarray(values)
+        array = read_array(name, values)
         check_numeric(array.dtype, name)
         if array.shape != (channels,):
             raise ValueError(f"{name}: expected shape ({channels},); received {array.shape}")

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core, activations, dtypes
+from .. import _core, activations, casts, dtypes
 from ..arguments import DataFormat
 
 Array: TypeAlias = NDArray[Any]
@@ -83,7 +83,7 @@ def run(
                 return y
         if out is None:
             out = _core.empty(y.shape, dtype)
-        copy(y, out)
+        casts.assign(out, y)
         return out
 
 
@@ -92,37 +92,9 @@ def as_the_core_takes_it(array: Array, dtype: dtypes.DType) -> Array:
     flags = array.flags
     if array.dtype == dtype and flags.c_contiguous and flags.aligned and type(array) is np.ndarray:
         return array  # np.require takes microseconds
-    return cast(array, dtype)
-
-
-def cast(array: Array, dtype: dtypes.DType) -> Array:
-    """A C-contiguous copy of another dtype. What does not fit it becomes infinite."""
-    if array.nbytes <= AT_ONCE:
-        with np.errstate(all="ignore"):
-            return np.array(array, dtype, order="C", subok=False)
-    result: Array = np.empty(array.shape, dtype)
-    copy(array, result)
-    return result
-
-
-#: Bytes that NumPy copies at once: Ctrl-C is noticed between two such copies only.
-AT_ONCE = 4 << 20
-
-
-def copy(source: Array, target: Array) -> None:
-    """target[...] = source, in pieces if that takes long."""
-    with np.errstate(all="ignore"):
-        if source.nbytes <= AT_ONCE or source.ndim <= 1:
-            target[...] = source
-            return
-    size = len(source)
-    step = size * AT_ONCE // source.nbytes
-    for start in range(0, size, max(1, step)):
-        if step > 0:
-            piece = slice(start, start + step)
-            copy(source[piece], target[piece])
-        else:  # a row is too much already
-            copy(source[start], target[start])
+    copy = np.empty(array.shape, dtype)
+    casts.assign(copy, array)
+    return copy
 
 
 def activated_shape(activation: Any, shape: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -160,7 +132,7 @@ def check_out(
         raise TypeError(
             f"out: expected a NumPy array of shape {shape} and dtype {dtype}; received {type(out)}"
         )
-    array: Array = np.asarray(out)
+    array: Array = dtypes.read_array("out", out)
     if array.shape != shape:
         raise ValueError(f"out: expected shape {shape}; received shape {array.shape}")
     if array.dtype != dtype:

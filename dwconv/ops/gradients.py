@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import _core, config, dtypes
+from .. import _core, casts, config, dtypes
 from .. import isa as isas
 from ..arguments import ExplicitPadding, read_four_sizes, read_num_threads
 from .epilogue import Array, as_the_core_takes_it
@@ -240,7 +240,4 @@ def _source(array: Array, shape: Shape, name: str, dtype: dtypes.DType) -> Array
 
 
 def _rounded(array: Array | None, dtype: dtypes.DType) -> Array | None:
-    if array is None:
-        return None
-    with np.errstate(all="ignore"):
-        return array.astype(dtype, copy=False)
+    return None if array is None else casts.cast(array, dtype)

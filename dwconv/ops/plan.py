@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 import numpy as np
 
-from .. import _core, activations, config, dtypes
+from .. import _core, activations, casts, config, dtypes
 from .. import isa as isas
 from .epilogue import (
     Array,
@@ -14,7 +14,6 @@ from .epilogue import (
     Plan,
     activated_shape,
     as_the_core_takes_it,
-    cast,
     check_out,
     run,
 )
@@ -142,7 +141,7 @@ class BoundPlan(_core.PlanCall):
             shape = activated_shape(epilogue.after, kernel.y_shape)
             target = check_out(out, shape, epilogue.dtype, {"x": x})
         if x.dtype != epilogue.dtype:  # first to that, also where it is not what is computed in
-            x = cast(x, epilogue.dtype)
+            x = casts.cast(x, epilogue.dtype)
         y = run(
             kernel,
             x,

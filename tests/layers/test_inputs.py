@@ -92,6 +92,41 @@ def test_a_mask_is_not_dropped(use: str) -> None:
     assert_same_bits(call(masked.filled(0)), call(array), use)
 
 
+MASKED = np.ma.masked_array(X, mask=np.zeros(X.shape, bool))
+LAYER = dwconv.DepthwiseConv2D(1)
+LAYER.build(X.shape)
+PLAN = LAYER.plan(X.shape)
+
+#: Where else an array with a mask may come: what begins the message, and a call with it.
+OTHER_USES: dict[str, tuple[str, Any]] = {
+    "out of a plan": ("out", lambda: PLAN(X, MASKED)),
+    "out of the operation": (
+        "out",
+        lambda: dwconv.depthwise_conv2d(X, LAYER.kernel, out=MASKED),
+    ),
+    "x of plan.run": ("x", lambda: PLAN.run(MASKED)),
+    "out of plan.run": ("out", lambda: PLAN.run(X, MASKED)),
+    "out of run_part": ("out", lambda: PLAN.run_part(X, MASKED, 0, 1)),
+    "fused activation": ("x", lambda: dwconv.activations.gelu(MASKED)),
+    "activation": ("x", lambda: dwconv.activations.get("mish")(MASKED)),
+    "gradient": ("upstream", lambda: dwconv.activations.gelu.gradient(X, MASKED)),
+    "regularizer": ("x", lambda: dwconv.regularizers.get("l2")(MASKED)),
+    "constraint": ("w", lambda: dwconv.constraints.get("unit_norm")(MASKED)),
+    "initializer": ("value", lambda: dwconv.initializers.Constant(MASKED)),
+    "batch normalization": (
+        "mean",
+        lambda: dwconv.fold_batch_norm(LAYER, None, None, MASKED[0, 0, 0], np.ones(X.shape[3]), 0),
+    ),
+}
+
+
+@pytest.mark.parametrize("use", OTHER_USES)
+def test_a_mask_is_not_dropped_elsewhere(use: str) -> None:
+    name, call = OTHER_USES[use]
+    with pytest.raises(TypeError, match=f"^{name}: expected .*masked array"):
+        call()
+
+
 HUGE, TINY = 1e300, 1e-300  # infinite and zero in float32
 
 

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from support import assert_same_bits, run_python
 
-from dwconv import DepthwiseConv2D, ops
-from dwconv.ops import epilogue, gradients
+from dwconv import DepthwiseConv2D, casts, ops
+from dwconv.ops import gradients
 
 Array = NDArray[Any]
 
@@ -83,6 +83,45 @@ except KeyboardInterrupt:
 def test_a_long_call_ends_on_ctrl_c(case: str, num_threads: int) -> None:
     done = run_python("-c", INTERRUPTED, case, str(num_threads))
     assert done.stdout == "interrupted\n", (case, num_threads, done)
+
+
+#: Casts are NumPy's. A signal comes at the seventh of their pieces; no further one follows.
+CAST = """
+import signal, sys, time
+import numpy as np
+import dwconv
+
+case = sys.argv[1]
+dtype = "float16" if case == "float16" else "float32"
+layer = dwconv.DepthwiseConv2D(1, dtype=dtype)
+x = np.ones((8, 400, 1000, 16), "f2")
+if case == "strides":
+    x = np.ones((8, 16, 400, 1000), "f4").transpose(0, 2, 3, 1)
+layer.build(x.shape)
+call = layer
+if case == "activation":
+    call = dwconv.activations.gelu
+from dwconv import casts
+steps = []
+pieces = casts._pieces
+def watched(shape):
+    for piece in pieces(shape):
+        steps.append(shape)
+        if len(steps) == 7:
+            signal.raise_signal(signal.SIGINT)
+        yield piece
+casts._pieces = watched
+try:
+    call(x)
+except KeyboardInterrupt:
+    print(len(steps))
+"""
+
+
+@pytest.mark.parametrize("case", ["float32", "float16", "strides", "activation"])
+def test_a_long_cast_ends_on_ctrl_c(case: str) -> None:
+    done = run_python("-c", CAST, case)
+    assert done.stdout == "7\n", (case, done)
 
 
 GOES_ON = """
@@ -174,12 +213,12 @@ def test_large_arrays_are_cast_in_pieces(
     """Python notices a signal between two pieces."""
     source = np.random.default_rng(3).standard_normal(shape).astype(">f8").T.copy().T
     source.ravel()[:1] = 1e300
-    for at_once in (0, 1, 100):
-        monkeypatch.setattr(epilogue, "AT_ONCE", at_once)
+    for at_once in (1, 5, 100):
+        monkeypatch.setattr(casts, "PIECE", at_once)
         for dtype in ("f4", "f2", "f8"):
             with np.errstate(all="ignore"):
                 wanted = source.astype(dtype)
             with np.errstate(all="raise"):
-                got = epilogue.cast(source, np.dtype(dtype))
+                got = casts.cast(source, np.dtype(dtype))
             assert got.flags.c_contiguous
             assert_same_bits(got, np.ascontiguousarray(wanted), (shape, at_once, dtype))

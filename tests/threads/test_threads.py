@@ -298,7 +298,7 @@ def test_layers_plans_and_calls_say_how_many() -> None:
     assert_same_bits(half(x, num_threads=3), half(x), "a call with casts")
 
 
-@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, "2", 2**63])
+@pytest.mark.parametrize("wrong", [0, -1, 1.5, True, np.True_, "2", 2**63])
 def test_numbers_that_are_none(wrong: Any) -> None:
     x = np.ones((1, 3, 3, 1), "f")
     layer = DepthwiseConv2D(3)
@@ -308,6 +308,7 @@ def test_numbers_that_are_none(wrong: Any) -> None:
         lambda: DepthwiseConv2D(3, num_threads=wrong),
         lambda: layer.plan(x.shape, num_threads=wrong),
         lambda: layer(x, num_threads=wrong),
+        lambda: layer.plan(x.shape)(x, num_threads=wrong),
         lambda: setattr(layer, "num_threads", wrong),
         lambda: dwconv.depthwise_conv2d(x, np.ones((3, 3, 1, 1), "f"), num_threads=wrong),
     ):

@@ -24,7 +24,7 @@ PACKAGE = ROOT / "dwconv"
 #: A new one: its place here.
 ORDER = [
     *("binding", "_version", "_core", "messages"),
-    *("arguments", "shapes", "dtypes", "config", "isa", "naming", "reference", "registry"),
+    *("arguments", "shapes", "dtypes", "casts", "config", "isa", "naming", "reference", "registry"),
     *("messages", "terminal"),
     *("activations", "initializers", "regularizers", "constraints"),
     *("ops", "formats", "layers", "optimizers"),
