@@ -55,7 +55,9 @@ def model(*layers: Any, name: str = "model", kind: str = "Sequential") -> dict[s
     return {"class_name": kind, "config": {"name": name, "layers": list(layers)}}
 
 
-def keras(document: Any, weights: bytes | None = None) -> bytes:
+def keras(
+    document: Any, weights: bytes | None = None, compression: int = zipfile.ZIP_DEFLATED
+) -> bytes:
     """A .keras archive, compressed, so that a document of megabytes takes a few thousand bytes."""
     parts = {
         "metadata.json": b'{"keras_version": "3.0.0"}',
@@ -64,7 +66,7 @@ def keras(document: Any, weights: bytes | None = None) -> bytes:
     }
     if weights is not None:
         parts["model.weights.h5"] = weights
-    return archive(parts)
+    return archive(parts, compression)
 
 
 def archive(parts: dict[str, bytes], compression: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -204,6 +206,19 @@ def many_classes_beside_many_names() -> bytes:
 
     inside = (model(layer(), name=f"m{i}", kind=f"Kind{i}") for i in range(900))
     return keras(model(*inside), hdf5(write))
+
+
+@attack(".keras")
+def layers_without_a_place() -> bytes:
+    """Each is compared with all others, whose configs are the same: it may be shared."""
+
+    def write(file: h5py.File) -> None:
+        place = file.create_group("layers/sequential/layers/depthwise_conv2d/vars")
+        place["0"] = np.zeros((1, 2, 2, 1), "f4")
+
+    rest = {f"x{i}": None for i in range(20)}
+    inside = [model(layer(input_shape=[rest]), name=f"m{i}") for i in range(900)]
+    return keras(model(*inside), hdf5(write), zipfile.ZIP_STORED)
 
 
 # ---- configs: texts, lists, names ----------------------------------------------------------------
