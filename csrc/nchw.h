@@ -8,7 +8,7 @@ typedef struct dw_nchw {
     const dw_nchw_table *table;   /* of the problem's instruction set, or of a narrower one */
     const dw_nchw_kernel *kernel; /* NULL: the general kernel of the table */
     dw_activate_fn *activate;     /* what follows the clamp; NULL: nothing */
-    int64_t chunk;                /* planes of which columns are made before the next columns */
+    int64_t chunk;                /* planes whose columns are made before the next columns */
     dw_colvec *columns;
     int64_t column_count;
     dw_lane_range *valid; /* of the columns at the edges */

@@ -6,7 +6,7 @@
 
 enum { DW_MOST_THREADS = 128, DW_MOST_PARTS_EACH = 4, DW_MOST_PARTS = DW_MOST_PARTS_EACH * DW_MOST_THREADS };
 
-/* How many of `num_threads` threads some work is worth, at least 1: so many that each has `least` nanoseconds of it. */
+/* How many of `num_threads` threads some work is worth, at least 1: each gets `least` nanoseconds of it or more. */
 int dw_pool_threads(int64_t nanoseconds, int64_t least, int num_threads);
 
 /* Into how many parts to divide it: one for each thread. Long work gets more, so that the others help one that begins

@@ -138,7 +138,7 @@ def load_layers(
         path: a file of Keras under any name, a folder that Keras 3 has not zipped, or a file of
             ours: a whole model, an architecture (then the layers are not built), or weights alone.
         config: the architecture, for weights alone: a config dict, JSON as text, or the path of a
-            JSON file. None: the file beside it of the same name but for the suffix, .json.
+            JSON file. None: the file beside it with the same name and the suffix .json.
         on_error: what a depthwise layer that cannot be read leads to: 'raise', an error that names
             it, or 'skip', a line in `.skipped` that says why. What is wrong with the file as a
             whole is an error in either case.

@@ -107,7 +107,7 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
 
     def parse_request(self) -> bool:
-        """Also refuses heads of which another server could read something else."""
+        """Also refuses heads that another server could read as something else."""
         if not super().parse_request():
             return False
         self.server.limit(self.connection, SLOW)

@@ -78,7 +78,7 @@ class X86:
         return bool(vector and self._memory.search(i.operands))
 
     def _stores(self, i: Instruction) -> bool:
-        """Memory is the last operand, but for a mask behind it: `%zmm0,(%rax){%k1}`."""
+        """Memory is the last operand, except for a mask behind it: `%zmm0,(%rax){%k1}`."""
         return bool(re.search(r"\)(\{%k\d\})?$", i.operands))
 
 

@@ -43,7 +43,7 @@ def _quotas(root: Path) -> Iterator[float]:
         if controllers:
             mounts = [root / "sys/fs/cgroup" / name for name in (controllers, "cpu")]
         for mount in mounts:
-            # In a container the path may be the host's, of which the mount shows the end only: a
+            # In a container the path may be the host's, and the mount shows only its end: a
             # group that is not there has no file.
             for group in _and_above(path):
                 quota = _quota(mount / group, bool(controllers))

@@ -60,7 +60,7 @@ cdef class Gradient:
         dw_grad_destroy(self.grad)
 
     def threads(self, num_threads):
-        """How many of so many threads a call uses: each is to have some microseconds of work."""
+        """How many of `num_threads` threads a call uses: each gets some microseconds of work at least."""
         return dw_grad_threads(self.grad, read_threads(num_threads))
 
     def __call__(self, dy, x=None, dx=None, dkernel=None, dbias=None, *, num_threads=None):

@@ -91,7 +91,7 @@ def trim_memory():
 
 
 def memory_class(size_t size):
-    """(index of the size class, bytes of its blocks) for so many bytes; index -1 if there is none."""
+    """(index of the size class, bytes of its blocks) for `size` bytes; index -1 if there is none."""
     cdef int size_class = block_cache_class(size)
     return size_class, block_cache_class_bytes(size_class) if size_class >= 0 else 0
 

@@ -70,7 +70,7 @@ cdef object operand(str name, object guest, object dtype, tuple shape, bint writ
 
 
 cdef int check_apart(str name, object written, str other_name, object other) except -1:
-    """ValueError if two operands, of which one is written, share memory."""
+    """ValueError if an operand that is written shares memory with another one."""
     if not apart(arrays_data(written), arrays_bytes(written), arrays_data(other), arrays_bytes(other)):
         raise ValueError(
             f"{name}: expected an array apart from {other_name}; received one that shares memory with it"

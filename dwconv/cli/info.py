@@ -83,5 +83,5 @@ def _threading() -> str:
 
 
 def _why() -> str:
-    wish = os.environ.get(isa.VARIABLE)
-    return f" (by {isa.VARIABLE})" if wish else ""
+    chosen = os.environ.get(isa.VARIABLE)
+    return f" (by {isa.VARIABLE})" if chosen else ""

@@ -148,7 +148,7 @@ class NoWeights:
 
 
 class UnreadableWeights(NoWeights):
-    """The weights in a file of which only the architecture can be read."""
+    """The weights in a file whose architecture alone can be read."""
 
     def __init__(self, reason: str) -> None:
         self._reason = reason

@@ -37,7 +37,7 @@ _MAX_LEVELS = 16  # of a B-tree: each multiplies the number of entries by two at
 _MAX_RANK = 32
 _MAX_PATH = 200  # characters of a path that messages show
 
-# Message types (IV.A.2) that are read; the others say nothing that a reader needs, but for those
+# Message types (IV.A.2) that are read; the others say nothing that a reader needs, except those
 # that refuse.
 _DATASPACE, _LINK_INFO, _DATATYPE, _LINK = 0x01, 0x02, 0x03, 0x06
 _EXTERNAL, _LAYOUT, _FILTERS, _ATTRIBUTE = 0x07, 0x08, 0x0B, 0x0C
@@ -78,7 +78,7 @@ class _Header:
 
 
 class File:
-    """An HDF5 file that is open for reading, of which nothing has been believed yet."""
+    """An HDF5 file that is open for reading. Nothing in it is believed yet."""
 
     def __init__(self, file: BinaryIO, budget: Budget) -> None:
         self._file = file

@@ -83,7 +83,7 @@ def kind_of(entry: LayerEntry, in_any_wrapper: bool = False) -> Kind | None:
 
 
 def in_unknown_wrapper(entry: LayerEntry) -> bool:
-    """Whether a layer would be one, but for a wrapper of a class that is not known."""
+    """Whether a layer would be one without a wrapper of a class that is not known."""
     known = all(wrapper in _WRAPPERS for wrapper in entry.wrappers)
     return not known and entry.class_name in _KINDS and is_keras(entry.item)
 

@@ -187,7 +187,7 @@ _ERRORS = (
 
 
 class _Bounded:
-    """A file of which only small pieces can be read."""
+    """A file that can be read only in small pieces."""
 
     def __init__(self, file: BinaryIO, most: int) -> None:
         self._file = file

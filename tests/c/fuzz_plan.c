@@ -1,4 +1,4 @@
-/* fuzz_plan.c - a fuzz target: bytes become a wish (dw_desc) with arrays of exactly its sizes. Whatever the wish,
+/* fuzz_plan.c - a fuzz target: bytes become a descriptor (dw_desc) with arrays of exactly its sizes. Whatever the descriptor,
  * nothing crashes; every instruction set gives what the portable one gives, to the bit, in parts and by threads,
  * too, gradients included, and that is what a naive loop gives; no byte outside of the arrays is touched.
  *
@@ -8,7 +8,7 @@
  * Without it, random bytes for so many seconds, or files that a fuzzer has left, with any compiler and sanitizer:
  *   cc -DFUZZ_MAIN -O1 -Icsrc -ffp-contract=off tests/c/fuzz_plan.c $(find csrc -name '*.c') -lm -pthread -o fuzz_plan
  *   ./fuzz_plan SECONDS [SEED]        ./fuzz_plan FILE...
- * `make fuzz` does one of these. A failure prints the wish and aborts. */
+ * `make fuzz` does one of these. A failure prints the descriptor and aborts. */
 #define _DEFAULT_SOURCE
 #include <inttypes.h>
 #include <math.h>
@@ -34,7 +34,7 @@
 #define ASAN_UNPOISON_MEMORY_REGION(at, bytes) ((void)(at), (void)(bytes))
 #endif
 
-/* ---- bytes to a wish ------------------------------------------------------------------------------- */
+/* ---- bytes to a descriptor ------------------------------------------------------------------------------- */
 
 typedef struct {
     const uint8_t *at;
@@ -130,10 +130,10 @@ static void fill(void *array, size_t count, dw_dtype dtype, int special) {
 
 /* ---- what must be right ---------------------------------------------------------------------------- */
 
-static dw_desc wish; /* the current one, for messages */
+static dw_desc descriptor; /* the current one, for messages */
 
 static void fail(const char *what, dw_isa isa, size_t at) {
-    const dw_desc *d = &wish;
+    const dw_desc *d = &descriptor;
     fprintf(stderr,
             "FAILED: %s, %s, element %zu\nN %" PRId64 " H %" PRId64 " W %" PRId64 " C %" PRId64 " M %" PRId64
             " kernel %" PRId64 "x%" PRId64 " strides %" PRId64 "x%" PRId64 " dilations %" PRId64 "x%" PRId64
@@ -157,14 +157,14 @@ static int same(const void *a, const void *b, size_t at, dw_dtype dtype) {
 }
 
 static double element(const void *array, int64_t at) {
-    if (wish.dtype == DW_F32) return (double)((const float *)array)[at];
-    if (wish.dtype == DW_F64) return ((const double *)array)[at];
+    if (descriptor.dtype == DW_F32) return (double)((const float *)array)[at];
+    if (descriptor.dtype == DW_F64) return ((const double *)array)[at];
     return (double)((const int32_t *)array)[at];
 }
 
 static void expect_same(const void *a, const void *b, size_t count, dw_isa isa, const char *what) {
     for (size_t i = 0; i < count; i++) {
-        if (same(a, b, i, wish.dtype)) continue;
+        if (same(a, b, i, descriptor.dtype)) continue;
         const double expected = element(a, (int64_t)i), received = element(b, (int64_t)i);
         fprintf(stderr, "expected %a = %.17g, received %a = %.17g\n", expected, expected, received, received);
         fail(what, isa, i);
@@ -172,14 +172,14 @@ static void expect_same(const void *a, const void *b, size_t count, dw_isa isa, 
 }
 
 static double multiply_add(double a, double w, double sum) {
-    if (wish.dtype == DW_F32) return (double)fmaf((float)a, (float)w, (float)sum);
-    if (wish.dtype == DW_F64) return fma(a, w, sum);
+    if (descriptor.dtype == DW_F32) return (double)fmaf((float)a, (float)w, (float)sum);
+    if (descriptor.dtype == DW_F64) return fma(a, w, sum);
     return (double)(int32_t)(uint32_t)((uint64_t)((int64_t)a * (int64_t)w) + (uint64_t)(int64_t)sum);
 }
 
 /* Every element of y by the documented order: bias, then the valid taps row by row, one multiply-add each. */
 static void expect_naive(const void *x, const void *kernel, const void *bias, const void *y, int64_t oh, int64_t ow) {
-    const dw_desc *d = &wish;
+    const dw_desc *d = &descriptor;
     const int64_t outputs = d->channels * d->multiplier, first = d->layout == DW_NCHW;
     for (int64_t at = 0; at < d->batch * oh * ow * outputs; at++) {
         const int64_t oc = first ? at / (oh * ow) % outputs : at % outputs, pixel = first ? at : at / outputs;
@@ -220,14 +220,14 @@ typedef struct {
 } sizes;
 
 static void try_gradients(const sizes *s, const char *x, const char *kernel) {
-    const size_t item = item_size(wish.dtype), counts[] = {s->x, s->kernel, s->bias};
+    const size_t item = item_size(descriptor.dtype), counts[] = {s->x, s->kernel, s->bias};
     char *first[3];
     char *dy = room(5, s->y * item, s->place);
-    fill(dy, s->y, wish.dtype, s->special);
+    fill(dy, s->y, descriptor.dtype, s->special);
     for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
         if (!dw_isa_available((dw_isa)isa)) continue;
         dw_grad *grad = NULL;
-        if (dw_grad_create(&wish, (dw_isa)isa, kernel, &grad) != DW_OK) fail("dw_grad_create", (dw_isa)isa, 0);
+        if (dw_grad_create(&descriptor, (dw_isa)isa, kernel, &grad) != DW_OK) fail("dw_grad_create", (dw_isa)isa, 0);
         const int threads = s->threads ? 3 : 1;
         const int64_t workspace = dw_grad_workspace(grad, threads);
         if (workspace <= ROOM) {
@@ -245,15 +245,15 @@ static void try_gradients(const sizes *s, const char *x, const char *kernel) {
 }
 
 static void try_case(const sizes *s, int64_t oh, int64_t ow) {
-    const size_t item = item_size(wish.dtype);
+    const size_t item = item_size(descriptor.dtype);
     char *x = room(0, s->x * item, s->place), *kernel = room(1, s->kernel * item, s->place);
     char *bias = s->with_bias ? room(2, s->bias * item, s->place) : NULL, *portable = NULL;
-    fill(x, s->x, wish.dtype, s->special);
-    fill(kernel, s->kernel, wish.dtype, s->special);
-    if (bias) fill(bias, s->bias, wish.dtype, s->special);
+    fill(x, s->x, descriptor.dtype, s->special);
+    fill(kernel, s->kernel, descriptor.dtype, s->special);
+    if (bias) fill(bias, s->bias, descriptor.dtype, s->special);
     for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
         dw_plan *plan = NULL;
-        const dw_status status = dw_plan_create(&wish, (dw_isa)isa, kernel, bias, &plan);
+        const dw_status status = dw_plan_create(&descriptor, (dw_isa)isa, kernel, bias, &plan);
         if (!dw_isa_available((dw_isa)isa)) {
             if (status != DW_ERR_ISA || plan) fail("not refused", (dw_isa)isa, 0);
             continue;
@@ -273,9 +273,9 @@ static void try_case(const sizes *s, int64_t oh, int64_t ow) {
         if (!info.kernel || info.isa != (dw_isa)isa) fail("dw_plan_describe", (dw_isa)isa, 0);
         dw_plan_destroy(plan);
     }
-    if (wish.activation <= DW_RELU6 && !(s->special && wish.dtype != DW_I32) && wish.batch > 0)
+    if (descriptor.activation <= DW_RELU6 && !(s->special && descriptor.dtype != DW_I32) && descriptor.batch > 0)
         expect_naive(x, kernel, bias, portable, oh, ow);
-    if (wish.activation == DW_LINEAR && wish.dtype != DW_I32) try_gradients(s, x, kernel);
+    if (descriptor.activation == DW_LINEAR && descriptor.dtype != DW_I32) try_gradients(s, x, kernel);
 }
 
 static long cases; /* that have run all the way */
@@ -284,10 +284,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     enum { MOST_WORK = 1 << 18 }; /* multiply-adds: some hundred cases a second in the slowest build */
     bytes in = {data, size};
-    wish = read_desc(&in);
+    descriptor = read_desc(&in);
     const unsigned how = next(&in);
     int64_t oh, ow;
-    const dw_desc *d = &wish;
+    const dw_desc *d = &descriptor;
     if (dw_output_size(d, &oh, &ow) != DW_OK) {
         static const float kernel[1];
         dw_plan *plan = NULL;
@@ -352,7 +352,7 @@ int main(int count, char **arguments) {
         tried++;
         clock_gettime(CLOCK_MONOTONIC, &now);
     } while ((double)now.tv_sec + (double)now.tv_nsec * 1e-9 < until);
-    printf("%ld checks passed, of %ld wishes\n", cases, tried);
+    printf("%ld checks passed, of %ld descriptors\n", cases, tried);
     return cases ? 0 : 1;
 }
 #endif

@@ -128,7 +128,7 @@ static void in_double(const dw_desc *d, int64_t oh, int64_t ow, const void *dy, 
             }
 }
 
-/* A wish with the arrays that it reads; elements of dx, dkernel and dbias. */
+/* A descriptor with the arrays that it reads; elements of dx, dkernel and dbias. */
 typedef struct problem {
     int64_t oh, ow, counts[3];
     size_t item;

@@ -64,7 +64,7 @@ enum { MOST = 1 << 14 }; /* elements of an array */
 
 static float x[MOST], kernel[MOST], bias[MOST], y[MOST], dx[MOST], dkernel[MOST];
 
-static dw_desc wish(int64_t size, int64_t channels, int64_t multiplier, int64_t kernel_size) {
+static dw_desc descriptor(int64_t size, int64_t channels, int64_t multiplier, int64_t kernel_size) {
     dw_desc d;
     memset(&d, 0, sizeof d);
     d.batch = 1, d.height = d.width = size, d.channels = channels, d.multiplier = multiplier;
@@ -132,21 +132,21 @@ static void try_all(const char *name, const dw_desc *d, dw_isa isa, long least) 
 int main(void) {
     for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
         if (!dw_isa_available((dw_isa)isa)) continue;
-        /* Each way in which plan.c, pack.c and planar.c come to allocate. */
-        dw_desc d = wish(9, 32, 1, 3);
-        try_all("tiles", &d, (dw_isa)isa, 6); /* plan, phases, segments, straddling, blocks, weights */
-        d = wish(7, 256, 1, 3);
+        /* Each way in which plans allocate. */
+        dw_desc d = descriptor(9, 32, 1, 3);
+        try_all("tiles", &d, (dw_isa)isa, 6);
+        d = descriptor(7, 256, 1, 3);
         try_all("packings by alignment", &d, (dw_isa)isa, isa == DW_ISA_AVX512 ? 8 : 6);
-        d = wish(9, 3, 1, 3);
+        d = descriptor(9, 3, 1, 3);
         try_all("merged pixels", &d, (dw_isa)isa, 6);
-        d = wish(9, 5, 4, 3);
+        d = descriptor(9, 5, 4, 3);
         try_all("multiplier", &d, (dw_isa)isa, 6);
-        d = wish(9, 32, 1, 3);
+        d = descriptor(9, 32, 1, 3);
         d.dilation_h = d.dilation_w = 2;
         try_all("phases of dilation", &d, (dw_isa)isa, 6);
-        d = wish(9, 7, 1, 4);
+        d = descriptor(9, 7, 1, 4);
         try_all("general", &d, (dw_isa)isa, 6);
-        d = wish(9, 7, 1, 3);
+        d = descriptor(9, 7, 1, 3);
         d.layout = DW_NCHW;
         try_all("planar with edges", &d, (dw_isa)isa, 5); /* plan, planar, columns, spans, weights */
         d.width = 48, d.pad_left = d.pad_right = 0;

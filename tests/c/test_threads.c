@@ -120,14 +120,14 @@ static void test_beside(void) {
 
 enum { SIDE = 40, CHANNELS = 37, VALUES = SIDE * SIDE * CHANNELS, TAPS = 9 * CHANNELS };
 
-typedef struct wish {
+typedef struct job {
     const dw_plan *plan;
     const float *x, *expected;
     int wrong;
-} wish;
+} job;
 
 OS_THREAD_FN(run_often) {
-    wish *w = argument;
+    job *w = argument;
     float *y = malloc(VALUES * sizeof *y);
     for (int i = 0; i < 12; i++) {
         memset(y, 0xff, VALUES * sizeof *y);
@@ -165,14 +165,14 @@ static void test_runs(void) {
             if (!plan) continue;
             CHECK(dw_plan_threads(plan, 4) > 1); /* else nothing is tested here */
             dw_plan_run(plan, x, expected[denormals]);
-            wish wishes[CALLERS];
-            for (int i = 0; i < CALLERS; i++) wishes[i] = (wish){plan, x, expected[denormals], 0};
+            job jobs[CALLERS];
+            for (int i = 0; i < CALLERS; i++) jobs[i] = (job){plan, x, expected[denormals], 0};
             const dw_float_env before = dw_float_begin(DW_DENORMALS_FLUSH); /* a caller that flushes */
-            run_often(wishes);
+            run_often(jobs);
             dw_float_end(before);
-            CHECK(wishes[0].wrong == 0);
-            in_callers(run_often, wishes, sizeof *wishes);
-            for (int i = 0; i < CALLERS; i++) CHECK(wishes[i].wrong == 0);
+            CHECK(jobs[0].wrong == 0);
+            in_callers(run_often, jobs, sizeof *jobs);
+            for (int i = 0; i < CALLERS; i++) CHECK(jobs[i].wrong == 0);
             dw_plan_destroy(plan);
         }
         /* Else the numbers above were not such that flushing shows. */

@@ -131,7 +131,7 @@ def test_failing_allocations(compiler: str, core: list[Path], tmp_path: Path) ->
 
 
 def test_fuzz_target(compiler: str, core: list[Path], tmp_path: Path) -> None:
-    """Two seconds of random wishes, the same each time; `make fuzz` takes longer and others."""
+    """Two seconds of random descriptors, always the same; `make fuzz` runs longer, with others."""
     program = tmp_path / "fuzz_plan"
     source: Arguments = ["-std=c11", *FLAGS, "-DFUZZ_MAIN", TESTS / "fuzz_plan.c", *core]
     build(compiler, *source, "-lm", "-o", program)

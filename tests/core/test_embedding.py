@@ -47,7 +47,7 @@ def run(plan, const float[:, :, :, ::1] x, float[:, :, :, ::1] y):
 ctypedef const float[:, :, :, ::1] Input
 
 def convolve(Input x, Input kernel, float[:, :, :, ::1] y, int stride):
-    """Without Python objects, but for those of the arguments."""
+    """Without Python objects, except those of the arguments."""
     cdef dw_desc d
     cdef dw_plan *plan
     cdef dw_status status

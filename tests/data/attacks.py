@@ -93,7 +93,7 @@ def by_name(document: Any, write: Callable[[h5py.Group], Any]) -> bytes:
 
 
 def levels(depth: int, container: str, names: str) -> bytes:
-    """Groups of which each links to the next under several names: len(names)**depth paths."""
+    """Groups, each of which links to the next under several names: len(names)**depth paths."""
 
     def write(file: h5py.File) -> None:
         inner = file.create_group(f"g{depth}")

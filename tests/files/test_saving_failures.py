@@ -67,7 +67,7 @@ class Faults:
 
 
 class FaultyFile:
-    """A file of which each operation is a step."""
+    """A file whose every operation is a step."""
 
     def __init__(self, file: Any, faults: Faults) -> None:
         self._file = file

@@ -140,7 +140,7 @@ def test_regularizers(ours: Any, at: np.ndarray) -> None:
 
 @pytest.mark.parametrize("name", sorted(set(initializers.names()) - {"Identity"}))
 def test_initializer_statistics(name: str) -> None:
-    """Mean and standard deviation on a large kernel; equal but for what two samples differ."""
+    """Mean and standard deviation on a large kernel; equal up to the noise of a sample."""
     shape = (3, 3, 128, 64)
     theirs = numbers(getattr(keras.initializers, name)()(shape)).astype(np.float64)
     ours = getattr(initializers, name)()(shape).astype(np.float64)

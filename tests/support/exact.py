@@ -76,7 +76,7 @@ def fma64(a: Array, b: Array, c: Array) -> Array:
 
 
 def multiply_add_i32(a: Array, b: Array, c: Array) -> Array:
-    """a * b + c for int32 arrays modulo 2**32: 64 bits hold the exact one, of which 32 are kept."""
+    """a * b + c for int32 arrays modulo 2**32: 64 bits hold the exact one, and 32 are kept."""
     total = a.astype(np.int64) * b.astype(np.int64) + c.astype(np.int64)
     result: Array = (total & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
     return result

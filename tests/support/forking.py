@@ -81,7 +81,7 @@ def fork_during_calls() -> None:
 
 
 def pool(method: str) -> None:
-    """multiprocessing's processes, of which each gets the layer its own way."""
+    """multiprocessing's processes, each of which gets the layer in its own way."""
     assert works()
     with multiprocessing.get_context(method).Pool(2) as processes:
         assert all(processes.map(works, range(6)))

@@ -25,7 +25,7 @@ NAMES = ("dx", "dkernel", "dbias")
 
 
 @st.composite
-def wishes(draw: st.DrawFn) -> dict[str, Any]:
+def problems(draw: st.DrawFn) -> dict[str, Any]:
     """Convolutions large enough for two threads: of few images and of many."""
     common = draw(st.booleans())  # kernel widths and strides that have kernels of their own
     size = draw(st.sampled_from([3, 5]) if common else st.integers(1, 4))
@@ -50,22 +50,22 @@ def wishes(draw: st.DrawFn) -> dict[str, Any]:
 
 @pytest.mark.slow
 @settings(max_examples=60)
-@given(wish=wishes())
-def test_same_bits_for_any_number(wish: dict[str, Any]) -> None:
+@given(problem=problems())
+def test_same_bits_for_any_number(problem: dict[str, Any]) -> None:
     """On every instruction set, all three gradients at once and dx alone."""
-    random = np.random.default_rng(wish["seed"])
-    height, width, multiplier = wish["kernel"]
-    shape = (height, width, wish["x_shape"][3], multiplier)
-    dtype = np.dtype(wish["dtype"])
+    random = np.random.default_rng(problem["seed"])
+    height, width, multiplier = problem["kernel"]
+    shape = (height, width, problem["x_shape"][3], multiplier)
+    dtype = np.dtype(problem["dtype"])
 
     def draw(sizes: tuple[int, ...]) -> Array:
         return random.standard_normal(sizes).astype(dtype)
 
     kernel = draw(shape)
     spec = ops.ConvSpec.for_kernel(
-        shape, wish["strides"], wish["padding"], wish["dilation_rate"], wish["layout"]
+        shape, problem["strides"], problem["padding"], problem["dilation_rate"], problem["layout"]
     )
-    x_shape = spec.from_nhwc(*wish["x_shape"])
+    x_shape = spec.from_nhwc(*problem["x_shape"])
     arrays = None
     for isa in isas.available():
         plan = gradients.make_plan(spec, x_shape, dtype, kernel, isa)
@@ -76,9 +76,9 @@ def test_same_bits_for_any_number(wish: dict[str, Any]) -> None:
         for threads in (2, 3, 4):
             found = gradients.run(plan, dy, x, threads)
             for name, wanted, mine in zip(NAMES, one, found, strict=True):
-                assert_same_bits(mine, wanted, (name, threads, isa, wish))
+                assert_same_bits(mine, wanted, (name, threads, isa, problem))
             alone = gradients.run(plan, dy, None, threads)[0]
-            assert_same_bits(alone, one[0], (threads, isa, wish))
+            assert_same_bits(alone, one[0], (threads, isa, problem))
 
 
 def arrays() -> tuple[Array, Array, Array]:

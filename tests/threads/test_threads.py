@@ -40,7 +40,7 @@ def part_cases(isa: str) -> list[Case]:
     """Every tile, and what decides along what a run is divided."""
     n = lanes(isa, "float32")
     more = [
-        Case((14, 14), 4 * n, activation="tanh", padding="same"),  # columns, blocks astride
+        Case((14, 14), 4 * n, activation="tanh", padding="same"),  # columns, blocks across pixels
         Case((30, 33), 2 * n, activation="relu", padding="same"),
         Case((28, 28), 4 * n, padding="same"),  # columns, by other kernels than the whole
         Case((28, 28), 8 * n, strides=(2, 2), padding="same"),
