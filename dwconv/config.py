@@ -31,6 +31,7 @@ flags included.
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
@@ -236,6 +237,9 @@ def _keras_files() -> list[Path]:
 
 def _image_data_format_in(path: Path) -> DataFormat:
     """The entry of a keras.json. OSError or ValueError for a file that cannot be read."""
+    status = path.stat()
+    if not stat.S_ISREG(status.st_mode) or status.st_size > _LONGEST_FILE:  # a FIFO blocks
+        raise ValueError(f"expected a regular file of at most {_LONGEST_FILE} bytes")
     text = path.read_text(encoding="utf-8")
     import json  # only where there is such a file
 
@@ -265,3 +269,4 @@ def _warn_once(path: Path, error: Exception) -> None:
 
 
 _warned: set[Path] = set()
+_LONGEST_FILE = 1 << 20

@@ -9,6 +9,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from support import run_python
 
 from dwconv import DepthwiseConv2D, config
 
@@ -69,6 +70,19 @@ BROKEN = {
 }
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+@pytest.mark.parametrize("kind", ["FIFO", "device"])
+def test_no_regular_file(home: Path, kind: str) -> None:
+    """A FIFO would block for ever, and /dev/zero has no end."""
+    path = home / ".keras" / "keras.json"
+    path.parent.mkdir()
+    os.mkfifo(path) if kind == "FIFO" else path.symlink_to("/dev/zero")
+    code = "import dwconv; print(dwconv.DepthwiseConv2D(3).data_format)"
+    done = run_python("-c", code, HOME=str(home), KERAS_HOME="")
+    assert done.stdout == "channels_last\n", done
+    assert "expected a regular file" in done.stderr
+
+
 @pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
 def test_broken_file(home: Path, content: bytes) -> None:
     """Such a file stops no layer: Keras' default, and one warning that names the file."""
@@ -95,10 +109,10 @@ def test_home_that_may_not_be_entered(home: Path, monkeypatch: pytest.MonkeyPatc
     no here instead of a mode.
     """
 
-    def refused(path: Path, **_: object) -> str:
+    def refused(path: Path, **_: object) -> os.stat_result:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_text", refused)
+    monkeypatch.setattr(Path, "stat", refused)
     with pytest.warns(RuntimeWarning, match="Permission denied"):
         assert config.image_data_format() == "channels_last"
 
