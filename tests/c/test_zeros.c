@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "dwconv.h"
-#include "nhwc_kernels.h"
+#include "activations.h"
 
 #define DW_ISA TEST_ISA
 #define DW_KIND f
@@ -20,8 +20,8 @@ int main(void) {
         if (activation == DW_SIGMOID || activation == DW_HARD_SIGMOID || !DW_NAME(dw_activations)[activation]) continue;
         float y[19]; /* whole vectors and a rest */
         for (int i = 0; i < 19; i++) y[i] = i % 2 ? -0.0f : 0.0f;
-        const dw_runs runs = {.y = y, .rows = 1, .cols = 1, .count = 19, .alpha = 0.25};
-        DW_NAME(dw_activations)[activation](&runs);
+        const dw_activate_args all = {.y = y, .rows = 1, .cols = 1, .count = 19, .alpha = 0.25};
+        DW_NAME(dw_activations)[activation](&all);
         for (int i = 0; i < 19; i++, checks++) {
             if (y[i] == 0 && !signbit(y[i]) == !(i % 2)) continue;
             failures++;
