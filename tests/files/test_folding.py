@@ -305,7 +305,7 @@ def test_channels_first(axis: Any, tmp_path: Path) -> None:
         (item("TFOpLambda", "act", function="math.tanh"), np.tanh),
         (item("TFOpLambda", "act", function="nn.leaky_relu"), lambda y: np.where(y < 0, y / 5, y)),
     ],
-    ids=str,
+    ids=lambda value: str(value).partition(" at 0x")[0],  # pytest -n: no address
 )
 @pytest.mark.parametrize("normalized", [True, False])
 def test_activations(
