@@ -14,7 +14,7 @@ case $kind in
 msan)
     compiler=${CLANG:-clang}
     flags+=' -O1 -fsanitize=memory -fno-omit-frame-pointer'
-    export MSAN_OPTIONS=exitcode=99
+    export MSAN_OPTIONS=exitcode=99:allocator_may_return_null=1
     ;;
 valgrind)
     compiler=${CC:-gcc}
