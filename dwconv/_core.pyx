@@ -228,6 +228,7 @@ cdef class Plan:
     cdef int y_class, offset_class
     cdef readonly bint ieee
     cdef bint brief
+    cdef double multiply_adds
     cdef int own_threads, worth_threads  # 0: the default; what the work is worth
 
     def __cinit__(self, spec, x_shape, kernel, bias, str activation, str isa, double alpha=0, num_threads=None,
@@ -275,6 +276,7 @@ cdef class Plan:
         if self.y_class < 0 or self.offset_class < 0:
             raise MemoryError(f"an output of {self.y_bytes} bytes cannot be allocated")
         self.brief = info.multiply_adds <= BRIEF
+        self.multiply_adds = info.multiply_adds
         self.own_threads = 0 if num_threads is None else read_threads(num_threads)
         self.worth_threads = dw_plan_threads(self.plan, DW_MOST_THREADS)
 
@@ -314,7 +316,8 @@ cdef class Plan:
     def run_part(self, x, out, int part, int parts):
         """Part `part` of `parts` of run(x, out): for threads of one's own. No two parts write the same byte.
 
-        Arrays as for run; ValueError for others, and for a part that is none.
+        Arrays as for run; ValueError for others, and for a part that is none. A part that takes long is run in pieces,
+        between which Ctrl-C ends the call; `out` then holds some of them.
         """
         if not 0 <= part < parts:
             raise ValueError(f"part: expected one of {parts} from 0 on; received {part}")
@@ -324,8 +327,13 @@ cdef class Plan:
         x_pin, y_pin = arrays_pin(source), arrays_pin(target)
         cdef const void *x_at = arrays_data(source)
         cdef void *y_at = arrays_data(target)
-        with nogil:
-            dw_plan_run_part(self.plan, x_at, y_at, part, parts)
+        # The number of pieces depends on the plan and `parts` alone: parts that threads run at the same time are cut
+        # alike, or else two of them might write the same byte.
+        cdef int piece, pieces = <int>max(1, min(self.multiply_adds / PIECE, 2**30) / parts)
+        for piece in range(pieces):
+            with nogil:
+                dw_plan_run_part(self.plan, x_at, y_at, part * pieces + piece, parts * pieces)
+            PyErr_CheckSignals()
 
     def info(self):
         """What the plan has decided: the fields of dw_plan_info in csrc/dwconv.h, `isa` apart, as a dict."""
@@ -354,6 +362,9 @@ cdef class Plan:
 # Multiply-adds of a call that does not release the GIL: one or two microseconds on a vector unit, which no other
 # thread misses, where releasing and taking it again costs some 20 ns and, with threads that wait for it, far more.
 cdef double BRIEF = 20000
+
+# Multiply-adds of a piece of run_part: less than a millisecond on a vector unit, 15 where each calls fma().
+cdef double PIECE = 10000000
 
 
 cdef enum:

@@ -43,6 +43,7 @@ options = {"padding": "same", "strides": strides, "num_threads": num_threads}
 calls = {
     "plan with out": lambda: plan(x, out),
     "plan.run": lambda: plan.run(x),
+    "plan.run_part": lambda: plan.run_part(x, out, 1, 2),
     "gradient": lambda: dwconv.depthwise_conv2d_kernel_grad(dy, x, layer.kernel.shape, **options),
     "strided gradient": lambda: dwconv.depthwise_conv2d_input_grad(
         dy, layer.kernel, x.shape, **options
@@ -76,6 +77,7 @@ except KeyboardInterrupt:
         "one plane",
         "plan with out",
         "plan.run",
+        "plan.run_part",
         "gradient",
         "strided gradient",
     ],
@@ -183,6 +185,10 @@ def test_a_call_that_is_cut_gives_the_same_bits(
     expected = elsewhere(lambda: plan(x))
     assert_same_bits(plan(x, out), expected, (shape, arguments))
     assert_same_bits(layer(x), expected, (shape, arguments))
+    parts = np.full(plan.y_shape, np.nan, np.float32)
+    for part in (1, 0):
+        plan.run_part(x, parts, part, 2)
+    assert_same_bits(parts, expected, (shape, arguments))
 
 
 @pytest.mark.parametrize("num_threads", [1, 2])
