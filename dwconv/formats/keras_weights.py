@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -77,16 +78,12 @@ def dump(weights: dict[str, Arrays], file: BinaryIO) -> None:
             "this format needs h5py to be written; install it with: pip install 'dwconv[keras]'"
         ) from error
     watched = _Watched(file)
-    try:
-        with h5py.File(watched, "w") as root:
-            root.create_group("vars")
-            for place, arrays in weights.items():
-                for number, name in enumerate(("kernel", "bias")):
-                    if name in arrays:
-                        _write(root, f"{place}/vars/{number}", arrays[name])
-    except BaseException:
-        if watched.error is None:
-            raise
+    with h5py.File(watched, "w") as root:
+        root.create_group("vars")
+        for place, arrays in weights.items():
+            for number, name in enumerate(("kernel", "bias")):
+                if name in arrays and watched.error is None:
+                    _write(root, f"{place}/vars/{number}", arrays[name])
     if watched.error is not None:
         raise watched.error
 
@@ -98,22 +95,68 @@ def _write(root: Any, path: str, array: NDArray[Any]) -> None:
 
 
 class _Watched:
-    """A file for h5py that keeps the first error of the file itself: libhdf5 makes others of it
-    (RuntimeError: Can't decrement id ref count) or goes on.
+    """A file for h5py that libhdf5 never sees fail; `error` is the first error of the file itself.
+
+    A libhdf5 that is told of an error cannot close the file, and crashes the process when that
+    ends. So from the first error on, what is written goes nowhere, except small pieces: those are
+    the metadata that libhdf5 may read again before it closes the file.
     """
+
+    _SMALL = 1 << 16  # bytes
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
+        self._position = self._end = 0
+        self._kept: dict[int, bytes] = {}
         self.error: BaseException | None = None
 
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self._file, name)
-
-        def call(*arguments: Any) -> Any:
+    def _try(self, method: str, *arguments: Any) -> Any:
+        """What a method of the file returns; None if it fails, or if the file has failed before."""
+        if self.error is None:
             try:
-                return found(*arguments)
+                return getattr(self._file, method)(*arguments)
             except BaseException as error:
-                self.error = self.error or error
-                raise
+                # Without its traceback, which holds h5py's frames: libhdf5 crashes a process that
+                # ends before the property list in one of them is gone.
+                self.error = error.with_traceback(None)
+        return None
 
-        return call if callable(found) else found
+    def _moved(self, size: int) -> int:
+        self._position += size
+        self._end = max(self._end, self._position)
+        return size
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        found = self._try("seek", offset, whence)
+        if found is None:
+            found = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(whence, self._end)
+        self._position = found
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def write(self, piece: Any) -> int:
+        size = memoryview(piece).nbytes
+        if self._try("write", piece) is None and size <= self._SMALL:
+            self._kept[self._position] = bytes(piece)
+        return self._moved(size)
+
+    def readinto(self, buffer: Any) -> int:
+        size = memoryview(buffer).nbytes
+        if self._try("readinto", buffer) is None:
+            kept = self._kept.get(self._position, b"")
+            buffer[:] = kept[:size].ljust(size, b"\0")
+        return self._moved(size)
+
+    def read(self, size: int = -1) -> bytes:
+        found = bytearray(max(0, self._end - self._position if size < 0 else size))
+        self.readinto(found)
+        return bytes(found)
+
+    def truncate(self, size: int | None = None) -> int:
+        self._try("truncate", size)
+        return self._position if size is None else size
+
+    def flush(self) -> None:
+        self._try("flush")

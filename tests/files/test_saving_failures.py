@@ -379,3 +379,24 @@ def test_links_modes_and_owners_are_kept(folder: Path) -> None:
     circle.symlink_to(circle.name)
     with pytest.raises(OSError, match="symbolic links"):
         layer().save(circle)
+
+
+@posix
+@pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
+@pytest.mark.parametrize("limit", [100, 1000, 3000, 100_000])
+def test_a_process_ends_well_after_a_disk_was_full(suffix: str, limit: int, folder: Path) -> None:
+    """libhdf5, told of an error, would crash it at its end."""
+    code = f"""
+        import os, resource, sys, numpy as np, dwconv
+        os.chdir(sys.argv[1])
+        layer = dwconv.DepthwiseConv2D(3)
+        layer.build((None, 8, 8, 20000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
+        try:
+            layer.{"save_weights" if suffix == ".weights.h5" else "save"}("layer{suffix}")
+        except OSError:
+            print("refused")
+    """
+    done = run_python("-c", textwrap.dedent(code), str(folder))
+    assert (done.returncode, done.stdout) == (0, "refused\n"), done
+    assert list(folder.iterdir()) == []
