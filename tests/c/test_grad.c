@@ -224,7 +224,8 @@ static void test_runs(void) {
 static void check_threads(const dw_desc *d, dw_isa isa) {
     problem p = make_problem(d, isa);
     room first[3];
-    CHECK(dw_grad_threads(p.grad, 1) == 1 && dw_grad_threads(p.grad, 4) == 4);
+    const int whole = d->batch == 1 && d->multiplier > 1; /* an image whose channels cannot be divided is one unit */
+    CHECK(dw_grad_threads(p.grad, 1) == 1 && dw_grad_threads(p.grad, 4) == (whole ? 1 : 4));
     for (int threads = 1; threads <= 4; threads++) {
         room workspace = make_room((size_t)dw_grad_workspace(p.grad, threads)), found[3];
         for (int i = 0; i < 3; i++) found[i] = make_room((size_t)p.counts[i] * p.item);
