@@ -212,7 +212,10 @@ class Folder:
                 "variance": True,
             }
             names = [name for name, is_used in used.items() if is_used]
-            arrays = self._weights.weights_at(self._entries[call.names]) or []
+            entry = self._entries.get(call.names)
+            if entry is None:
+                raise FormatError("expected a layer; received a model")
+            arrays = self._weights.weights_at(entry) or []
             if len(arrays) != len(names):
                 raise FormatError(f"expected {len(names)} weights; received {len(arrays)}")
             given: dict[str, Any] = {**dict.fromkeys(used), **dict(zip(names, arrays, strict=True))}

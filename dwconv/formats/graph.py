@@ -104,6 +104,8 @@ class Graph:
 
     def _functional(self, item: Document, names: Names, given: _Given | None) -> list[Value]:
         config = item["config"]
+        if not isinstance(config, Mapping):
+            raise _LostError(f"expected a dict as config; received a {type(config).__name__}")
         layers = {entries.name_of(layer): layer for layer in entries.children(item) or ()}
         nodes = {name: _nodes(layer) for name, layer in layers.items()}
         results = list(_tensors(config.get("output_layers")))

@@ -412,6 +412,14 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], str]] = {
         r"'dw' goes to 'bn' \(BatchNormalization\) and 'sum' \(Add\)",
     ),
     "class": ([depthwise("in"), norm("dw"), item("Add", "x", "bn")], "its class, 'Mine', may call"),
+    "model": (
+        [depthwise(), {**norm(), "config": {"name": "bn", "layers": []}}],
+        r"'bn' \(BatchNormalization\): expected a layer; received a model",
+    ),
+    "list": (
+        [depthwise(), {**item("Activation", "act"), "config": []}],
+        r"'dw' is followed by 'act' \(Activation\)",
+    ),
     "wrapped": (
         [item("TimeDistributed", "td", layer=depthwise()), norm()],
         "it is within a TimeDistributed",

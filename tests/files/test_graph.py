@@ -247,6 +247,14 @@ def test_many_models_that_are_called_twice() -> None:
         (model([layer("a", [old("a")])], ["in"], ["a"]), "nothing makes the inputs of 'a'"),
         (model([layer("a", [old("in")])], ["in"], [["a", 3, 0]]), r"nothing makes \['a', 3, 0\]"),
         (model([layer("a", 5)], ["in"], ["a"]), "'a' has no list of inbound_nodes"),
+        (
+            {"class_name": "Functional", "config": [layer("a", [])]},
+            "expected a dict as config; received a list",
+        ),
+        (
+            model([layer("a", [{"args": [], "kwargs": 5}])], ["in"], ["a"]),
+            "expected the arguments of a call; received 5",
+        ),
         (model([layer("a", [old(["in", 0, 0.5])])], ["in"], ["a"]), "expected the number of an"),
         (
             model([{"class_name": "Layer", "config": {"name": "a"}}], ["in"], ["a"]),
