@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import ROOT, assert_same_bits, run_python
+from support import ROOT, assert_same_bits, run_python, slow
 from support.layers import draw
 
 from dwconv import DepthwiseConv2D
@@ -16,7 +16,7 @@ from dwconv import DepthwiseConv2D
 SCRIPT = str(ROOT / "tests" / "support" / "guests.py")
 
 
-@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("seed", [0, *slow(1)])
 def test_everything_public_with_guests(seed: int) -> None:
     done = run_python(SCRIPT, str(seed), "4000")
     last = "\n".join(done.stdout.splitlines()[-1:])
@@ -77,7 +77,7 @@ print(*outcome)
 
 
 @pytest.mark.parametrize("which", ["x", "out"])
-@pytest.mark.parametrize("form", ["memoryview", "array", "view", "subclass"])
+@pytest.mark.parametrize("form", ["memoryview", "array", *slow("view", "subclass")])
 def test_memory_is_not_given_back_while_a_kernel_uses_it(form: str, which: str) -> None:
     done = run_python("-c", TAKEN_AWAY, form, which)
     assert (done.returncode, done.stdout) == (0, "refused\n"), (form, which, done)

@@ -49,6 +49,7 @@ def fits(case: Case) -> bool:
     return top + case.size[0] + bottom >= reach[0] and left + case.size[1] + right >= reach[1]
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(case=cases())
 def test_against_the_reference(case: Case) -> None:

@@ -9,6 +9,7 @@ import torture
 import dwconv
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ieee")
 def test_two_seconds() -> None:
     tally = torture.torture(seconds=2, seed=0)

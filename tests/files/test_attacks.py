@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ASAN, ROOT
+from support import ASAN, ROOT, slow
 from support.layers import isolate
 
 import dwconv
@@ -27,6 +27,13 @@ from dwconv.cli import inspect
 resource = pytest.importorskip("resource", reason="limits and SIGPROF are POSIX")
 
 ATTACKS = sorted((ROOT / "tests" / "data" / "attacks").glob("*.gz"))
+#: Those that cost most of their kind.
+LONG = {
+    "attributes-of-a-shared-group.h5.gz",
+    "long-class-names.keras.gz",
+    "long-numbers.json.gz",
+    "models-that-share-names.h5.gz",
+}
 SECONDS = 2.0
 SECONDS_PER_BYTE = 100e-9
 MEGABYTES = 100
@@ -81,7 +88,11 @@ def ways(path: Path) -> dict[str, Callable[[], Any]]:
     }
 
 
-@pytest.mark.parametrize("packed", ATTACKS, ids=lambda path: path.name.removesuffix(".gz"))
+@pytest.mark.parametrize(
+    "packed",
+    [each for path in ATTACKS for each in (slow(path) if path.name in LONG else [path])],
+    ids=lambda path: path.name.removesuffix(".gz"),
+)
 def test_attacks(packed: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     path = tmp_path / packed.name.removesuffix(".gz")
     path.write_bytes(gzip.decompress(packed.read_bytes()))

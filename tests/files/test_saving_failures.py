@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import ASAN, run_python
+from support import ASAN, run_python, slow
 from support.layers import isolate
 
 import dwconv
@@ -238,7 +238,7 @@ else:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux") or ASAN, reason="limits by Linux")
 @pytest.mark.parametrize("suffix", SUFFIXES[:-1])
-@pytest.mark.parametrize("kilobytes", [0, 300, 1000, 3000, 20_000])
+@pytest.mark.parametrize("kilobytes", [1000, *slow(0, 300, 3000, 20_000)])
 def test_saving_with_little_memory(suffix: str, kilobytes: int, folder: Path) -> None:
     """36 MB of weights: written without a copy, or a MemoryError with the old file as it was."""
     path = folder / f"dw{suffix}"
@@ -383,7 +383,7 @@ def test_links_modes_and_owners_are_kept(folder: Path) -> None:
 
 @posix
 @pytest.mark.parametrize("suffix", [".keras", ".weights.h5"])
-@pytest.mark.parametrize("limit", [100, 1000, 3000, 100_000])
+@pytest.mark.parametrize("limit", [1000, *slow(100, 3000, 100_000)])
 def test_a_process_ends_well_after_a_disk_was_full(suffix: str, limit: int, folder: Path) -> None:
     """libhdf5, told of an error, would crash it at its end."""
     code = f"""

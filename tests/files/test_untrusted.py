@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ASAN, mutations, run_python
+from support import ASAN, mutations, run_python, slow
 from support.layers import isolate
 from test_saving import filled
 
@@ -164,7 +164,7 @@ thread.join()
 
 
 @pytest.mark.skipif(ASAN, reason="takes more of the stack")
-@pytest.mark.parametrize("kilobytes", [128, 256, 1024])
+@pytest.mark.parametrize("kilobytes", [128, *slow(256, 1024)])
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import DTypeLike, NDArray
 
 import dwconv
@@ -87,6 +88,11 @@ class Case:
             "data_format": self.data_format,
             "activation": self.activation,
         }
+
+
+def slow(*values: Any) -> list[Any]:
+    """Values of a parameter that only `make test` tries; others stand for them in test-quick."""
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
 
 def tiles(isa: str | None = None, variant: str = "plain") -> list[tuple[int, ...]]:

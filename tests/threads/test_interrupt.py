@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import assert_same_bits, run_python
+from support import assert_same_bits, run_python, slow
 
 from dwconv import DepthwiseConv2D, casts, ops
 from dwconv.ops import gradients
@@ -68,18 +68,14 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
+@pytest.mark.parametrize("num_threads", [2, *slow(1)])
 @pytest.mark.parametrize(
     "case",
     [
         "channels_last",
-        "channels_first",
-        "one plane",
-        "plan with out",
-        "plan.run",
-        "plan.run_part",
+        *slow("channels_first", "one plane", "plan with out", "plan.run", "plan.run_part"),
         "gradient",
-        "strided gradient",
+        *slow("strided gradient"),
     ],
 )
 def test_a_long_call_ends_on_ctrl_c(case: str, num_threads: int) -> None:
@@ -120,7 +116,7 @@ except KeyboardInterrupt:
 """
 
 
-@pytest.mark.parametrize("case", ["float32", "float16", "strides", "activation"])
+@pytest.mark.parametrize("case", ["float32", *slow("float16", "strides", "activation")])
 def test_a_long_cast_ends_on_ctrl_c(case: str) -> None:
     done = run_python("-c", CAST, case)
     assert done.stdout == "7\n", (case, done)
@@ -145,6 +141,7 @@ assert count >= 2, count  # handlers run while it computes
 """
 
 
+@pytest.mark.slow
 def test_a_handler_that_raises_nothing_lets_the_call_go_on() -> None:
     done = run_python("-c", GOES_ON)
     assert done.returncode == 0, done
@@ -172,11 +169,12 @@ CASES: list[tuple[tuple[int, int, int, int], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("shape", "arguments"), CASES, ids=str)
+@pytest.mark.parametrize("case", [CASES[0], *slow(*CASES[1:])], ids=str)
 @pytest.mark.parametrize("num_threads", [1, 2])
 def test_a_call_that_is_cut_gives_the_same_bits(
-    shape: tuple[int, int, int, int], arguments: dict[str, Any], num_threads: int
+    case: tuple[tuple[int, int, int, int], dict[str, Any]], num_threads: int
 ) -> None:
+    shape, arguments = case
     x = np.random.default_rng(1).standard_normal(shape, np.float32)
     layer = DepthwiseConv2D(**arguments)
     layer.build(shape)
@@ -191,9 +189,9 @@ def test_a_call_that_is_cut_gives_the_same_bits(
     assert_same_bits(parts, expected, (shape, arguments))
 
 
-@pytest.mark.parametrize("num_threads", [1, 2])
-@pytest.mark.parametrize("strides", [1, 2])
-@pytest.mark.parametrize("multiplier", [1, 2])
+@pytest.mark.parametrize("num_threads", [2, *slow(1)])
+@pytest.mark.parametrize("strides", [1, *slow(2)])
+@pytest.mark.parametrize("multiplier", [1, *slow(2)])
 def test_gradients_that_are_cut_have_the_same_bits(
     num_threads: int, strides: int, multiplier: int
 ) -> None:

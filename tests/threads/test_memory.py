@@ -205,6 +205,7 @@ def test_limits_that_are_none(wrong: Any) -> None:
     assert config.memory_limit() == before
 
 
+@pytest.mark.slow
 def test_the_variable_sets_the_limit() -> None:
     show = "import dwconv; print(dwconv.config.memory_limit())"
     assert run_python("-c", show).stdout.strip() == str(config.DEFAULT_MEMORY_LIMIT)

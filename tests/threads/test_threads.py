@@ -317,6 +317,7 @@ def test_numbers_that_are_none(wrong: Any) -> None:
     assert (layer.num_threads, config.num_threads()) == (None, 1)
 
 
+@pytest.mark.slow
 def test_the_variable() -> None:
     code = "from dwconv import config, depthwise_conv2d as f; print(config.num_threads())"
     assert run_python("-c", code, DWCONV_NUM_THREADS="3").stdout == "3\n"

@@ -378,6 +378,7 @@ def test_a_whole_run_is_saved_with_history_and_tables(folders):
     assert len(after.splitlines()) == 4
 
 
+@pytest.mark.slow
 def test_a_part_of_a_run_replaces_nothing(folders):
     pytest.importorskip("matplotlib")
     command.save(a_run())

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import ROOT
+from support import ROOT, slow
 
 import dwconv
 from dwconv.__main__ import main as command_line
@@ -51,6 +51,7 @@ def assert_picture(path: Path, photo_shape: tuple[int, int]) -> None:
             assert middle.std() > 5, f"panel {row}, {column} is blank"
 
 
+@pytest.mark.slow
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "new" / "folder"
     assert demo.main(["--output", str(output)]) == 0
@@ -79,6 +80,7 @@ def test_demo_without_its_extra(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_train(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The known filters are found, and drawn."""
     assert demo.main(["--train", "--output", str(tmp_path)]) == 0
@@ -195,7 +197,7 @@ def test_what_is_compared_computes_the_same(other) -> None:  # type: ignore[no-u
     assert (np.abs(other(x, kernel) - expected) <= bound).all()
 
 
-@pytest.mark.parametrize("size", [(300, 451), (451, 300), (900, 90), (40, 200), (400, 301)])
+@pytest.mark.parametrize("size", [(300, 451), *slow((451, 300), (900, 90), (40, 200), (400, 301))])
 def test_captions_do_not_overlap(size: tuple[int, int]) -> None:
     """Of landscapes and portraits: no text crosses another one or the edge."""
     photo = np.random.default_rng(0).random((*size, 3), np.float32)
