@@ -124,27 +124,44 @@ def test_the_kernels_are_listed() -> None:
     assert tiles("portable") == []
 
 
+def of_one_kernel() -> list[list[Case]]:
+    """The cases of tiles, those of one kernel size, stride and multiplier together: a test for each
+    of hundreds of cases takes longer than what it looks at.
+    """
+    groups: dict[Any, list[Case]] = {}
+    for case in tile_cases():
+        groups.setdefault((case.kernel_size, case.strides, case.multiplier), []).append(case)
+    return list(groups.values())
+
+
+def kernel_of(cases: list[Case]) -> str:
+    """What these cases share, as the name of a test."""
+    (kernel_h, kernel_w), (stride, _) = cases[0].kernel_size, cases[0].strides
+    return f"k{kernel_h}x{kernel_w}s{stride}m{cases[0].multiplier}"
+
+
 @pytest.mark.parametrize("isa", TILED_ISAS)
-@pytest.mark.parametrize("case", tile_cases(), ids=repr)
-def test_tiles_and_the_general_kernel(case: Case, dtype: str, isa: str) -> None:
+@pytest.mark.parametrize("cases", of_one_kernel(), ids=kernel_of)
+def test_tiles_and_the_general_kernel(cases: list[Case], dtype: str, isa: str) -> None:
     """Portable has no tiles."""
-    for channels in (lanes(isa, dtype), lanes(isa, dtype) + 1):
-        case = replace(case, channels=channels, dtype=dtype)
-        x, kernel, bias = case.arrays()
-        y = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
-        expected = dwconv.depthwise_conv2d(x, kernel, bias, isa="portable", **case.options())
-        assert_same_bits(y, expected, (case, isa))
+    for plain in cases:
+        for channels in (lanes(isa, dtype), lanes(isa, dtype) + 1):
+            case = replace(plain, channels=channels, dtype=dtype)
+            x, kernel, bias = case.arrays()
+            y = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
+            expected = dwconv.depthwise_conv2d(x, kernel, bias, isa="portable", **case.options())
+            assert_same_bits(y, expected, (case, isa))
 
 
-@pytest.mark.parametrize(
-    "case", [case for case in tile_cases() if case.padding == "same"], ids=repr
-)
-def test_tiles_have_the_documented_order(case: Case, isa: str) -> None:
-    channels = max(1, lanes(isa, np.float32) // case.multiplier + 1)
-    case = replace(case, channels=channels)
-    x, kernel, bias = case.arrays()
-    y = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
-    assert_same_bits(y, emulate(case, x, kernel, bias), (case, isa))
+@pytest.mark.parametrize("cases", of_one_kernel(), ids=kernel_of)
+def test_tiles_have_the_documented_order(cases: list[Case], isa: str) -> None:
+    for plain in cases:
+        if plain.padding == "same":
+            channels = max(1, lanes(isa, np.float32) // plain.multiplier + 1)
+            case = replace(plain, channels=channels)
+            x, kernel, bias = case.arrays()
+            y = dwconv.depthwise_conv2d(x, kernel, bias, isa=isa, **case.options())
+            assert_same_bits(y, emulate(case, x, kernel, bias), (case, isa))
 
 
 @pytest.mark.parametrize("isa", TILED_ISAS)
