@@ -1,16 +1,15 @@
 /* blocks.c - divides channels into vectors. */
 #include "blocks.h"
 
-#include <stdlib.h>
-
 #include "desc.h"
+#include "shared.h"
 
 dw_status dw_make_blocks(int64_t count, int64_t lanes, int64_t multiplier, int64_t channels, int64_t first,
                          int64_t second, int overlap, dw_block **blocks) {
     int64_t bytes;
     *blocks = NULL;
     if (!dw_bytes(sizeof(dw_block), &count, 1, &bytes)) return DW_ERR_OVERFLOW;
-    *blocks = malloc((size_t)bytes);
+    *blocks = dw_shared_new(bytes);
     if (!*blocks) return DW_ERR_NOMEM;
     for (int64_t b = 0; b < count; b++) {
         dw_block *block = *blocks + b;

@@ -16,7 +16,7 @@ typedef struct dw_block {
 
 /* `count` blocks over `channels` output channels, `lanes` each, the first beginning at channel `first`, the second at
  * `second`. Where the last one would be partial it overlaps its neighbour, unless there is only one or `overlap` is 0.
- * A negative `first` lies in the pixel before. The caller frees *blocks; it is NULL on failure. */
+ * A negative `first` lies in the pixel before. *blocks is for dw_shared_drop; it is NULL on failure. */
 dw_status dw_make_blocks(int64_t count, int64_t lanes, int64_t multiplier, int64_t channels, int64_t first,
                          int64_t second, int overlap, dw_block **blocks);
 

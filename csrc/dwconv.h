@@ -147,6 +147,30 @@ void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int
  * line it is the offset of x where that matters, else 0. -1 for small outputs, where it makes no difference. */
 int dw_plan_place(const dw_plan *plan, const void *x);
 
+/* ---- plans of plans --------------------------------------------------------------------------------
+ *
+ * Planning takes microseconds; these take from a plan what it has decided. Each result is a plan like any other, with
+ * the bits of one that dw_plan_create makes; what several plans have in common is kept until the last is destroyed. */
+
+/* The same problem with other weights: kernel (kh, kw, C, M) and bias (OC) or NULL, as for dw_plan_create. It costs a
+ * copy of the weights. On failure *out is NULL. */
+dw_status dw_plan_with_weights(const dw_plan *plan, const void *kernel, const void *bias, dw_plan **out);
+
+/* The same problem for `batch` images, with the same weights. DW_ERR_SHAPE, too, for a plan of an empty batch. */
+dw_status dw_plan_with_batch(const dw_plan *plan, int64_t batch, dw_plan **out);
+
+/* Lets `plan` use the packed weights of `other` instead of its own where both hold the same bytes: for plans of one
+ * layer for several sizes of x. Nobody may use `plan` meanwhile; others may use `other`. */
+void dw_plan_share(dw_plan *plan, const dw_plan *other);
+
+/* A run for `batch` >= 0 images, whatever the descriptor says, of a plan whose own batch is at least 1: x and y are of
+ * that batch, which fits into memory. As dw_plan_run_until; `stop` may be NULL. And those above for such a run. */
+int dw_plan_run_batch(const dw_plan *plan, int64_t batch, const void *x, void *y, int num_threads, dw_stop_fn *stop,
+                      void *context);
+void dw_plan_run_part_batch(const dw_plan *plan, int64_t batch, const void *x, void *y, int part, int parts);
+int dw_plan_threads_batch(const dw_plan *plan, int64_t batch, int num_threads);
+int dw_plan_place_batch(const dw_plan *plan, int64_t batch, const void *x);
+
 /* The last step of a plan alone, with the same results: `count` floats at `y`, in place. Not for DW_I32. */
 dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw_denormals denormals, dw_isa isa,
                       int64_t count, void *y);
@@ -162,6 +186,7 @@ typedef struct dw_plan_info {
     int64_t merged_pixels; /* pixels that share vectors because one has too few channels; 1: none do */
     int64_t blocks;        /* vectors that the channels (of the merged pixels) fill; DW_NCHW: that a row of y fills */
     int64_t plan_bytes;    /* that the plan itself takes: weights in each arrangement, and tables */
+    int64_t shared_bytes;  /* of these, what other plans of the same weights count for, now */
     int64_t weight_bytes;  /* of the packed weights */
     double multiply_adds;  /* of one run, valid taps only */
     int64_t x_bytes, y_bytes;

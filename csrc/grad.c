@@ -13,6 +13,7 @@
 
 #include "desc.h"
 #include "float_env.h"
+#include "shared.h"
 #include "thread_pool.h"
 #include "sizes.h"
 
@@ -135,7 +136,7 @@ void dw_grad_destroy(dw_grad *grad) {
     if (!grad) return;
     dw_grad_input_free(&grad->input);
     dw_grad_weights_free(&grad->weights);
-    free(grad->base.blocks);
+    dw_shared_drop(grad->base.blocks);
     free(grad);
 }
 

@@ -7,6 +7,7 @@
 
 #include "desc.h"
 #include "float_env.h"
+#include "shared.h"
 #include "sizes.h"
 
 /* ---- choosing a kernel ----------------------------------------------------------------------------- */
@@ -66,7 +67,7 @@ static dw_status make_columns(dw_nchw *nchw, const dw_problem *problem) {
     }
     int64_t bytes, edges = 0;
     if (!dw_bytes((int64_t)sizeof(dw_colvec), &count, 1, &bytes)) return DW_ERR_OVERFLOW;
-    nchw->columns = malloc((size_t)bytes);
+    nchw->columns = dw_shared_new(bytes);
     nchw->table_bytes = bytes;
     if (!nchw->columns) return DW_ERR_NOMEM;
     nchw->column_count = count;
@@ -78,7 +79,7 @@ static dw_status make_columns(dw_nchw *nchw, const dw_problem *problem) {
     if (edges > 0) {
         const int64_t sizes[] = {edges, 2 * d->kernel_w + 1};
         if (!dw_bytes((int64_t)sizeof(dw_lane_range), sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
-        nchw->valid = malloc((size_t)bytes);
+        nchw->valid = dw_shared_new(bytes);
         nchw->table_bytes += bytes;
         if (!nchw->valid) return DW_ERR_NOMEM;
     }
@@ -101,21 +102,23 @@ static dw_status make_columns(dw_nchw *nchw, const dw_problem *problem) {
 /* ---- weights --------------------------------------------------------------------------------------- */
 
 /* [output channel][bias, taps]: a vector of weights is one of them in all lanes. */
-static dw_status pack(dw_nchw *nchw, const dw_problem *problem, const char *kernel, const char *bias) {
+dw_status dw_nchw_repack(dw_nchw *nchw, const dw_problem *problem, const void *kernel, const void *bias) {
     const dw_desc *d = &problem->desc;
     const int64_t channels = problem->out_channels, size = problem->element_size;
     const int64_t taps = d->kernel_h * d->kernel_w, sizes[] = {channels, 1 + taps};
     int64_t bytes;
     if (!dw_bytes(size, sizes, 2, &bytes)) return DW_ERR_OVERFLOW;
-    char *to = nchw->weights = malloc((size_t)bytes);
+    char *to = dw_shared_new(bytes);
     if (!to) return DW_ERR_NOMEM;
+    dw_shared_drop(nchw->weights);
+    nchw->weights = to;
     for (int64_t channel = 0; channel < channels; channel++, to += (1 + taps) * size) {
-        if (bias) memcpy(to, bias + channel * size, (size_t)size);
+        if (bias) memcpy(to, (const char *)bias + channel * size, (size_t)size);
         else memset(to, 0, (size_t)size);
         /* An output without a valid tap is its bias, which then goes through no multiply-add that would flush it. */
         if (d->denormals == DW_DENORMALS_FLUSH) dw_flush(d->dtype, to, 1);
         for (int64_t tap = 0; tap < taps; tap++)
-            memcpy(to + (1 + tap) * size, kernel + (tap * channels + channel) * size, (size_t)size);
+            memcpy(to + (1 + tap) * size, (const char *)kernel + (tap * channels + channel) * size, (size_t)size);
     }
     return DW_OK;
 }
@@ -141,14 +144,22 @@ dw_status dw_nchw_create(dw_nchw *nchw, const dw_problem *problem, const void *k
     nchw->kernel = find_kernel(nchw->table, problem);
     nchw->chunk = nchw->kernel ? planes_of_chunk(problem) : problem->out_channels;
     const dw_status status = make_columns(nchw, problem);
-    return status == DW_OK ? pack(nchw, problem, kernel, bias) : status;
+    return status == DW_OK ? dw_nchw_repack(nchw, problem, kernel, bias) : status;
 }
 
 void dw_nchw_destroy(dw_nchw *nchw) {
-    free(nchw->columns);
-    free(nchw->valid);
-    free(nchw->weights);
+    dw_shared_drop(nchw->columns);
+    dw_shared_drop(nchw->valid);
+    dw_shared_drop(nchw->weights);
 }
+
+void dw_nchw_keep(dw_nchw *copy) {
+    dw_shared_keep(copy->columns);
+    dw_shared_keep(copy->valid);
+    dw_shared_keep(copy->weights);
+}
+
+void dw_nchw_merge(dw_nchw *nchw, const dw_nchw *other) { dw_shared_merge(&nchw->weights, other->weights); }
 
 void dw_nchw_describe(const dw_nchw *nchw, const dw_problem *problem, dw_plan_info *info) {
     const dw_desc *d = &problem->desc;
@@ -160,6 +171,7 @@ void dw_nchw_describe(const dw_nchw *nchw, const dw_problem *problem, dw_plan_in
     info->blocks = nchw->column_count;
     info->weight_bytes = problem->out_channels * (1 + d->kernel_h * d->kernel_w) * problem->element_size;
     info->plan_bytes = nchw->table_bytes + info->weight_bytes;
+    info->shared_bytes = dw_shared_by_others(nchw->weights, info->weight_bytes);
 }
 
 /* ---- running --------------------------------------------------------------------------------------- */
@@ -239,11 +251,12 @@ static int64_t pieces_of_planes(const dw_nchw *nchw, const dw_problem *problem, 
     return most < 1 ? 1 : dw_min(most, parts);
 }
 
-void dw_nchw_run(const dw_nchw *nchw, const dw_problem *problem, const void *x, void *y, int part, int parts) {
+void dw_nchw_run(const dw_nchw *nchw, const dw_problem *problem, int64_t batch, const void *x, void *y, int part,
+                 int parts) {
     const dw_desc *d = &problem->desc;
     const int64_t size = problem->element_size, out_h = problem->out_h;
     const int64_t x_image = d->channels * d->height * d->width * size, y_row = problem->out_w * size;
-    const int64_t channels = problem->out_channels, planes = d->batch * channels;
+    const int64_t channels = problem->out_channels, planes = batch * channels;
     const int64_t pieces = parts > 1 ? pieces_of_planes(nchw, problem, planes, parts) : 1;
     const dw_range units = parts > 1 ? dw_range_of(planes * pieces, part, parts) : (dw_range){0, planes};
     for (int64_t unit = units.begin; unit < units.end;) {

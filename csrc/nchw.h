@@ -4,6 +4,7 @@
 
 #include "problem.h"
 
+/* All memory that it owns is dw_shared memory. */
 typedef struct dw_nchw {
     const dw_nchw_table *table;   /* of the problem's instruction set, or of a narrower one */
     const dw_nchw_kernel *kernel; /* NULL: the general kernel of the table */
@@ -18,9 +19,15 @@ typedef struct dw_nchw {
 
 dw_status dw_nchw_create(dw_nchw *nchw, const dw_problem *problem, const void *kernel, const void *bias);
 void dw_nchw_destroy(dw_nchw *nchw);
+/* A bitwise copy of a plan becomes an owner of the same memory. */
+void dw_nchw_keep(dw_nchw *copy);
+/* Replaces the weights, or takes over those of `other` where they have the same bytes. */
+dw_status dw_nchw_repack(dw_nchw *nchw, const dw_problem *problem, const void *kernel, const void *bias);
+void dw_nchw_merge(dw_nchw *nchw, const dw_nchw *other);
 void dw_nchw_describe(const dw_nchw *nchw, const dw_problem *problem, dw_plan_info *info);
 
-/* Part `part` of `parts` of a run. */
-void dw_nchw_run(const dw_nchw *nchw, const dw_problem *problem, const void *x, void *y, int part, int parts);
+/* Part `part` of `parts` of a run for `batch` images. */
+void dw_nchw_run(const dw_nchw *nchw, const dw_problem *problem, int64_t batch, const void *x, void *y, int part,
+                 int parts);
 
 #endif

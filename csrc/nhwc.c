@@ -1,6 +1,8 @@
 /* nhwc.c - channels last: makes a plan, and tells what it has decided. */
 #include "nhwc.h"
 
+#include "shared.h"
+
 /* Whether x and y of an image do not stay in L2. */
 static int exceeds_l2(const dw_problem *problem) {
     const dw_desc *d = &problem->desc;
@@ -22,10 +24,18 @@ dw_status dw_nhwc_create(dw_nhwc *nhwc, const dw_problem *problem, const void *k
 
 void dw_nhwc_destroy(dw_nhwc *nhwc) {
     for (int i = 0; i < DW_MAX_PACKINGS; i++) {
-        free(nhwc->packings[i].blocks);
-        free(nhwc->packings[i].memory);
+        dw_shared_drop(nhwc->packings[i].blocks);
+        dw_shared_drop(nhwc->packings[i].weights);
     }
-    free(nhwc->one_pixel.blocks);
+    dw_shared_drop(nhwc->one_pixel.blocks);
+}
+
+void dw_nhwc_keep(dw_nhwc *copy) {
+    for (int i = 0; i < DW_MAX_PACKINGS; i++) {
+        dw_shared_keep(copy->packings[i].blocks);
+        dw_shared_keep(copy->packings[i].weights);
+    }
+    dw_shared_keep(copy->one_pixel.blocks);
 }
 
 void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_info *info) {
@@ -39,7 +49,10 @@ void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_in
     info->merged_pixels = nhwc->fold;
     info->blocks = nhwc->packings[0].count;
     info->plan_bytes = nhwc->one_pixel.count * (int64_t)sizeof(dw_block);
-    for (int i = 0; i < nhwc->packing_count; i++)
-        info->plan_bytes += nhwc->packings[i].bytes + nhwc->packings[i].count * (int64_t)sizeof(dw_block);
+    for (int i = 0; i < nhwc->packing_count; i++) {
+        const dw_packing *packing = nhwc->packings + i;
+        info->plan_bytes += packing->bytes + packing->count * (int64_t)sizeof(dw_block);
+        info->shared_bytes += dw_shared_by_others(packing->weights, packing->bytes);
+    }
     info->weight_bytes = info->blocks * vectors * info->lanes * problem->element_size;
 }

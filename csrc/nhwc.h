@@ -58,9 +58,9 @@ typedef struct dw_division {
 
 /* Channel blocks and their weights. */
 typedef struct dw_packing {
-    dw_block *blocks;
+    dw_block *blocks; /* this and the weights: dw_shared memory */
     int64_t count;
-    void *weights, *memory;    /* aligned, and what to free */
+    void *weights;
     int64_t bytes;             /* of the weights */
     void *cross_pixel_weights; /* of the first block, for kernels of that flavour; behind the others, or NULL */
 } dw_packing;
@@ -70,6 +70,7 @@ enum { DW_X_ALIGNMENT = 16, DW_MAX_PACKINGS = 4 };
 
 /* ---- the plan -------------------------------------------------------------------------------------- */
 
+/* All memory that it owns is dw_shared memory: dw_nhwc_keep and dw_nhwc_destroy name each piece. */
 typedef struct dw_nhwc {
     const dw_instruction_set *isa; /* whose kernels are used: the problem's, or a narrower one */
     const dw_nhwc_table *table;
@@ -110,11 +111,15 @@ typedef struct dw_nhwc {
 /* nhwc.c */
 dw_status dw_nhwc_create(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias);
 void dw_nhwc_destroy(dw_nhwc *nhwc);
+/* A bitwise copy of a plan becomes an owner of the same memory. */
+void dw_nhwc_keep(dw_nhwc *copy);
 void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_info *info);
 
-/* nhwc_run.c: part `part` of `parts` of a run; where an output for x should begin, see dw_plan_place. */
-void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, void *y, int part, int parts);
-int dw_nhwc_page_offset(const dw_nhwc *nhwc, const dw_problem *problem, const void *x);
+/* nhwc_run.c: part `part` of `parts` of a run for `batch` images; where an output for x should begin, see
+ * dw_plan_place. */
+void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const void *x, void *y, int part,
+                 int parts);
+int dw_nhwc_page_offset(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const void *x);
 /* Fills tile_args and general_args. */
 void dw_nhwc_make_args(dw_nhwc *nhwc, const dw_problem *problem);
 /* Fills row_step, group_rows, image_units. */
@@ -127,11 +132,15 @@ typedef struct dw_part {
     const dw_segments *segments;
     dw_segments own; /* if they are not the plan's */
 } dw_part;
-void dw_nhwc_part_of(const dw_nhwc *nhwc, const dw_problem *problem, const dw_packing *packing, int part, int parts,
-                     dw_part *to);
+void dw_nhwc_part_of(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const dw_packing *packing, int part,
+                     int parts, dw_part *to);
 
 /* nhwc_pack.c: fills packings and one_pixel. */
 dw_status dw_nhwc_pack(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias);
+/* Replaces the weights; what they were is still there for its other owners. On failure some are replaced. */
+dw_status dw_nhwc_repack(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias);
+/* Takes over blocks and weights of `other` where they have the same bytes. */
+void dw_nhwc_merge(dw_nhwc *nhwc, const dw_nhwc *other);
 
 /* nhwc_columns.c: fills phases, segments, aligned and divisions. */
 void dw_nhwc_divide_columns(dw_nhwc *nhwc, const dw_problem *problem);

@@ -6,6 +6,7 @@
 #include "desc.h"
 #include "float_env.h"
 #include "nhwc.h"
+#include "shared.h"
 
 static dw_status make_blocks(const dw_nhwc *nhwc, const dw_problem *problem, int64_t count, int64_t channels,
                              int64_t first, int64_t second, int overlap, dw_packing *packing) {
@@ -60,7 +61,8 @@ static void pack_cross_pixel(const dw_nhwc *nhwc, const dw_problem *problem, con
     }
 }
 
-/* `cross_pixel`: the first block will be used by such kernels, too. */
+/* In place of the weights of a packing, whose blocks are made. `cross_pixel`: the first block will be used by such
+ * kernels, too. */
 static dw_status pack_weights(const dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias,
                               int cross_pixel, dw_packing *packing) {
     const dw_desc *d = &problem->desc;
@@ -68,11 +70,12 @@ static dw_status pack_weights(const dw_nhwc *nhwc, const dw_problem *problem, co
     const int64_t taps = d->kernel_h * d->kernel_w, bytes = weight_bytes(nhwc, problem, packing->count);
     const int64_t extra = cross_pixel ? (1 + d->kernel_h * (d->kernel_w + d->stride_w - 1)) * lanes * size : 0;
     if (!bytes) return DW_ERR_OVERFLOW;
-    packing->weights = dw_calloc_aligned(bytes + extra, &packing->memory);
-    if (!packing->weights) return DW_ERR_NOMEM;
+    char *to = dw_shared_new(bytes + extra);
+    if (!to) return DW_ERR_NOMEM;
+    dw_shared_drop(packing->weights);
+    packing->weights = to;
     packing->bytes = bytes + extra;
 
-    char *to = packing->weights;
     for (int64_t b = 0; b < packing->count; b++) {
         const dw_block *block = packing->blocks + b;
         if (d->multiplier > 1) {
@@ -121,10 +124,32 @@ dw_status dw_nhwc_pack(dw_nhwc *nhwc, const dw_problem *problem, const void *ker
         if (i > 0)
             status = cross_pixel ? make_blocks(nhwc, problem, blocks, channels, boundary - lanes, boundary, 0, packing)
                                  : make_blocks(nhwc, problem, blocks + 1, channels, 0, boundary, 1, packing);
-        const int with_cross_pixel = i > 0 && cross_pixel && problem->desc.stride_w > 1;
-        if (status == DW_OK) status = pack_weights(nhwc, problem, kernel, bias, with_cross_pixel, packing);
+        if (status != DW_OK) return status;
+    }
+    return dw_nhwc_repack(nhwc, problem, kernel, bias);
+}
+
+dw_status dw_nhwc_repack(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias) {
+    for (int i = 0; i < nhwc->packing_count; i++) {
+        const int cross_pixel = i > 0 && nhwc->aligned.cross_pixel && problem->desc.stride_w > 1;
+        const dw_status status = pack_weights(nhwc, problem, kernel, bias, cross_pixel, nhwc->packings + i);
         if (status != DW_OK) return status;
     }
     nhwc->one_pixel.weights = nhwc->packings[0].weights;
     return DW_OK;
+}
+
+void dw_nhwc_merge(dw_nhwc *nhwc, const dw_nhwc *other) {
+    for (int i = 0; i < nhwc->packing_count && i < other->packing_count; i++) {
+        dw_packing *packing = nhwc->packings + i;
+        const dw_packing *from = other->packings + i;
+        void *blocks = packing->blocks;
+        dw_shared_merge(&blocks, from->blocks);
+        packing->blocks = blocks;
+        const ptrdiff_t cross_pixel =
+            packing->cross_pixel_weights ? (char *)packing->cross_pixel_weights - (char *)packing->weights : 0;
+        if (dw_shared_merge(&packing->weights, from->weights) && cross_pixel)
+            packing->cross_pixel_weights = (char *)packing->weights + cross_pixel;
+    }
+    nhwc->one_pixel.weights = nhwc->packings[0].weights;
 }

@@ -45,10 +45,11 @@ static int edge_width(const dw_nhwc *nhwc, const dw_problem *problem, int64_t co
 /* Whether to divide columns: where kernels roll down rows and a part would have few of them. No cut may touch a kernel
  * at an edge that nothing can replace: the general one, and those beside a block that spans two pixels, with which they
  * have outputs in common. */
-static int divides_columns(const dw_nhwc *nhwc, const dw_problem *problem, const dw_segments *segments, int parts) {
+static int divides_columns(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const dw_segments *segments,
+                           int parts) {
     const int64_t each = problem->out_w / parts, rows = dw_div_up(problem->out_h, parts);
     if (!nhwc->tile || nhwc->tile->tile_h > 0 || nhwc->fold > 1 || nhwc->phase_step > 1) return 0;
-    if (problem->desc.batch % parts == 0 || rows >= problem->tuning->divided_rows) return 0;
+    if (batch % parts == 0 || rows >= problem->tuning->divided_rows) return 0;
     if (each < problem->tuning->divided_columns) return 0;
     if (dw_divisible(nhwc, 1) && each > segments->inner && problem->out_w - each < segments->inner_end) return 1;
     if (segments->cross_pixel) return 0;
@@ -107,14 +108,14 @@ static void divide_anew(const dw_nhwc *nhwc, const dw_problem *problem, const dw
 
 /* ---- the choice ------------------------------------------------------------------------------------ */
 
-void dw_nhwc_part_of(const dw_nhwc *nhwc, const dw_problem *problem, const dw_packing *packing, int part, int parts,
-                     dw_part *to) {
-    const int64_t units = problem->desc.batch * nhwc->image_units;
+void dw_nhwc_part_of(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const dw_packing *packing, int part,
+                     int parts, dw_part *to) {
+    const int64_t units = batch * nhwc->image_units;
     to->units = (dw_range){0, units};
     to->blocks = (dw_range){0, packing->count};
     to->segments = packing != nhwc->packings && nhwc->aligned.cross_pixel ? &nhwc->aligned : &nhwc->segments;
     if (parts == 1) return;
-    if (divides_columns(nhwc, problem, to->segments, parts)) {
+    if (divides_columns(nhwc, problem, batch, to->segments, parts)) {
         divide_anew(nhwc, problem, to->segments, dw_range_of(problem->out_w, part, parts), &to->own);
         to->segments = &to->own;
     } else if (divides_channels(nhwc, packing, units, parts)) {

@@ -252,7 +252,8 @@ static int64_t rows_to_roll(const dw_nhwc *nhwc, const dw_problem *problem, cons
 
 /* ---- a part ---------------------------------------------------------------------------------------- */
 
-void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, void *y, int part, int parts) {
+void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const void *x, void *y, int part,
+                 int parts) {
     const dw_desc *d = &problem->desc;
     const int64_t x_image = d->height * d->width * d->channels * problem->element_size;
     const int64_t y_image = problem->out_h * problem->out_w * problem->out_channels * problem->element_size;
@@ -262,7 +263,7 @@ void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, 
     const int64_t most = rolls ? rows_to_roll(nhwc, problem, packing, x) : nhwc->group_rows;
 
     dw_part mine;
-    dw_nhwc_part_of(nhwc, problem, packing, part, parts, &mine);
+    dw_nhwc_part_of(nhwc, problem, batch, packing, part, parts, &mine);
     row_group group;
     group.nhwc = nhwc;
     group.problem = problem;
@@ -293,10 +294,10 @@ void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, 
     }
 }
 
-int dw_nhwc_page_offset(const dw_nhwc *nhwc, const dw_problem *problem, const void *x) {
+int dw_nhwc_page_offset(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const void *x) {
     enum { PAGE = 4096, LINE = 64 };
     const dw_tuning *tuning = problem->tuning;
-    const double bytes = (double)problem->desc.batch * (double)problem->out_h * (double)problem->out_w *
+    const double bytes = (double)batch * (double)problem->out_h * (double)problem->out_w *
                          (double)problem->out_channels * (double)problem->element_size;
     if (bytes < (double)tuning->page_offset_bytes) return -1;
     const uintptr_t offset = ((uintptr_t)x + (uintptr_t)tuning->page_offset) % PAGE;

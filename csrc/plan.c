@@ -26,9 +26,9 @@ static void destroy(dw_plan *plan) {
     else dw_nhwc_destroy(&plan->of.nhwc);
 }
 
-static void run(const dw_plan *plan, const void *x, void *y, int part, int parts) {
-    if (is_nchw(plan)) dw_nchw_run(&plan->of.nchw, &plan->problem, x, y, part, parts);
-    else dw_nhwc_run(&plan->of.nhwc, &plan->problem, x, y, part, parts);
+static void run(const dw_plan *plan, int64_t batch, const void *x, void *y, int part, int parts) {
+    if (is_nchw(plan)) dw_nchw_run(&plan->of.nchw, &plan->problem, batch, x, y, part, parts);
+    else dw_nhwc_run(&plan->of.nhwc, &plan->problem, batch, x, y, part, parts);
 }
 
 static void describe(const dw_plan *plan, dw_plan_info *info) {
@@ -39,9 +39,11 @@ static void describe(const dw_plan *plan, dw_plan_info *info) {
 static int is_general(const dw_plan *plan) { return is_nchw(plan) ? !plan->of.nchw.kernel : !plan->of.nhwc.tile; }
 
 /* In channels first no offset is better than another. */
-int dw_plan_place(const dw_plan *plan, const void *x) {
-    return is_nchw(plan) ? -1 : dw_nhwc_page_offset(&plan->of.nhwc, &plan->problem, x);
+int dw_plan_place_batch(const dw_plan *plan, int64_t batch, const void *x) {
+    return is_nchw(plan) ? -1 : dw_nhwc_page_offset(&plan->of.nhwc, &plan->problem, batch, x);
 }
+
+int dw_plan_place(const dw_plan *plan, const void *x) { return dw_plan_place_batch(plan, plan->problem.desc.batch, x); }
 
 /* ---- what a plan tells ----------------------------------------------------------------------------- */
 
@@ -103,12 +105,65 @@ void dw_plan_destroy(dw_plan *plan) {
     free(plan);
 }
 
+/* ---- copies ---------------------------------------------------------------------------------------- */
+
+/* A plan that owns the same memory. */
+static dw_plan *copy_of(const dw_plan *plan) {
+    dw_plan *copy = malloc(sizeof *copy);
+    if (!copy) return NULL;
+    *copy = *plan;
+    if (is_nchw(copy)) dw_nchw_keep(&copy->of.nchw);
+    else dw_nhwc_keep(&copy->of.nhwc);
+    return copy;
+}
+
+dw_status dw_plan_with_weights(const dw_plan *plan, const void *kernel, const void *bias, dw_plan **out) {
+    if (!out) return DW_ERR_NULL;
+    *out = NULL;
+    if (!plan || !kernel) return DW_ERR_NULL;
+    dw_plan *copy = copy_of(plan);
+    if (!copy) return DW_ERR_NOMEM;
+    const dw_status status = is_nchw(copy) ? dw_nchw_repack(&copy->of.nchw, &copy->problem, kernel, bias)
+                                           : dw_nhwc_repack(&copy->of.nhwc, &copy->problem, kernel, bias);
+    if (status != DW_OK) dw_plan_destroy(copy);
+    else *out = copy;
+    return status;
+}
+
+dw_status dw_plan_with_batch(const dw_plan *plan, int64_t batch, dw_plan **out) {
+    if (!out) return DW_ERR_NULL;
+    *out = NULL;
+    if (!plan) return DW_ERR_NULL;
+    dw_desc desc = plan->problem.desc;
+    int64_t oh, ow;
+    desc.batch = batch;
+    const dw_status status = dw_output_size(&desc, &oh, &ow);
+    if (status != DW_OK) return status;
+    if (plan->problem.desc.batch == 0 && batch > 0) return DW_ERR_SHAPE; /* it has no tables */
+    dw_plan *copy = copy_of(plan);
+    if (!copy) return DW_ERR_NOMEM;
+    copy->problem.desc.batch = batch;
+    copy->nanoseconds = estimate_nanoseconds(copy);
+    *out = copy;
+    return DW_OK;
+}
+
+void dw_plan_share(dw_plan *plan, const dw_plan *other) {
+    if (is_nchw(plan) != is_nchw(other)) return;
+    if (is_nchw(plan)) dw_nchw_merge(&plan->of.nchw, &other->of.nchw);
+    else dw_nhwc_merge(&plan->of.nhwc, &other->of.nhwc);
+}
+
 /* ---- running --------------------------------------------------------------------------------------- */
 
-void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
+void dw_plan_run_part_batch(const dw_plan *plan, int64_t batch, const void *x, void *y, int part, int parts) {
     const dw_float_env before = dw_float_begin(plan->problem.desc.denormals);
-    run(plan, x, y, part, parts);
+    run(plan, batch, x, y, part, parts);
     dw_float_end(before);
+}
+
+void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
+    dw_plan_run_part_batch(plan, plan->problem.desc.batch, x, y, part, parts);
 }
 
 void dw_plan_run(const dw_plan *plan, const void *x, void *y) { dw_plan_run_part(plan, x, y, 0, 1); }

@@ -11,7 +11,7 @@ struct dw_plan {
         dw_nhwc nhwc; /* problem.desc.layout == DW_NHWC */
         dw_nchw nchw; /* DW_NCHW */
     } of;
-    int64_t nanoseconds; /* that a run takes on one thread, roughly */
+    int64_t nanoseconds; /* that a run for its own batch takes on one thread, roughly */
 };
 
 #endif

@@ -59,6 +59,7 @@ if [ "${1:-}" = --fuzz ]; then
 fi
 if [ "$kind" = asan ]; then
     c_program test_api && "$folder/test_api"
+    c_program test_copies && "$folder/test_copies"
     c_program test_grad && "$folder/test_grad"
     c_program test_nomem -Wl,--wrap={malloc,calloc,realloc,aligned_alloc,posix_memalign,free} && "$folder/test_nomem"
 fi

@@ -75,6 +75,23 @@ static dw_desc descriptor(int64_t size, int64_t channels, int64_t multiplier, in
     return d;
 }
 
+/* Plans of a plan: it is as before. */
+static void try_copies(const dw_plan *plan) {
+    const long before = live;
+    for (int weights = 0; weights < 2; weights++) {
+        dw_status status = DW_ERR_NOMEM;
+        for (long n = 1; status != DW_OK; n++) {
+            dw_plan *copy = NULL;
+            allocations = 0, fails_at = n;
+            status = weights ? dw_plan_with_weights(plan, kernel, bias, &copy) : dw_plan_with_batch(plan, 1, &copy);
+            fails_at = 0;
+            CHECK(status == DW_OK ? allocations == n - 1 : status == DW_ERR_NOMEM && !copy);
+            dw_plan_destroy(copy);
+            CHECK(live == before);
+        }
+    }
+}
+
 /* Plans, and gradients if `kernel` is given, with each of their allocations failing in turn; returns how many. */
 static long try_plan(const dw_desc *d, dw_isa isa) {
     for (long n = 1;; n++) {
@@ -87,6 +104,7 @@ static long try_plan(const dw_desc *d, dw_isa isa) {
             allocations = 0;
             dw_plan_run(plan, x, y);
             CHECK(allocations == 0);
+            try_copies(plan);
             dw_plan_destroy(plan);
             CHECK(live == 0);
             return n - 1;

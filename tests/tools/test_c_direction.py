@@ -18,6 +18,7 @@ ORDER = [
     *("os_pause.h", "os_threads.h", "thread_pool.h", "thread_pool.c"),
     *("sizes.h", "tuning.h", "tuning.c"),
     *("cpu.h", "cpu.c", "float_env.h", "float_env.c"),
+    *("shared.h", "shared.c"),
     *("desc.h", "desc.c", "blocks.h", "blocks.c"),
     *("activations.h", "activations.inc"),
     *("grad_kernels.h", "grad_copy.inc", "grad_kernels.inc"),
