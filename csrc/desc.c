@@ -80,6 +80,7 @@ const char *dw_status_text(dw_status status) {
     case DW_ERR_ACTIVATION: return "the activation is not one that is fused for this dtype, or its alpha is not finite";
     case DW_ERR_LAYOUT: return "the layout is neither NHWC nor NCHW";
     case DW_ERR_DENORMALS: return "denormals are neither to be flushed nor IEEE's";
+    case DW_ERR_STRATEGY: return "the problem has no strategy of that index";
     case DW_ERR_ISA: return "the instruction set is not available on this CPU or in this build";
     case DW_ERR_SHAPE: return "height, width, channels and multiplier must be at least 1, batch at least 0";
     case DW_ERR_KERNEL: return "the kernel size must be at least 1";

@@ -41,7 +41,8 @@ typedef enum dw_status {
     DW_ERR_OVERFLOW,   /* a size does not fit the address space */
     DW_ERR_NOMEM,      /* the plan could not be allocated */
     DW_ERR_LAYOUT,     /* layout is none of dw_layout */
-    DW_ERR_DENORMALS   /* denormals is none of dw_denormals */
+    DW_ERR_DENORMALS,  /* denormals is none of dw_denormals */
+    DW_ERR_STRATEGY    /* strategy is no index of dw_strategies_of */
 } dw_status;
 
 typedef enum dw_dtype {
@@ -117,6 +118,23 @@ dw_status dw_output_size(const dw_desc *desc, int64_t *oh, int64_t *ow);
 dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, dw_plan **plan);
 void dw_plan_destroy(dw_plan *plan); /* NULL is fine */
 
+/* Strategies: the ways that there are to compute a problem, which kernel with which options. They differ in time; the
+ * result is the same to the bit with each of them. */
+enum { DW_STRATEGY_NAME = 96 };
+typedef struct dw_strategy_info {
+    char name[DW_STRATEGY_NAME]; /* "k3x3s1_t0x7_avx512+aligned": the kernel, and what else was decided. Its own among
+                                    those of a problem */
+    double nanoseconds;          /* of a run by one thread, as the planner estimates it; it ranks them */
+} dw_strategy_info;
+
+/* Stores the first `capacity` strategies of a problem at `to`, which may be NULL if that is 0, and in *count how many
+ * there are. The first is the one that dw_plan_create takes, the others are in the order of their estimates. */
+dw_status dw_strategies_of(const dw_desc *desc, dw_isa isa, dw_strategy_info *to, int capacity, int *count);
+
+/* dw_plan_create with strategy `index` of these. */
+dw_status dw_plan_create_strategy(const dw_desc *desc, dw_isa isa, int index, const void *kernel, const void *bias,
+                                  dw_plan **plan);
+
 /* x (N, H, W, C) -> y (N, OH, OW, OC), or as the layout says. The arrays must not overlap. */
 void dw_plan_run(const dw_plan *plan, const void *x, void *y);
 
@@ -178,17 +196,18 @@ dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw
 /* What a plan has decided, for people who wonder why a shape is fast or slow. */
 typedef struct dw_plan_info {
     dw_isa isa;
-    const char *kernel;    /* does most of the work, like "k3x3s1_t4x2_avx512"; "general_..." for any size.
+    const char *kernel;              /* does most of the work, like "k3x3s1_t4x2_avx512"; "general_..." for any size.
                                 Of a narrower instruction set where the channels fill no vector of `isa`.
                                 DW_NCHW: "planar_k3x3s1_avx512", "planar_general_..." */
-    int lanes;             /* elements of a vector */
-    int tile_h, tile_w;    /* outputs that share their inputs; 1 x 1 for the general kernel */
-    int64_t merged_pixels; /* pixels that share vectors because one has too few channels; 1: none do */
-    int64_t blocks;        /* vectors that the channels (of the merged pixels) fill; DW_NCHW: that a row of y fills */
-    int64_t plan_bytes;    /* that the plan itself takes: weights in each arrangement, and tables */
-    int64_t shared_bytes;  /* of these, what other plans of the same weights count for, now */
-    int64_t weight_bytes;  /* of the packed weights */
-    double multiply_adds;  /* of one run, valid taps only */
+    char strategy[DW_STRATEGY_NAME]; /* its name, see dw_strategies_of */
+    int lanes;                       /* elements of a vector */
+    int tile_h, tile_w;              /* outputs that share their inputs; 1 x 1 for the general kernel */
+    int64_t merged_pixels;           /* pixels that share vectors because one has too few channels; 1: none do */
+    int64_t blocks;       /* vectors that the channels (of the merged pixels) fill; DW_NCHW: that a row of y fills */
+    int64_t plan_bytes;   /* that the plan itself takes: weights in each arrangement, and tables */
+    int64_t shared_bytes; /* of these, what other plans of the same weights count for, now */
+    int64_t weight_bytes; /* of the packed weights */
+    double multiply_adds; /* of one run, valid taps only */
     int64_t x_bytes, y_bytes;
 } dw_plan_info;
 

@@ -12,17 +12,19 @@
 
 /* ---- choosing a kernel ----------------------------------------------------------------------------- */
 
-static const dw_nchw_kernel *find_kernel(const dw_nchw_table *table, const dw_problem *problem) {
+static int kernel_fits(const dw_nchw_kernel *kernel, const dw_problem *problem) {
     const dw_desc *d = &problem->desc;
-    for (const dw_nchw_kernel *kernel = table->kernels; kernel->name; kernel++) {
-        if (kernel->kernel_h != d->kernel_h || kernel->kernel_w != d->kernel_w) continue;
-        if (kernel->stride != d->stride_h || kernel->stride != d->stride_w) continue;
-        /* Neighbouring rows of a dilation phase are one dilation apart at stride 1 only. */
-        if (kernel->stride != 1 && (d->dilation_h != 1 || d->dilation_w != 1)) continue;
-        if (d->dilation_w > d->width) continue; /* offsets of taps stay small; nothing worth it is left out */
-        if (problem->out_h / d->dilation_h < (kernel->kernel_h - 1) / kernel->stride) continue;
-        return kernel;
-    }
+    if (kernel->kernel_h != d->kernel_h || kernel->kernel_w != d->kernel_w) return 0;
+    if (kernel->stride != d->stride_h || kernel->stride != d->stride_w) return 0;
+    /* Neighbouring rows of a dilation phase are one dilation apart at stride 1 only. */
+    if (kernel->stride != 1 && (d->dilation_h != 1 || d->dilation_w != 1)) return 0;
+    if (d->dilation_w > d->width) return 0; /* offsets of taps stay small; nothing worth it is left out */
+    return problem->out_h / d->dilation_h >= (kernel->kernel_h - 1) / kernel->stride;
+}
+
+static const dw_nchw_kernel *find_kernel(const dw_nchw_table *table, const dw_problem *problem) {
+    for (const dw_nchw_kernel *kernel = table->kernels; kernel->name; kernel++)
+        if (kernel_fits(kernel, problem)) return kernel;
     return NULL;
 }
 
@@ -134,15 +136,61 @@ static int64_t planes_of_chunk(const dw_problem *problem) {
     return plane < limit ? (int64_t)(limit / plane) : 1;
 }
 
-dw_status dw_nchw_create(dw_nchw *nchw, const dw_problem *problem, const void *kernel, const void *bias) {
-    const dw_desc *d = &problem->desc;
+/* ---- strategies ------------------------------------------------------------------------------------ */
+
+static const char *const planes_names[] = {"", "one_plane"};
+static const char *const *const axis_names[DW_NCHW_AXES] = {[DW_AXIS_PLANES] = planes_names};
+
+static dw_strategy estimate(const dw_problem *problem) {
+    const dw_dtype dtype = problem->desc.dtype;
     const dw_instruction_set *isa = problem->isa, *narrower = isa->narrower;
-    if (d->activation > DW_RELU6) nchw->activate = isa->nhwc[d->dtype]->activate[d->activation];
     /* Rows that fill no more than half a vector. */
-    if (narrower && problem->out_w <= narrower->nchw[d->dtype]->lanes) isa = narrower;
-    nchw->table = isa->nchw[d->dtype];
-    nchw->kernel = find_kernel(nchw->table, problem);
+    if (narrower && problem->out_w <= narrower->nchw[dtype]->lanes) isa = narrower;
+    return (dw_strategy){.isa = isa, .planar = find_kernel(isa->nchw[dtype], problem)};
+}
+
+/* A kernel with each option; vectors of a row cost what they hold. */
+static void add_kernel(const dw_problem *problem, const dw_instruction_set *isa, const dw_nchw_kernel *kernel,
+                       dw_strategies *to) {
+    const dw_desc *d = &problem->desc;
+    const double taps = (double)d->kernel_h * (double)d->kernel_w * (kernel ? 1 : problem->tuning->general);
+    const double vectors = (double)dw_div_up(problem->out_w, isa->nchw[d->dtype]->lanes);
+    dw_strategy one = {.isa = isa, .planar = kernel};
+    one.cost = vectors * taps * (double)problem->out_h * (double)problem->out_channels;
+    dw_strategies_add(to, &one);
+    if (!kernel || planes_of_chunk(problem) < 2 || problem->out_channels < 2) return;
+    one.option[DW_AXIS_PLANES] = DW_PLANES_ONE;
+    one.cost *= problem->tuning->other_option[0];
+    dw_strategies_add(to, &one);
+}
+
+void dw_nchw_strategies(const dw_problem *problem, dw_strategies *to) {
+    const dw_dtype dtype = problem->desc.dtype;
+    for (const dw_instruction_set *isa = problem->isa; isa; isa = isa->narrower) {
+        for (const dw_nchw_kernel *kernel = isa->nchw[dtype]->kernels; kernel->name; kernel++)
+            if (kernel_fits(kernel, problem)) add_kernel(problem, isa, kernel, to);
+        add_kernel(problem, isa, NULL, to);
+    }
+    const dw_strategy chosen = estimate(problem);
+    dw_strategies_rank(to, &chosen);
+}
+
+void dw_nchw_strategy_name(const dw_nchw_table *table, const dw_strategy *strategy, char *to, int size) {
+    const char *kernel = strategy->planar ? strategy->planar->name : table->general_name;
+    dw_strategy_write_name(kernel, axis_names, DW_NCHW_AXES, strategy->option, to, size);
+}
+
+/* ---- life ------------------------------------------------------------------------------------------ */
+
+dw_status dw_nchw_create(dw_nchw *nchw, const dw_problem *problem, const dw_strategy *strategy, const void *kernel,
+                         const void *bias) {
+    const dw_desc *d = &problem->desc;
+    if (d->activation > DW_RELU6) nchw->activate = problem->isa->nhwc[d->dtype]->activate[d->activation];
+    nchw->strategy = strategy ? *strategy : estimate(problem);
+    nchw->table = nchw->strategy.isa->nchw[d->dtype];
+    nchw->kernel = nchw->strategy.planar;
     nchw->chunk = nchw->kernel ? planes_of_chunk(problem) : problem->out_channels;
+    if (nchw->strategy.option[DW_AXIS_PLANES] == DW_PLANES_ONE) nchw->chunk = 1;
     const dw_status status = make_columns(nchw, problem);
     return status == DW_OK ? dw_nchw_repack(nchw, problem, kernel, bias) : status;
 }
@@ -163,6 +211,7 @@ void dw_nchw_merge(dw_nchw *nchw, const dw_nchw *other) { dw_shared_merge(&nchw-
 
 void dw_nchw_describe(const dw_nchw *nchw, const dw_problem *problem, dw_plan_info *info) {
     const dw_desc *d = &problem->desc;
+    dw_nchw_strategy_name(nchw->table, &nchw->strategy, info->strategy, (int)sizeof info->strategy);
     info->kernel = nchw->kernel ? nchw->kernel->name : nchw->table->general_name;
     info->lanes = nchw->table->lanes;
     info->tile_h = 1;

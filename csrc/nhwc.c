@@ -3,21 +3,15 @@
 
 #include "shared.h"
 
-/* Whether x and y of an image do not stay in L2. */
-static int exceeds_l2(const dw_problem *problem) {
-    const dw_desc *d = &problem->desc;
-    const double x = (double)d->height * (double)d->width * (double)d->channels;
-    const double y = (double)problem->out_h * (double)problem->out_w * (double)problem->out_channels;
-    return (x + y) * (double)problem->element_size > (double)problem->tuning->prefetch_bytes;
-}
-
-dw_status dw_nhwc_create(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias) {
+dw_status dw_nhwc_create(dw_nhwc *nhwc, const dw_problem *problem, const dw_strategy *strategy, const void *kernel,
+                         const void *bias) {
     const dw_desc *d = &problem->desc;
     if (d->activation > DW_RELU6) nhwc->activate = problem->isa->nhwc[d->dtype]->activate[d->activation];
-    nhwc->prefetch = exceeds_l2(problem);
-    dw_choose_tile(nhwc, problem);
+    if (strategy) dw_nhwc_use(nhwc, problem, strategy);
+    else dw_nhwc_estimate(nhwc, problem);
+    if (nhwc->strategy.option[DW_AXIS_PACKING] != DW_PACKING_CROSS_PIXEL) nhwc->aligned.cross_pixel = 0;
+    if (nhwc->strategy.option[DW_AXIS_CHUNK] == DW_CHUNK_ALL) nhwc->chunk = INT64_MAX / 2;
     dw_nhwc_divide_rows(nhwc, problem);
-    dw_nhwc_divide_columns(nhwc, problem);
     dw_nhwc_make_args(nhwc, problem);
     return dw_nhwc_pack(nhwc, problem, kernel, bias);
 }
@@ -42,6 +36,7 @@ void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_in
     const dw_desc *d = &problem->desc;
     const dw_tile *tile = nhwc->tile;
     const int64_t vectors = (d->multiplier > 1) + 1 + d->kernel_h * d->kernel_w; /* of a block's weights */
+    dw_nhwc_strategy_name(nhwc->table, &nhwc->strategy, info->strategy, (int)sizeof info->strategy);
     info->kernel = tile ? tile->name : nhwc->table->general_name;
     info->lanes = nhwc->table->lanes;
     info->tile_h = tile ? tile->tile_h : 1;

@@ -1,7 +1,8 @@
 /* nhwc.h - what a plan for channels last holds, and the functions of its files.
  *
- * A plan is made once, in this order: a kernel is chosen (nhwc_tiles.c), the output columns are divided among its
- * variants (nhwc_columns.c), the channels are divided into blocks and the weights packed for them (nhwc_pack.c). A run
+ * A plan is made once, in this order: a strategy is chosen (nhwc_strategies.c), of which the kernel (nhwc_tiles.c) is
+ * the greater part; the output columns are divided among the kernel's variants (nhwc_columns.c), the channels are
+ * divided into blocks and the weights packed for them (nhwc_pack.c). A run
  * then takes one of the packings, by where the arrays lie, and its part of the work (nhwc_parts.c), and goes through
  * it (nhwc_run.c). */
 #ifndef DW_NHWC_H
@@ -9,6 +10,22 @@
 
 #include "problem.h"
 #include "sizes.h"
+#include "strategy.h"
+
+/* ---- options --------------------------------------------------------------------------------------- */
+
+/* The axes of a strategy and their options; nhwc_strategies.c says what each is called and where it applies. */
+enum { DW_AXIS_PACKING, DW_AXIS_PREFETCH, DW_AXIS_ROWS, DW_AXIS_CHUNK, DW_NHWC_AXES };
+
+/* Where blocks begin: at channel 0; at boundaries of vectors, with one more block for the channels before the first; or
+ * there, with a first block that spans two pixels. */
+enum { DW_PACKING_PLAIN, DW_PACKING_ALIGNED, DW_PACKING_CROSS_PIXEL };
+/* Inputs that kernels prefetch: none, those of the next blocks. */
+enum { DW_PREFETCH_NONE, DW_PREFETCH_BLOCKS };
+/* Rows that roll down at a time: as many as may, or DW_FEW_ROWS. */
+enum { DW_ROWS_MOST, DW_ROWS_FEW, DW_FEW_ROWS = 8 };
+/* Channels that a strip goes through before the next ones: those whose inputs stay in L1, or all. */
+enum { DW_CHUNK_L1, DW_CHUNK_ALL };
 
 /* ---- columns --------------------------------------------------------------------------------------- */
 
@@ -72,12 +89,12 @@ enum { DW_X_ALIGNMENT = 16, DW_MAX_PACKINGS = 4 };
 
 /* All memory that it owns is dw_shared memory: dw_nhwc_keep and dw_nhwc_destroy name each piece. */
 typedef struct dw_nhwc {
+    dw_strategy strategy;
     const dw_instruction_set *isa; /* whose kernels are used: the problem's, or a narrower one */
     const dw_nhwc_table *table;
     int64_t chunk;            /* blocks that a strip goes through before the next ones */
     const dw_tile *tile;      /* NULL: the general kernel makes everything */
     dw_activate_fn *activate; /* what follows the clamp; NULL: nothing */
-    int prefetch;             /* x and y do not fit into L2: kernels prefetch their inputs */
 
     /* Folded pixels. At stride 1 `fold` pixels are one column to the tile kernels, with fold * C channels whose weights
      * repeat: C = 3 or 24 fills no whole number of vectors, 16 or 2 pixels do. 1: not folded. */
@@ -108,8 +125,9 @@ typedef struct dw_nhwc {
     int64_t image_units; /* of rows, in an image: a unit shares no output with another one */
 } dw_nhwc;
 
-/* nhwc.c */
-dw_status dw_nhwc_create(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias);
+/* nhwc.c. strategy: one of dw_nhwc_strategies, or NULL for the estimate's choice. */
+dw_status dw_nhwc_create(dw_nhwc *nhwc, const dw_problem *problem, const dw_strategy *strategy, const void *kernel,
+                         const void *bias);
 void dw_nhwc_destroy(dw_nhwc *nhwc);
 /* A bitwise copy of a plan becomes an owner of the same memory. */
 void dw_nhwc_keep(dw_nhwc *copy);
@@ -135,12 +153,21 @@ typedef struct dw_part {
 void dw_nhwc_part_of(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const dw_packing *packing, int part,
                      int parts, dw_part *to);
 
+/* nhwc_strategies.c: adds the strategies of a problem, ranked, the estimate's choice first; the name of one. */
+void dw_nhwc_strategies(const dw_problem *problem, dw_strategies *to);
+void dw_nhwc_strategy_name(const dw_nhwc_table *table, const dw_strategy *strategy, char *to, int size);
+/* Take the estimate's choice, or another one: fill strategy, what the tile decides, and columns. */
+void dw_nhwc_estimate(dw_nhwc *nhwc, const dw_problem *problem);
+void dw_nhwc_use(dw_nhwc *nhwc, const dw_problem *problem, const dw_strategy *strategy);
+
 /* nhwc_pack.c: fills packings and one_pixel. */
 dw_status dw_nhwc_pack(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias);
 /* Replaces the weights; what they were is still there for its other owners. On failure some are replaced. */
 dw_status dw_nhwc_repack(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias);
 /* Takes over blocks and weights of `other` where they have the same bytes. */
 void dw_nhwc_merge(dw_nhwc *nhwc, const dw_nhwc *other);
+/* Whether blocks can begin at boundaries of vectors, wherever x begins: each pixel then begins there, too. */
+int dw_nhwc_can_align(const dw_nhwc *nhwc, const dw_problem *problem);
 
 /* nhwc_columns.c: fills phases, segments, aligned and divisions. */
 void dw_nhwc_divide_columns(dw_nhwc *nhwc, const dw_problem *problem);
@@ -148,8 +175,12 @@ void dw_nhwc_divide_columns(dw_nhwc *nhwc, const dw_problem *problem);
 int dw_divisible(const dw_nhwc *nhwc, int64_t cols);
 int dw_first_width(const dw_nhwc *nhwc, int64_t cols);
 
-/* nhwc_tiles.c: fills isa, table, chunk, tile, fold and masked. */
+/* nhwc_tiles.c: fill isa, table, chunk, tile, fold and masked: with the tile that the model prefers, or a given one. */
 void dw_choose_tile(dw_nhwc *nhwc, const dw_problem *problem);
+void dw_use_tile(dw_nhwc *nhwc, const dw_problem *problem, const dw_instruction_set *isa, const dw_tile *tile);
+/* What an image costs with a tile of nhwc's table (NULL: the general kernel), in multiply-adds of vectors; infinite if
+ * the tile cannot compute the problem. */
+double dw_tile_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile);
 /* The kernel for `cols` columns, fewer than `tile` is wide: the narrowest that is wide enough, of the same height and
  * flavour; or `tile`. */
 const dw_tile *dw_narrower_tile(const dw_nhwc *nhwc, const dw_tile *tile, int64_t cols);

@@ -178,7 +178,7 @@ static void divide_folded(dw_nhwc *nhwc, const dw_problem *problem) {
 
 /* Columns for line-aligned packings, whose first block spans two pixels: its leading lanes are the last channels of
  * column q - 1, its other lanes the first channels of column q. So inner tiles take one column more. Returns whether
- * there is such a division and it pays. */
+ * there is such a division. */
 static int divide_cross_pixel(dw_nhwc *nhwc, const dw_problem *problem) {
     const dw_tile *tile = nhwc->tile;
     const int64_t out_w = problem->out_w;
@@ -194,7 +194,7 @@ static int divide_cross_pixel(dw_nhwc *nhwc, const dw_problem *problem) {
     const dw_tile *edge = tile->stride > 1 ? dw_narrower_tile(nhwc, tile, needed) : tile;
     const int64_t width = edge->tile_w, last = out_w - width; /* where the last tile begins */
     if (width - 1 < inner || last >= inner_end) return 0;
-    if (last + 1 < dw_cross_pixel_tiles(nhwc, problem) * tile->tile_w) return 0;
+    if (width > inner_end || last < inner) return 0; /* a tile of either edge would touch the other's padding */
     dw_segments *to = &nhwc->aligned;
     add_segment(to, 0, edge->run[left], 0, width);
     add_inner(nhwc, to, 0, width, last + 1, inner + 1, last + 1);

@@ -95,16 +95,17 @@ static dw_status pack_weights(const dw_nhwc *nhwc, const dw_problem *problem, co
     return DW_OK;
 }
 
-/* How many packings pay: one for each offset within a vector where x can begin, if each pixel then begins there, too. */
-static int packings(const dw_nhwc *nhwc, const dw_problem *problem) {
-    const dw_tuning *tuning = problem->tuning;
-    const int64_t vector = nhwc->table->lanes * problem->element_size, blocks = nhwc->packings[0].count;
-    const int count = (int)(vector / DW_X_ALIGNMENT);
-    if (count <= 1 || !nhwc->tile || nhwc->fold > 1 || problem->desc.multiplier > 1) return 1;
-    if (problem->out_channels % nhwc->table->lanes != 0) return 1;
-    if (!nhwc->aligned.cross_pixel && blocks < tuning->aligned_blocks[nhwc->tile->stride > 1]) return 1;
-    const int64_t bytes = weight_bytes(nhwc, problem, blocks + 1);
-    return bytes && bytes <= tuning->aligned_weight_bytes / count ? count : 1;
+/* Offsets within a vector where x can begin. */
+static int64_t offsets(const dw_nhwc *nhwc, const dw_problem *problem) {
+    return nhwc->table->lanes * problem->element_size / DW_X_ALIGNMENT;
+}
+
+int dw_nhwc_can_align(const dw_nhwc *nhwc, const dw_problem *problem) {
+    const int64_t lanes = nhwc->table->lanes, count = offsets(nhwc, problem);
+    if (count <= 1 || !nhwc->tile || nhwc->fold > 1 || problem->desc.multiplier > 1) return 0;
+    if (problem->out_channels % lanes != 0) return 0;
+    const int64_t bytes = weight_bytes(nhwc, problem, problem->out_channels / lanes + 1);
+    return bytes && bytes <= problem->tuning->aligned_weight_bytes / count;
 }
 
 dw_status dw_nhwc_pack(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias) {
@@ -116,7 +117,8 @@ dw_status dw_nhwc_pack(dw_nhwc *nhwc, const dw_problem *problem, const void *ker
         status = make_blocks(nhwc, problem, dw_div_up(channels, lanes), channels, 0, lanes, 0, &nhwc->one_pixel);
         if (status != DW_OK) return status;
     }
-    nhwc->packing_count = packings(nhwc, problem);
+    const int plain = nhwc->strategy.option[DW_AXIS_PACKING] == DW_PACKING_PLAIN;
+    nhwc->packing_count = plain ? 1 : (int)offsets(nhwc, problem); /* one for each */
     for (int i = 0; i < nhwc->packing_count; i++) {
         dw_packing *packing = nhwc->packings + i;
         const int64_t blocks = channels / lanes;

@@ -184,7 +184,7 @@ void dw_nhwc_make_args(dw_nhwc *nhwc, const dw_problem *problem) {
                                      .strip.y_col = (ptrdiff_t)(nhwc->fold * nhwc->phase_step * problem->out_channels),
                                      .strip.clamp_min = problem->clamp_min,
                                      .strip.clamp_max = problem->clamp_max,
-                                     .prefetch = nhwc->prefetch};
+                                     .prefetch = nhwc->strategy.option[DW_AXIS_PREFETCH]};
     if (nhwc->tile) { /* without one a group is a single row, and the dilation may be too large to multiply */
         nhwc->tile_args.x_step = folded ? (ptrdiff_t)(nhwc->fold * d->channels) : nhwc->tile->stride * x_col;
         nhwc->tile_args.y_row = (ptrdiff_t)(d->dilation_h * problem->out_w * problem->out_channels);
@@ -225,6 +225,8 @@ void dw_nhwc_divide_rows(dw_nhwc *nhwc, const dw_problem *problem) {
     if (tile && tile->tile_h == 0) { /* as many as may roll down at a time, divided evenly */
         const int64_t rows = dw_div_up(problem->out_h, nhwc->row_step);
         nhwc->group_rows = dw_div_up(rows, dw_div_up(rows, DW_MAX_OUT_ROWS));
+        if (nhwc->strategy.option[DW_AXIS_ROWS] == DW_ROWS_FEW)
+            nhwc->group_rows = dw_min(nhwc->group_rows, DW_FEW_ROWS);
     }
     /* The first `longer` phases have one row more than the others. */
     const int64_t rows = problem->out_h / nhwc->row_step, longer = problem->out_h % nhwc->row_step;

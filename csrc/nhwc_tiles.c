@@ -88,23 +88,14 @@ static double row_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_
     return cost;
 }
 
-/* The tile of a flavour that costs least for `cols` columns of each output row, or NULL; and what it costs. */
-static const dw_tile *cheapest(const dw_nhwc *nhwc, const dw_problem *problem, int flavour, int64_t cols,
-                               double *cost) {
+/* What `cols` columns of each output row cost for one block of channels; infinite if the tile does not fit. */
+static double block_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile, int64_t cols) {
     const dw_desc *d = &problem->desc;
     /* In folded columns the dilation in width is only the step between taps. */
-    const int64_t phases = flavour & DW_FOLDED ? 1 : d->dilation_w;
-    const dw_tile *best = NULL;
-    for (const dw_tile *tile = nhwc->table->tiles; tile->name; tile++) {
-        if (!tile_fits(tile, problem, flavour, cols / phases)) continue;
-        const double rows = (double)dw_div_up(problem->out_h, d->dilation_h);
-        const double this_cost =
-            (double)phases * (double)d->dilation_h * row_cost(nhwc, problem, tile, rows, dw_div_up(cols, phases));
-        if (best && this_cost >= *cost) continue;
-        best = tile;
-        *cost = this_cost;
-    }
-    return best;
+    const int64_t phases = tile->flavour & DW_FOLDED ? 1 : d->dilation_w;
+    if (!tile_fits(tile, problem, tile->flavour, cols / phases)) return INFINITY;
+    const double rows = (double)dw_div_up(problem->out_h, d->dilation_h);
+    return (double)phases * (double)d->dilation_h * row_cost(nhwc, problem, tile, rows, dw_div_up(cols, phases));
 }
 
 /* ---- folded pixels --------------------------------------------------------------------------------- */
@@ -116,56 +107,58 @@ static const dw_tile *masked_tile(const dw_nhwc *nhwc, const dw_tile *folded) {
     return NULL;
 }
 
-/* The tile for folded columns, if it costs less than `cost`. Sets fold, to as many pixels as fill whole vectors, and
- * masked. */
-static const dw_tile *choose_folded(dw_nhwc *nhwc, const dw_problem *problem, double cost) {
+/* Pixels that fill whole vectors. */
+static int64_t pixels_of_column(const dw_nhwc *nhwc, const dw_problem *problem) {
+    return nhwc->table->lanes / dw_gcd(problem->out_channels, nhwc->table->lanes);
+}
+
+/* What an image costs with a tile for folded columns, and in *masked the tile that makes the edges, or NULL for the
+ * general kernel; infinite if that cannot be. */
+static double folded_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile, const dw_tile **masked) {
     const dw_desc *d = &problem->desc;
-    const dw_tuning *tuning = problem->tuning;
     const int64_t lanes = nhwc->table->lanes, channels = problem->out_channels, out_w = problem->out_w;
-    const int64_t pixels = lanes / dw_gcd(channels, lanes);
-    nhwc->fold = 1;
-    nhwc->masked = NULL;
-    if (d->stride_h != 1 || d->stride_w != 1 || pixels == 1 || channels > tuning->folded_lanes / pixels) return NULL;
+    const int64_t pixels = pixels_of_column(nhwc, problem);
+    *masked = NULL;
+    if (d->stride_h != 1 || d->stride_w != 1 || pixels == 1 || channels > problem->tuning->folded_lanes / pixels)
+        return INFINITY;
     int64_t first, end;
     dw_inner_columns(problem, &first, &end);
     const int64_t edges = out_w - end + first;
-    const int flavour = DW_FOLDED | (d->multiplier > 1 ? DW_MULTIPLIER : 0);
     const double blocks = (double)(channels * pixels / lanes), rows = (double)dw_div_up(problem->out_h, d->dilation_h);
-    const dw_tile *tile = NULL, *masked = NULL;
-    double folded_cost = 0;
-    if (edges > 0 && out_w >= 2 * pixels && first <= pixels && out_w - end <= pixels) {
+    if (edges > 0 && out_w >= 2 * pixels && first <= pixels && out_w - end <= pixels) *masked = masked_tile(nhwc, tile);
+    if (*masked) {
         const int64_t inner = (out_w - 2 * pixels) / pixels;
-        tile = cheapest(nhwc, problem, flavour, inner > 0 ? inner : 1, &folded_cost);
-        masked = tile ? masked_tile(nhwc, tile) : NULL;
-        if (masked) folded_cost += 2 * (double)d->dilation_h * dw_column_cost(nhwc, problem, masked, rows);
+        const double edge = dw_column_cost(nhwc, problem, *masked, rows);
+        return (block_cost(nhwc, problem, tile, inner > 0 ? inner : 1) + 2 * (double)d->dilation_h * edge) * blocks;
     }
-    if (!masked) { /* the general kernel makes the edges */
-        if (end - first < pixels) return NULL;
-        tile = cheapest(nhwc, problem, flavour, (end - first) / pixels, &folded_cost);
-        const double taps = (double)d->kernel_h * (double)d->kernel_w;
-        folded_cost += tuning->general * (double)edges * (double)problem->out_h * taps *
-                       (double)dw_div_up(channels, lanes) / blocks;
-    }
-    if (!tile || folded_cost * blocks >= cost) return NULL;
-    nhwc->fold = pixels;
-    nhwc->masked = masked;
-    return tile;
+    if (end - first < pixels) return INFINITY;
+    const double taps = (double)d->kernel_h * (double)d->kernel_w;
+    return block_cost(nhwc, problem, tile, (end - first) / pixels) * blocks + problem->tuning->general * (double)edges *
+                                                                                  (double)problem->out_h * taps *
+                                                                                  (double)dw_div_up(channels, lanes);
 }
 
 /* ---- interleaved blocks ---------------------------------------------------------------------------- */
 
-/* The tile for two interleaved blocks, where it is faster than `tile`: if pixels lie so far apart that their lines fall
- * into few sets of L1. */
-static const dw_tile *interleaved_tile(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile) {
+/* Whether pixels lie so far apart that the lines of one block fall into few sets of L1: then two interleaved blocks are
+ * faster than `tile`. */
+static int crowds_sets(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile) {
     enum { LINE = 64 };
     const dw_desc *d = &problem->desc;
     const dw_tuning *tuning = problem->tuning;
-    const int64_t lanes = nhwc->table->lanes, cols = problem->out_w / d->dilation_w;
-    const int narrow = lanes * problem->element_size < LINE, strided = tile->stride > 1;
+    const int64_t cols = problem->out_w / d->dilation_w;
+    const int narrow = nhwc->table->lanes * problem->element_size < LINE, strided = tile->stride > 1;
     int64_t pitch = tuning->interleaved_pitch[strided];
     if (narrow) pitch = tuning->interleaved_pitch_narrow[strided] / (tile->tile_w == 7 && cols > 7 ? 2 : 1);
     const int64_t pixel = d->dilation_w % pitch * (d->channels % pitch) * problem->element_size; /* modulo the pitch */
-    if (tile->flavour || problem->out_channels < 2 * lanes || pixel % pitch != 0) return tile;
+    return pixel % pitch == 0;
+}
+
+/* The tile for two interleaved blocks, where it is faster than `tile`. */
+static const dw_tile *interleaved_tile(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile) {
+    const int64_t cols = problem->out_w / problem->desc.dilation_w;
+    if (tile->flavour || problem->out_channels < 2 * nhwc->table->lanes || !crowds_sets(nhwc, problem, tile))
+        return tile;
     for (const dw_tile *other = nhwc->table->tiles; other->name; other++)
         if (tile_fits(other, problem, DW_INTERLEAVED, cols)) return other;
     return tile;
@@ -173,32 +166,83 @@ static const dw_tile *interleaved_tile(const dw_nhwc *nhwc, const dw_problem *pr
 
 /* ---- the choice ------------------------------------------------------------------------------------ */
 
+double dw_tile_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile) {
+    const dw_desc *d = &problem->desc;
+    const dw_tuning *tuning = problem->tuning;
+    const int64_t lanes = nhwc->table->lanes;
+    const double blocks = (double)dw_div_up(problem->out_channels, lanes);
+    if (!tile) {
+        const double taps = (double)d->kernel_h * (double)d->kernel_w;
+        return tuning->general * (double)problem->out_h * (double)problem->out_w * taps * blocks;
+    }
+    if ((tile->flavour & DW_MULTIPLIER) != (d->multiplier > 1 ? DW_MULTIPLIER : 0)) return INFINITY;
+    const dw_tile *masked;
+    switch (tile->flavour & ~DW_MULTIPLIER) {
+    case 0:
+        if (problem->out_channels < lanes) return INFINITY;
+        return block_cost(nhwc, problem, tile, problem->out_w) * blocks *
+               (!tile->flavour && crowds_sets(nhwc, problem, tile) ? tuning->crowded : 1);
+    case DW_INTERLEAVED:
+        if (problem->out_channels < 2 * lanes) return INFINITY;
+        return block_cost(nhwc, problem, tile, problem->out_w) * blocks *
+               (crowds_sets(nhwc, problem, tile) ? 1 : tuning->interleaved);
+    case DW_FOLDED: return folded_cost(nhwc, problem, tile, &masked);
+    }
+    return INFINITY; /* a part of another strategy */
+}
+
 /* The tile of nhwc->isa, or NULL. */
 static const dw_tile *choose_of_isa(dw_nhwc *nhwc, const dw_problem *problem) {
-    const dw_desc *d = &problem->desc;
-    const int64_t lanes = nhwc->table->lanes;
-    double cost = INFINITY, row = INFINITY;
-    const dw_tile *tile = NULL;
-    if (problem->out_channels >= lanes)
-        tile = cheapest(nhwc, problem, d->multiplier > 1 ? DW_MULTIPLIER : 0, problem->out_w, &row);
-    if (tile) cost = row * (double)dw_div_up(problem->out_channels, lanes);
-    const dw_tile *folded = choose_folded(nhwc, problem, cost);
-    if (folded) return folded;
-    return tile ? interleaved_tile(nhwc, problem, tile) : NULL;
+    const int64_t channels = problem->out_channels, lanes = nhwc->table->lanes;
+    const int multiplier = problem->desc.multiplier > 1 ? DW_MULTIPLIER : 0;
+    const double blocks = (double)dw_div_up(channels, lanes);
+    double least = INFINITY;
+    const dw_tile *best = NULL, *masked;
+    for (const dw_tile *tile = nhwc->table->tiles; tile->name && channels >= lanes; tile++) {
+        if (tile->flavour != multiplier) continue;
+        const double cost = block_cost(nhwc, problem, tile, problem->out_w) * blocks;
+        if (cost >= least) continue;
+        least = cost;
+        best = tile;
+    }
+    if (best) best = interleaved_tile(nhwc, problem, best);
+    for (const dw_tile *tile = nhwc->table->tiles; tile->name && channels % lanes != 0; tile++) {
+        if (tile->flavour != (DW_FOLDED | multiplier) || tile->kernel_h != problem->desc.kernel_h) continue;
+        const double cost = folded_cost(nhwc, problem, tile, &masked);
+        if (cost >= least) continue;
+        least = cost;
+        best = tile;
+    }
+    return best;
 }
 
 static void use_isa(dw_nhwc *nhwc, const dw_problem *problem, const dw_instruction_set *isa) {
     nhwc->isa = isa;
     nhwc->table = isa->nhwc[problem->desc.dtype];
     nhwc->chunk = isa->chunk_bytes / (nhwc->table->lanes * problem->element_size);
-    nhwc->tile = choose_of_isa(nhwc, problem);
+}
+
+void dw_use_tile(dw_nhwc *nhwc, const dw_problem *problem, const dw_instruction_set *isa, const dw_tile *tile) {
+    use_isa(nhwc, problem, isa);
+    nhwc->tile = tile;
+    nhwc->fold = 1;
+    nhwc->masked = NULL;
+    if (!tile || !(tile->flavour & DW_FOLDED)) return;
+    nhwc->fold = pixels_of_column(nhwc, problem);
+    folded_cost(nhwc, problem, tile, &nhwc->masked);
 }
 
 void dw_choose_tile(dw_nhwc *nhwc, const dw_problem *problem) {
-    use_isa(nhwc, problem, problem->isa);
+    const dw_instruction_set *isa = problem->isa;
+    use_isa(nhwc, problem, isa);
+    const dw_tile *tile = choose_of_isa(nhwc, problem);
     /* Channels that fill no vector, and pixels that do not either, may fill one of half the width. */
-    const dw_instruction_set *narrower = problem->isa->narrower;
-    if (!nhwc->tile && narrower && problem->out_channels < nhwc->table->lanes) use_isa(nhwc, problem, narrower);
+    if (!tile && isa->narrower && problem->out_channels < nhwc->table->lanes) {
+        isa = isa->narrower;
+        use_isa(nhwc, problem, isa);
+        tile = choose_of_isa(nhwc, problem);
+    }
+    dw_use_tile(nhwc, problem, isa, tile);
 }
 
 /* ---- blocks that span two pixels ------------------------------------------------------------------- */

@@ -16,9 +16,9 @@
 
 static int is_nchw(const dw_plan *plan) { return plan->problem.desc.layout == DW_NCHW; }
 
-static dw_status create(dw_plan *plan, const void *kernel, const void *bias) {
-    if (is_nchw(plan)) return dw_nchw_create(&plan->of.nchw, &plan->problem, kernel, bias);
-    return dw_nhwc_create(&plan->of.nhwc, &plan->problem, kernel, bias);
+static dw_status create(dw_plan *plan, const dw_strategy *strategy, const void *kernel, const void *bias) {
+    if (is_nchw(plan)) return dw_nchw_create(&plan->of.nchw, &plan->problem, strategy, kernel, bias);
+    return dw_nhwc_create(&plan->of.nhwc, &plan->problem, strategy, kernel, bias);
 }
 
 static void destroy(dw_plan *plan) {
@@ -76,9 +76,44 @@ static int64_t estimate_nanoseconds(const dw_plan *plan) {
     return (int64_t)(work < MOST ? work : MOST);
 }
 
+/* ---- strategies ------------------------------------------------------------------------------------ */
+
+/* Those of a problem, to free(); NULL if there is no memory. */
+static dw_strategies *strategies_of(const dw_problem *problem) {
+    dw_strategies *list = malloc(sizeof *list);
+    if (!list) return NULL;
+    list->count = 0;
+    if (problem->desc.layout == DW_NCHW) dw_nchw_strategies(problem, list);
+    else dw_nhwc_strategies(problem, list);
+    return list;
+}
+
+static void tell(const dw_problem *problem, const dw_strategy *strategy, dw_strategy_info *info) {
+    const dw_dtype dtype = problem->desc.dtype;
+    if (problem->desc.layout == DW_NCHW)
+        dw_nchw_strategy_name(strategy->isa->nchw[dtype], strategy, info->name, DW_STRATEGY_NAME);
+    else dw_nhwc_strategy_name(strategy->isa->nhwc[dtype], strategy, info->name, DW_STRATEGY_NAME);
+    info->nanoseconds = strategy->cost * (double)problem->desc.batch / problem->tuning->vectors_per_ns;
+}
+
+dw_status dw_strategies_of(const dw_desc *desc, dw_isa isa, dw_strategy_info *to, int capacity, int *count) {
+    if (!desc || !count || (!to && capacity > 0)) return DW_ERR_NULL;
+    dw_problem problem;
+    const dw_status status = dw_problem_init(&problem, desc, isa);
+    if (status != DW_OK) return status;
+    dw_strategies *list = strategies_of(&problem);
+    if (!list) return DW_ERR_NOMEM;
+    *count = list->count;
+    for (int i = 0; i < list->count && i < capacity; i++) tell(&problem, list->at + i, to + i);
+    free(list);
+    return DW_OK;
+}
+
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, dw_plan **out) {
+/* index < 0: the first one, without a list of the others. */
+static dw_status create_plan(const dw_desc *desc, dw_isa isa, int index, const void *kernel, const void *bias,
+                             dw_plan **out) {
     if (!out) return DW_ERR_NULL;
     *out = NULL;
     if (!desc || !kernel) return DW_ERR_NULL;
@@ -89,7 +124,11 @@ dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, co
         free(plan);
         return status;
     }
-    status = create(plan, kernel, bias);
+    dw_strategies *list = index < 0 ? NULL : strategies_of(&plan->problem);
+    if (index >= 0 && !list) status = DW_ERR_NOMEM;
+    else if (list && index >= list->count) status = DW_ERR_STRATEGY;
+    else status = create(plan, list ? list->at + index : NULL, kernel, bias);
+    free(list);
     if (status != DW_OK) {
         dw_plan_destroy(plan);
         return status;
@@ -97,6 +136,17 @@ dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, co
     plan->nanoseconds = estimate_nanoseconds(plan);
     *out = plan;
     return DW_OK;
+}
+
+dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, dw_plan **plan) {
+    return create_plan(desc, isa, -1, kernel, bias, plan);
+}
+
+dw_status dw_plan_create_strategy(const dw_desc *desc, dw_isa isa, int index, const void *kernel, const void *bias,
+                                  dw_plan **plan) {
+    if (plan) *plan = NULL;
+    if (index < 0) return DW_ERR_STRATEGY;
+    return create_plan(desc, isa, index, kernel, bias, plan);
 }
 
 void dw_plan_destroy(dw_plan *plan) {

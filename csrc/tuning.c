@@ -12,6 +12,11 @@ const dw_tuning dw_tuning_zen4 = {
     .spills = 8,
     .general = 4,
 
+    /* The first from the figures of interleaved_pitch. */
+    .crowded = 1.4,
+    .interleaved = 1.1,
+    .other_option = {1.08, 1.03, 1.05, 1.06},
+
     .folded_lanes = 1024,
 
     /* Pixels a power of two apart: their lines fall into few sets of L1. Zen 4, AVX-512: at stride 2 from 1024 bytes,

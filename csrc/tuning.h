@@ -16,6 +16,11 @@ typedef struct dw_tuning {
     int spills;       /* more sums and inputs than registers */
     int general;      /* times as long as a tile the general kernel takes */
 
+    /* What the estimate does not choose, how many times as long: ranks what is to be measured. */
+    double crowded;         /* single blocks where two interleaved ones are the rule */
+    double interleaved;     /* interleaved ones where single blocks are */
+    double other_option[4]; /* another option than the rule's, by axis of nhwc.h */
+
     /* Folded pixels. */
     int64_t folded_lanes; /* channels of a column at most */
 

@@ -7,8 +7,9 @@
  * golden.txt holds the problems, each with the hash of its result; make_golden.py made it, in Python and without
  * this library. Runs each of them through dwconv.h and prints a line for it: the problem, the kernel that did it,
  * the hash; then once more with channels first and with arrays that begin 16 bytes before a boundary of vectors,
- * which has to give the same bits. Every tile of the instruction set has to be among those kernels. Exit status: 0
- * all as expected, 1 not, 2 wrong usage, 77 this CPU or build lacks the instruction set. */
+ * which has to give the same bits. So has each other strategy that the planner lists for the problem, in both layouts.
+ * Every tile of the instruction set has to be among the kernels. Exit status: 0 all as expected, 1 not, 2 wrong
+ * usage, 77 this CPU or build lacks the instruction set. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -236,20 +237,18 @@ static void transpose(const void *from, void *to, size_t item, int64_t n, int64_
             }
 }
 
-/* Whether channels first gives the same bits; names its kernel. */
-static int same_with_channels_first(const problem *p, dw_desc desc, dw_isa isa, const void *x, const void *kernel,
-                                    const void *bias, const void *y, const char **name) {
+/* Whether channels first gives the same bits, by strategy `index`; names its kernel and the strategy. */
+static int same_with_channels_first(const problem *p, dw_desc desc, dw_isa isa, int index, const void *x,
+                                    const void *kernel, const void *bias, const void *y, dw_plan_info *info) {
     const size_t item = item_size(p->dtype);
     const int64_t out_channels = (int64_t)p->channels * p->multiplier, pixels = (int64_t)p->height * p->width;
     int64_t oh = 0, ow = 0;
     dw_plan *plan = NULL;
     desc.layout = DW_NCHW;
-    *name = "no plan";
+    *info = (dw_plan_info){.kernel = "no plan"};
     if (dw_output_size(&desc, &oh, &ow) != DW_OK) return 0;
-    if (dw_plan_create(&desc, isa, kernel, bias, &plan) != DW_OK) return 0;
-    dw_plan_info info;
-    dw_plan_describe(plan, &info);
-    *name = info.kernel;
+    if (dw_plan_create_strategy(&desc, isa, index, kernel, bias, &plan) != DW_OK) return 0;
+    dw_plan_describe(plan, info);
     const size_t bytes = (size_t)(p->batch * oh * ow * out_channels) * item;
     void *x_first = allocate((size_t)(p->batch * pixels * p->channels) * item);
     unsigned char *y_first = allocate(MARGIN + bytes + MARGIN);
@@ -281,8 +280,55 @@ static int same_before_boundary(const dw_plan *plan, dw_isa isa, const void *x, 
     return same;
 }
 
-/* Runs it, prints its line and adds its hash to *total; returns whether all is well. */
-static int run(int index, dw_isa isa, uint64_t *total) {
+/* ---- strategies ------------------------------------------------------------------------------------ */
+
+/* Whether a strategy of channels last gives the bits of `y`, also before a boundary. */
+static int same_by_strategy(const dw_desc *desc, dw_isa isa, int index, const void *x, size_t x_bytes,
+                            const void *kernel, const void *bias, const void *y, size_t bytes, dw_plan_info *info) {
+    dw_plan *plan = NULL;
+    *info = (dw_plan_info){.kernel = "no plan"};
+    if (dw_plan_create_strategy(desc, isa, index, kernel, bias, &plan) != DW_OK) return 0;
+    dw_plan_describe(plan, info);
+    unsigned char *other = allocate(MARGIN + bytes + MARGIN);
+    memset(other, POISON, MARGIN + bytes + MARGIN);
+    dw_plan_run(plan, x, other + MARGIN);
+    note_kernels(plan, &plan->of.nhwc.segments, isa);
+    int same = memcmp(y, other + MARGIN, bytes) == 0 && margins_are_poison(other, bytes);
+    same = same && same_before_boundary(plan, isa, x, x_bytes, y, bytes);
+    dw_plan_destroy(plan);
+    free(other);
+    return same;
+}
+
+/* Whether all strategies of a problem, in both layouts, give the same bits and have names of their own; prints what is
+ * wrong and adds their number to *tried. */
+static int same_by_all_strategies(const problem *p, dw_desc desc, dw_isa isa, const void *x, size_t x_bytes,
+                                  const void *kernel, const void *bias, const void *y, size_t bytes, int *tried) {
+    enum { MOST = 1024 };
+    static dw_strategy_info found[MOST];
+    int all = 1;
+    for (int layout = DW_NHWC; layout <= DW_NCHW; layout++) {
+        int count = 0;
+        desc.layout = (dw_layout)layout;
+        if (dw_strategies_of(&desc, isa, found, MOST, &count) != DW_OK || count < 1 || count >= MOST) return 0;
+        for (int i = 0; i < count; i++, ++*tried) {
+            dw_plan_info info;
+            const int same = layout == DW_NCHW
+                                 ? same_with_channels_first(p, desc, isa, i, x, kernel, bias, y, &info)
+                                 : same_by_strategy(&desc, isa, i, x, x_bytes, kernel, bias, y, bytes, &info);
+            int named = strcmp(info.strategy, found[i].name) == 0;
+            for (int j = 0; j < i; j++) named = named && strcmp(found[j].name, found[i].name) != 0;
+            if (same && named) continue;
+            printf("    %s %s: %s\n", layout == DW_NCHW ? "channels first" : "channels last", found[i].name,
+                   same ? "named otherwise" : "DIFFERS");
+            all = 0;
+        }
+    }
+    return all;
+}
+
+/* Runs it, prints its line, adds its hash to *total and its strategies to *tried; returns whether all is well. */
+static int run(int index, dw_isa isa, uint64_t *total, int *tried) {
     const problem *p = problems + index;
     const dw_desc desc = describe(p);
     const size_t item = item_size(p->dtype);
@@ -320,16 +366,18 @@ static int run(int index, dw_isa isa, uint64_t *total) {
     *total = fnv1a(*total, hash, 8);
     const char *verdict = hash != p->expected ? "  DIFFERS" : nans ? "  NAN" : "";
     if (!margins_are_poison(y, bytes)) verdict = "  WROTE OUTSIDE";
-    const char *planar;
-    const int same = same_with_channels_first(p, desc, isa, x, kernel, bias, y + MARGIN, &planar);
+    dw_plan_info planar;
+    const int same = same_with_channels_first(p, desc, isa, 0, x, kernel, bias, y + MARGIN, &planar);
     if (!*verdict && !same_before_boundary(plan, isa, x, x_bytes, y + MARGIN, bytes))
         verdict = "  DIFFERS BEFORE A BOUNDARY";
     if (!*verdict && !same) verdict = "  CHANNELS FIRST DIFFERS";
+    if (!*verdict && !same_by_all_strategies(p, desc, isa, x, x_bytes, kernel, bias, y + MARGIN, bytes, tried))
+        verdict = "  A STRATEGY DIFFERS";
     printf("%3d %-7s %-8s %-6s %s  %dx%dx%dx%d m%d k%dx%d s%dx%d d%dx%d p%d,%d,%d,%d  %-22s %-24s %016" PRIx64 "%s\n",
            index, dtype_names[p->dtype], kind_names[p->kind], activation_names[p->activation],
            p->with_bias ? "bias" : "    ", p->batch, p->height, p->width, p->channels, p->multiplier, p->kernel_h,
            p->kernel_w, p->stride_h, p->stride_w, p->dilation_h, p->dilation_w, p->pad_top, p->pad_bottom, p->pad_left,
-           p->pad_right, info.kernel, planar, hash, verdict);
+           p->pad_right, info.kernel, planar.kernel, hash, verdict);
     dw_plan_destroy(plan);
     free(x), free(kernel), free(bias), free(y);
     return !*verdict;
@@ -350,13 +398,13 @@ int main(int argc, char **argv) {
         return 77;
     }
     uint64_t total = FNV_BASIS, expected = FNV_BASIS;
-    int failed = 0;
+    int failed = 0, tried = 0;
     for (int i = 0; i < PROBLEMS; i++) {
-        failed += !run(i, isa, &total);
+        failed += !run(i, isa, &total, &tried);
         expected = fnv1a(expected, problems[i].expected, 8);
     }
     const int missing = report_kernels(isa);
-    printf("%s, %s: %d of %d problems as expected, total %016" PRIx64 ", expected %016" PRIx64 "\n", dw_isa_name(isa),
-           dw_compiler(), PROBLEMS - failed, PROBLEMS, total, expected);
+    printf("%s, %s: %d of %d problems as expected, by %d strategies, total %016" PRIx64 ", expected %016" PRIx64 "\n",
+           dw_isa_name(isa), dw_compiler(), PROBLEMS - failed, PROBLEMS, tried, total, expected);
     return failed || missing;
 }

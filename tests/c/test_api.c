@@ -109,12 +109,47 @@ static void test_statuses(void) {
     dw_plan_destroy(NULL);
 }
 
+/* What golden.c does not see of strategies: wrong arguments, and that the first is the estimate's. */
+static void test_strategies(void) {
+    enum { CAPACITY = 4 };
+    float kernel[27] = {0};
+    dw_desc d = ordinary();
+    dw_strategy_info found[CAPACITY];
+    dw_plan *plan = NULL;
+    int count = -1, again = -1;
+    for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
+        if (!dw_isa_available((dw_isa)isa)) continue;
+        for (int layout = DW_NHWC; layout <= DW_NCHW; layout++) {
+            d.layout = (dw_layout)layout;
+            CHECK(dw_strategies_of(&d, (dw_isa)isa, NULL, 0, &count) == DW_OK && count >= 1);
+            found[1].name[0] = '?';
+            CHECK(dw_strategies_of(&d, (dw_isa)isa, found, 1, &again) == DW_OK && again == count);
+            CHECK(found[1].name[0] == '?'); /* no more than `capacity` */
+            dw_plan_info info;
+            CHECK(dw_plan_create(&d, (dw_isa)isa, kernel, NULL, &plan) == DW_OK);
+            dw_plan_describe(plan, &info);
+            dw_plan_destroy(plan);
+            CHECK(strcmp(info.strategy, found[0].name) == 0);
+            CHECK(strncmp(info.strategy, info.kernel, strlen(info.kernel)) == 0);
+            CHECK(dw_plan_create_strategy(&d, (dw_isa)isa, count, kernel, NULL, &plan) == DW_ERR_STRATEGY && !plan);
+            CHECK(dw_plan_create_strategy(&d, (dw_isa)isa, -1, kernel, NULL, &plan) == DW_ERR_STRATEGY && !plan);
+        }
+    }
+    CHECK(dw_strategies_of(NULL, DW_ISA_AUTO, found, CAPACITY, &count) == DW_ERR_NULL);
+    CHECK(dw_strategies_of(&d, DW_ISA_AUTO, NULL, 1, &count) == DW_ERR_NULL);
+    CHECK(dw_strategies_of(&d, DW_ISA_AUTO, found, CAPACITY, NULL) == DW_ERR_NULL);
+    CHECK(dw_strategies_of(&d, (dw_isa)99, found, CAPACITY, &count) == DW_ERR_ISA);
+    CHECK(dw_plan_create_strategy(&d, DW_ISA_AUTO, 0, NULL, NULL, &plan) == DW_ERR_NULL && !plan);
+    d.stride_h = 0;
+    CHECK(dw_strategies_of(&d, DW_ISA_AUTO, found, CAPACITY, &count) == DW_ERR_STRIDE);
+}
+
 static void test_texts(void) {
-    for (int a = DW_OK; a <= DW_ERR_DENORMALS; a++) {
+    for (int a = DW_OK; a <= DW_ERR_STRATEGY; a++) {
         CHECK(strcmp(dw_status_text((dw_status)a), "unknown status") != 0);
         for (int b = DW_OK; b < a; b++) CHECK(strcmp(dw_status_text((dw_status)a), dw_status_text((dw_status)b)) != 0);
     }
-    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_DENORMALS + 1)), "unknown status") == 0);
+    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_STRATEGY + 1)), "unknown status") == 0);
     CHECK(strlen(dw_compiler()) > 0);
 }
 
@@ -342,6 +377,7 @@ static void test_environment(void) {
 
 int main(void) {
     test_statuses();
+    test_strategies();
     test_texts();
     test_isas();
     test_runs();

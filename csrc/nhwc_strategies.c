@@ -1,0 +1,169 @@
+/* nhwc_strategies.c - channels last: the ways to compute a problem.
+ *
+ * A strategy is a kernel of the list of an instruction set, or the general kernel, and one option of each axis below.
+ * An axis is a question that the planner decides: its options with their names, when an option can be used at all, and
+ * the rule by which the estimate decides. Rules and costs never change a result, so every strategy that applies may be
+ * chosen: by the estimate, by measurement (measure.c), by a name that somebody kept.
+ *
+ * A new kernel is a candidate as soon as dw_tile_cost knows it. A new option: its number in nhwc.h, its name here, and
+ * what reads it. A new axis: a row of `axes`.
+ *
+ * What must not be broken: names are kept in files, so one that has been released keeps its meaning. */
+#include <math.h>
+
+#include "nhwc.h"
+
+/* ---- the axes -------------------------------------------------------------------------------------- */
+
+typedef struct axis {
+    const char *const *names; /* by option */
+    int count;
+    int (*applies)(const dw_nhwc *nhwc, const dw_problem *problem, int option);
+    int (*rule)(const dw_nhwc *nhwc, const dw_problem *problem); /* the option that the estimate takes */
+} axis;
+
+/* Where blocks begin. */
+static const char *const packing_names[] = {"", "aligned", "cross_pixel"};
+
+static int packing_applies(const dw_nhwc *nhwc, const dw_problem *problem, int option) {
+    if (option == DW_PACKING_PLAIN) return 1;
+    if (option == DW_PACKING_CROSS_PIXEL && !nhwc->aligned.cross_pixel) return 0;
+    return dw_nhwc_can_align(nhwc, problem);
+}
+
+static int packing_rule(const dw_nhwc *nhwc, const dw_problem *problem) {
+    const dw_tuning *tuning = problem->tuning;
+    if (!dw_nhwc_can_align(nhwc, problem)) return DW_PACKING_PLAIN;
+    if (nhwc->aligned.cross_pixel) {
+        /* Tiles of a row, with the column more that such blocks need. */
+        const int64_t tiles =
+            (problem->out_w - nhwc->aligned.at[nhwc->aligned.count - 1].cols + 1) / nhwc->tile->tile_w;
+        if (tiles >= dw_cross_pixel_tiles(nhwc, problem)) return DW_PACKING_CROSS_PIXEL;
+    }
+    const int64_t blocks = problem->out_channels / nhwc->table->lanes;
+    return blocks >= tuning->aligned_blocks[nhwc->tile->stride > 1] ? DW_PACKING_ALIGNED : DW_PACKING_PLAIN;
+}
+
+/* Which inputs kernels prefetch. */
+static const char *const prefetch_names[] = {"", "prefetch"};
+
+static int prefetch_applies(const dw_nhwc *nhwc, const dw_problem *problem, int option) {
+    const dw_tile *tile = nhwc->tile;
+    (void)problem;
+    /* Others do not look at it: nhwc_kernels.inc, `prefetches`. */
+    return option == DW_PREFETCH_NONE ||
+           (tile && tile->tile_h == 0 && tile->kernel_h <= 3 && !(tile->flavour & ~DW_INTERLEAVED));
+}
+
+/* Whether x and y of an image do not stay in L2. */
+static int prefetch_rule(const dw_nhwc *nhwc, const dw_problem *problem) {
+    const dw_desc *d = &problem->desc;
+    const double x = (double)d->height * (double)d->width * (double)d->channels;
+    const double y = (double)problem->out_h * (double)problem->out_w * (double)problem->out_channels;
+    const int exceeds_l2 = (x + y) * (double)problem->element_size > (double)problem->tuning->prefetch_bytes;
+    return exceeds_l2 && prefetch_applies(nhwc, problem, DW_PREFETCH_BLOCKS) ? DW_PREFETCH_BLOCKS : DW_PREFETCH_NONE;
+}
+
+/* How many rows roll down at a time. */
+static const char *const rows_names[] = {"", "rows8"};
+
+static int rows_applies(const dw_nhwc *nhwc, const dw_problem *problem, int option) {
+    return option == DW_ROWS_MOST ||
+           (nhwc->tile && nhwc->tile->tile_h == 0 && dw_div_up(problem->out_h, problem->desc.dilation_h) > DW_FEW_ROWS);
+}
+
+static int rows_rule(const dw_nhwc *nhwc, const dw_problem *problem) {
+    (void)nhwc, (void)problem;
+    return DW_ROWS_MOST;
+}
+
+/* How many channels are finished before the next ones. */
+static const char *const chunk_names[] = {"", "all_channels"};
+
+static int chunk_applies(const dw_nhwc *nhwc, const dw_problem *problem, int option) {
+    return option == DW_CHUNK_L1 || dw_div_up(problem->out_channels, nhwc->table->lanes) * nhwc->fold > nhwc->chunk;
+}
+
+static int chunk_rule(const dw_nhwc *nhwc, const dw_problem *problem) {
+    (void)nhwc, (void)problem;
+    return DW_CHUNK_L1;
+}
+
+#define DW_COUNT(names) ((int)(sizeof(names) / sizeof *(names)))
+static const axis axes[DW_NHWC_AXES] = {
+    [DW_AXIS_PACKING] = {packing_names, DW_COUNT(packing_names), packing_applies, packing_rule},
+    [DW_AXIS_PREFETCH] = {prefetch_names, DW_COUNT(prefetch_names), prefetch_applies, prefetch_rule},
+    [DW_AXIS_ROWS] = {rows_names, DW_COUNT(rows_names), rows_applies, rows_rule},
+    [DW_AXIS_CHUNK] = {chunk_names, DW_COUNT(chunk_names), chunk_applies, chunk_rule},
+};
+
+/* ---- one strategy ---------------------------------------------------------------------------------- */
+
+/* The options that the rules choose for the tile that nhwc has. */
+static void take_rules(dw_nhwc *nhwc, const dw_problem *problem) {
+    for (int i = 0; i < DW_NHWC_AXES; i++) nhwc->strategy.option[i] = (signed char)axes[i].rule(nhwc, problem);
+    nhwc->strategy.isa = nhwc->isa;
+    nhwc->strategy.tile = nhwc->tile;
+}
+
+void dw_nhwc_estimate(dw_nhwc *nhwc, const dw_problem *problem) {
+    dw_choose_tile(nhwc, problem);
+    dw_nhwc_divide_columns(nhwc, problem);
+    take_rules(nhwc, problem);
+}
+
+void dw_nhwc_use(dw_nhwc *nhwc, const dw_problem *problem, const dw_strategy *strategy) {
+    dw_use_tile(nhwc, problem, strategy->isa, strategy->tile);
+    dw_nhwc_divide_columns(nhwc, problem);
+    nhwc->strategy = *strategy;
+}
+
+void dw_nhwc_strategy_name(const dw_nhwc_table *table, const dw_strategy *strategy, char *to, int size) {
+    const char *const *names[DW_NHWC_AXES];
+    for (int i = 0; i < DW_NHWC_AXES; i++) names[i] = axes[i].names;
+    const char *kernel = strategy->tile ? strategy->tile->name : table->general_name;
+    dw_strategy_write_name(kernel, names, DW_NHWC_AXES, strategy->option, to, size);
+}
+
+/* ---- all of them ----------------------------------------------------------------------------------- */
+
+/* The tile of nhwc with every combination of options. What the rules choose costs what the tile costs; another option
+ * costs a little more, so that it is tried after it. */
+static void add_options(const dw_nhwc *nhwc, const dw_problem *problem, double cost, dw_strategies *to) {
+    dw_strategy one = nhwc->strategy;
+    int at[DW_NHWC_AXES] = {0};
+    for (int axis = 0; axis < DW_NHWC_AXES;) {
+        int applies = 1;
+        one.cost = cost;
+        for (int i = 0; i < DW_NHWC_AXES && applies; i++) {
+            one.option[i] = (signed char)at[i];
+            applies = axes[i].applies(nhwc, problem, at[i]);
+            if (at[i] != nhwc->strategy.option[i]) one.cost *= problem->tuning->other_option[i];
+        }
+        if (applies) dw_strategies_add(to, &one);
+        for (axis = 0; axis < DW_NHWC_AXES && ++at[axis] == axes[axis].count; axis++) at[axis] = 0;
+    }
+}
+
+static void add_tile(const dw_problem *problem, const dw_instruction_set *isa, const dw_tile *tile, dw_strategies *to) {
+    dw_nhwc nhwc = {.isa = isa, .table = isa->nhwc[problem->desc.dtype]};
+    const double cost = dw_tile_cost(&nhwc, problem, tile);
+    if (cost == (double)INFINITY) return;
+    dw_use_tile(&nhwc, problem, isa, tile);
+    dw_nhwc_divide_columns(&nhwc, problem);
+    take_rules(&nhwc, problem);
+    add_options(&nhwc, problem, cost, to);
+}
+
+void dw_nhwc_strategies(const dw_problem *problem, dw_strategies *to) {
+    for (const dw_instruction_set *isa = problem->isa; isa; isa = isa->narrower) {
+        const dw_nhwc_table *table = isa->nhwc[problem->desc.dtype];
+        /* Narrower vectors are worth a look where channels do not fill those of the problem's. */
+        if (isa != problem->isa && problem->out_channels % problem->isa->nhwc[problem->desc.dtype]->lanes == 0) break;
+        for (const dw_tile *tile = table->tiles; tile->name; tile++) add_tile(problem, isa, tile, to);
+        add_tile(problem, isa, NULL, to);
+    }
+    dw_nhwc chosen = {0};
+    dw_nhwc_estimate(&chosen, problem);
+    dw_strategies_rank(to, &chosen.strategy);
+}
