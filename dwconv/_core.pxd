@@ -75,7 +75,11 @@ cdef extern from "dwconv.h" nogil:
 cdef dw_status output_size(const dw_desc *desc, int64_t *oh, int64_t *ow) noexcept nogil
 cdef dw_status plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
                            dw_plan **plan) noexcept nogil
+cdef dw_status plan_with_weights(const dw_plan *plan, const void *kernel, const void *bias,
+                                 dw_plan **out) noexcept nogil
+cdef dw_status plan_with_batch(const dw_plan *plan, int64_t batch, dw_plan **out) noexcept nogil
 cdef void plan_run(const dw_plan *plan, const void *x, void *y) noexcept nogil
+cdef void plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) noexcept nogil
 cdef void plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads) noexcept nogil
 cdef void plan_destroy(dw_plan *plan) noexcept nogil
 cdef const char *status_text(dw_status status) noexcept nogil

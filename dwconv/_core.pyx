@@ -21,7 +21,13 @@ cdef extern from "dwconv.h" nogil:
     void dw_plan_run(const dw_plan *plan, const void *x, void *y)
     void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads)
     ctypedef int dw_stop_fn(void *context)
-    int dw_plan_run_until(const dw_plan *plan, const void *x, void *y, int num_threads, dw_stop_fn *stop, void *context)
+    dw_status dw_plan_with_weights(const dw_plan *plan, const void *kernel, const void *bias, dw_plan **out)
+    dw_status dw_plan_with_batch(const dw_plan *plan, int64_t batch, dw_plan **out)
+    void dw_plan_share(dw_plan *plan, const dw_plan *other)
+    int dw_plan_run_batch(const dw_plan *plan, int64_t batch, const void *x, void *y, int num_threads,
+                          dw_stop_fn *stop, void *context)
+    int dw_plan_threads_batch(const dw_plan *plan, int64_t batch, int num_threads)
+    int dw_plan_place_batch(const dw_plan *plan, int64_t batch, const void *x)
     int dw_plan_threads(const dw_plan *plan, int num_threads)
     void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts)
     void dw_threads_stop()
@@ -31,7 +37,7 @@ cdef extern from "dwconv.h" nogil:
     ctypedef struct dw_plan_info:
         const char *kernel
         int lanes, tile_h, tile_w
-        int64_t merged_pixels, blocks, plan_bytes, weight_bytes, x_bytes, y_bytes
+        int64_t merged_pixels, blocks, plan_bytes, shared_bytes, weight_bytes, x_bytes, y_bytes
         double multiply_adds
     void dw_plan_describe(const dw_plan *plan, dw_plan_info *info)
     const char *dw_status_text(dw_status status)
@@ -199,6 +205,9 @@ cdef tuple output_shape_of(const dw_desc *desc, int64_t oh, int64_t ow):
     return desc.batch, oh, ow, outputs
 
 
+cdef object COPY = object()  # in place of a spec: a plan that `copy` fills
+
+
 @cython.auto_pickle(False)
 cdef class Plan:
     """An immutable plan for one shape: kernel chosen, weights packed. Any thread may call it at any time.
@@ -220,6 +229,7 @@ cdef class Plan:
     cdef dw_dtype dtype
     cdef readonly tuple x_shape
     cdef readonly tuple y_shape
+    cdef readonly tuple kernel_shape
     cdef readonly str isa
     cdef object numpy_dtype
     cdef npy_intp x_sizes[4]
@@ -237,11 +247,12 @@ cdef class Plan:
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
         cdef const void *bias_at = NULL
-        cdef int isa_index = ISA_NAMES.index(isa)
+        cdef int isa_index
         cdef dw_status status
-        cdef dw_plan_info info
-        cdef int i
 
+        if spec is COPY:
+            return
+        isa_index = ISA_NAMES.index(isa)
         kernel = as_array("kernel", kernel)
         fill_desc(&desc, spec, x_shape, core_dtype("kernel", kernel.dtype), ieee)
         desc.activation = FUSED[activation]
@@ -249,7 +260,8 @@ cdef class Plan:
         self.ieee = ieee
         self.dtype = desc.dtype
         self.numpy_dtype = NUMPY_DTYPES[self.dtype]
-        kernel = operand("kernel", kernel, self.numpy_dtype, kernel_shape_of(&desc), False)
+        self.kernel_shape = kernel_shape_of(&desc)
+        kernel = operand("kernel", kernel, self.numpy_dtype, self.kernel_shape, False)
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
         if bias is not None:
             bias = operand("bias", bias, self.numpy_dtype, (desc.channels * desc.multiplier,), False)
@@ -264,11 +276,17 @@ cdef class Plan:
             status = dw_plan_create(&desc, <dw_isa>isa_index, kernel_at, bias_at, &self.plan)
         check(status)
         self.isa = isa
-        self.x_shape = input_shape_of(&desc)
-        self.y_shape = output_shape_of(&desc, oh, ow)
+        self.own_threads = 0 if num_threads is None else read_threads(num_threads)
+        self.take_sizes(input_shape_of(&desc), output_shape_of(&desc, oh, ow))
+
+    cdef int take_sizes(self, tuple x_shape, tuple y_shape) except -1:
+        """What follows from the shapes and the plan."""
+        cdef dw_plan_info info
+        cdef int i
+        self.x_shape, self.y_shape = x_shape, y_shape
         for i in range(4):
-            self.x_sizes[i] = self.x_shape[i]
-            self.y_sizes[i] = self.y_shape[i]
+            self.x_sizes[i] = x_shape[i]
+            self.y_sizes[i] = y_shape[i]
         dw_plan_describe(self.plan, &info)
         check_plan_bytes(info.plan_bytes)
         self.x_bytes, self.y_bytes = info.x_bytes, info.y_bytes
@@ -277,8 +295,67 @@ cdef class Plan:
             raise MemoryError(f"an output of {self.y_bytes} bytes cannot be allocated")
         self.brief = info.multiply_adds <= BRIEF
         self.multiply_adds = info.multiply_adds
-        self.own_threads = 0 if num_threads is None else read_threads(num_threads)
         self.worth_threads = dw_plan_threads(self.plan, DW_MOST_THREADS)
+        return 0
+
+    cdef Plan copy(self, dw_plan *plan):
+        """A plan like this one for `plan`, which it takes over, of the same sizes and with the same weights' sizes."""
+        cdef Plan made = Plan.__new__(Plan, COPY, None, None, None, None, None)
+        made.plan = plan
+        made.dtype = self.dtype
+        made.numpy_dtype = self.numpy_dtype
+        made.x_shape, made.y_shape, made.kernel_shape = self.x_shape, self.y_shape, self.kernel_shape
+        made.isa = self.isa
+        made.x_sizes, made.y_sizes = self.x_sizes, self.y_sizes
+        made.x_bytes, made.y_bytes = self.x_bytes, self.y_bytes
+        made.y_class, made.offset_class = self.y_class, self.offset_class
+        made.ieee, made.brief = self.ieee, self.brief
+        made.multiply_adds = self.multiply_adds
+        made.own_threads, made.worth_threads = self.own_threads, self.worth_threads
+        return made
+
+    def with_weights(self, kernel, bias):
+        """A plan with other weights, a copy of which is all that it costs: `kernel` and `bias` as at construction, of
+        the same shapes and dtype.
+        """
+        cdef dw_plan *plan = NULL
+        cdef dw_status status
+        cdef const void *kernel_at
+        cdef const void *bias_at = NULL
+        kernel = operand("kernel", kernel, self.numpy_dtype, self.kernel_shape, False)
+        kernel_at = arrays_data(kernel)
+        if bias is not None:
+            bias = operand("bias", bias, self.numpy_dtype, (self.kernel_shape[2] * self.kernel_shape[3],), False)
+            bias_at = arrays_data(bias)
+        if arrays_bytes(kernel) <= BRIEF_BYTES:
+            status = dw_plan_with_weights(self.plan, kernel_at, bias_at, &plan)
+        else:
+            pins = (arrays_pin(kernel), None if bias is None else arrays_pin(bias))
+            with nogil:
+                status = dw_plan_with_weights(self.plan, kernel_at, bias_at, &plan)
+        check(status)
+        return self.copy(plan)
+
+    def with_batch(self, int64_t batch):
+        """The same plan for another batch, with the same weights in the same memory. ValueError for a negative batch,
+        and if this plan is one of an empty batch; MemoryError.
+        """
+        cdef dw_plan *plan = NULL
+        check(dw_plan_with_batch(self.plan, batch, &plan))
+        cdef Plan made = self.copy(plan)
+        made.take_sizes((batch, *self.x_shape[1:]), (batch, *self.y_shape[1:]))
+        return made
+
+    def share(self, Plan other not None):
+        """Uses the packed weights of `other` where they have the same bytes, before anybody uses this plan."""
+        dw_plan_share(self.plan, other.plan)
+
+    @property
+    def own_bytes(self):
+        """Of what the plan takes, what it counts for: what several plans have in common is divided among them."""
+        cdef dw_plan_info info
+        dw_plan_describe(self.plan, &info)
+        return info.plan_bytes - info.shared_bytes
 
     def __dealloc__(self):
         dw_plan_destroy(self.plan)
@@ -347,6 +424,7 @@ cdef class Plan:
             "merged_pixels": info.merged_pixels,
             "blocks": info.blocks,
             "plan_bytes": info.plan_bytes,
+            "shared_bytes": info.shared_bytes,
             "weight_bytes": info.weight_bytes,
             "multiply_adds": int(info.multiply_adds),
             "x_bytes": info.x_bytes,
@@ -367,8 +445,26 @@ cdef double BRIEF = 20000
 cdef double PIECE = 10000000
 
 
+# Bytes of weights that are packed without releasing the GIL.
+cdef size_t BRIEF_BYTES = 1 << 16
+
+
 cdef enum:
     PAGE = 4096
+
+
+cdef object new_output_of(Plan plan, npy_intp batch, const void *x):
+    """new_output for a batch, with a plan whose own batch is another one, at least 1."""
+    cdef npy_intp sizes[4]
+    cdef size_t image = plan.y_bytes // <size_t>plan.x_sizes[0]
+    if batch > 0 and image > <size_t>(INT64_MAX - PAGE) // <size_t>batch:
+        raise MemoryError(f"an output of {image * <object>batch} bytes cannot be allocated")
+    cdef int page_offset = dw_plan_place_batch(plan.plan, batch, x)
+    cdef int size_class = block_cache_class(image * <size_t>batch + (PAGE if page_offset >= 0 else 0))
+    if size_class < 0:
+        raise MemoryError(f"an output of {image * <size_t>batch} bytes cannot be allocated")
+    sizes[0], sizes[1], sizes[2], sizes[3] = batch, plan.y_sizes[1], plan.y_sizes[2], plan.y_sizes[3]
+    return new_array(size_class, page_offset, plan.numpy_dtype, 4, sizes)
 
 
 cdef inline object new_output(Plan plan, const void *x):
@@ -439,10 +535,19 @@ cdef inline int run_kernel(Plan plan, object x, object y, int threads) except -1
     if plan.brief and (threads == 1 or plan.worth_threads == 1):
         dw_plan_run(plan.plan, arrays_data(x), arrays_data(y))
         return 0
-    return run_without_gil(plan, x, y, threads)
+    return run_without_gil(plan, plan.x_sizes[0], x, y, threads)
 
 
-cdef int run_without_gil(Plan plan, object x, object y, int threads) except -1:
+cdef int run_batch(Plan plan, npy_intp batch, object x, object y, int threads) except -1:
+    """The kernel on operands of a batch, with a plan whose own batch is another one, at least 1."""
+    cdef double work = plan.multiply_adds / <double>plan.x_sizes[0] * <double>batch
+    if work <= BRIEF and (threads == 1 or dw_plan_threads_batch(plan.plan, batch, threads) == 1):
+        dw_plan_run_batch(plan.plan, batch, arrays_data(x), arrays_data(y), 1, NULL, NULL)
+        return 0
+    return run_without_gil(plan, batch, x, y, threads)
+
+
+cdef int run_without_gil(Plan plan, int64_t batch, object x, object y, int threads) except -1:
     cdef const void *x_at = arrays_data(x)
     cdef void *y_at = arrays_data(y)
     cdef int stopped = 0
@@ -452,9 +557,9 @@ cdef int run_without_gil(Plan plan, object x, object y, int threads) except -1:
     with nogil:
         if PyThread_get_thread_ident() == main_thread:
             signal_watch_begin(&watch)
-            stopped = dw_plan_run_until(plan.plan, x_at, y_at, threads, &signal_watch_ask, &watch)
+            stopped = dw_plan_run_batch(plan.plan, batch, x_at, y_at, threads, &signal_watch_ask, &watch)
         else:
-            dw_plan_run_threads(plan.plan, x_at, y_at, threads)
+            dw_plan_run_batch(plan.plan, batch, x_at, y_at, threads, NULL, NULL)
         gil_spin_wait()
     gil_spin_taken()
     return -1 if stopped else 0

@@ -9,6 +9,19 @@ cdef dw_status plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, 
     return dw_plan_create(desc, isa, kernel, bias, plan)
 
 
+cdef dw_status plan_with_weights(const dw_plan *plan, const void *kernel, const void *bias,
+                                 dw_plan **out) noexcept nogil:
+    return dw_plan_with_weights(plan, kernel, bias, out)
+
+
+cdef dw_status plan_with_batch(const dw_plan *plan, int64_t batch, dw_plan **out) noexcept nogil:
+    return dw_plan_with_batch(plan, batch, out)
+
+
+cdef void plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) noexcept nogil:
+    dw_plan_run_part(plan, x, y, part, parts)
+
+
 cdef void plan_run(const dw_plan *plan, const void *x, void *y) noexcept nogil:
     dw_plan_run(plan, x, y)
 

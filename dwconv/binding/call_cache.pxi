@@ -1,6 +1,6 @@
 # The fast path: how a call reaches its kernel without a line of Python.
 #
-# A layer publishes the plans whose kernel is all there is to do for one input shape. Its call looks through them, a few
+# A layer publishes the plans whose kernel is all there is to do for images of one size, in any number. Its call looks through them, a few
 # comparisons each, allocates the output and runs the kernel: 0.2 us before the work begins, where Python takes ten times
 # as long. Any other call goes to a method that the derived class in Python defines: `_call` of a layer, `_apply` of a
 # plan. That is the only way up from here, and it is an override: nothing here knows the modules above.
@@ -20,8 +20,13 @@ cdef class PublishedPlans:
         self.plans = ()
 
     def publish(self, plans):
-        """Replaces the published plans by the kernels of those `PlanCall`s that are a kernel only."""
-        found = tuple([(<PlanCall?>call).kernel for call in plans if (<PlanCall?>call).is_kernel_only])
+        """Replaces the published plans by the kernels of those `PlanCall`s that are a kernel only. They are used for
+        any batch; those of an empty batch, which cannot be, are left out.
+        """
+        found = tuple([
+            (<PlanCall?>call).kernel for call in plans
+            if (<PlanCall?>call).is_kernel_only and (<PlanCall>call).kernel.x_sizes[0] > 0
+        ])
         with cython.critical_section(self):
             self.plans = found
 
@@ -75,14 +80,20 @@ cdef class PlannedLayer(Vectorcallable):
 cdef object call_layer(PlannedLayer layer, object x):
     cdef PublishedPlans published
     cdef Plan plan
+    cdef npy_intp batch
     with cython.critical_section(layer):
         published = layer.plans_
     if published is not None:
         for item in published.current():
             plan = <Plan>item
-            if arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
-                y = new_output(plan, arrays_data(x))
-                run_kernel(plan, x, y, threads_of(plan))
+            if arrays_is_plain_batch(x, plan.numpy_dtype, plan.x_sizes):
+                batch = arrays_batch(x)
+                if batch == plan.x_sizes[0]:
+                    y = new_output(plan, arrays_data(x))
+                    run_kernel(plan, x, y, threads_of(plan))
+                else:
+                    y = new_output_of(plan, batch, arrays_data(x))
+                    run_batch(plan, batch, x, y, threads_of(plan))
                 return y
     return layer._call(x)
 

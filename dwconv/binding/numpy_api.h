@@ -19,6 +19,18 @@ static inline int arrays_is_plain(PyObject *x, PyObject *dtype, const npy_intp *
            PyArray_CHKFLAGS(array, NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED);
 }
 
+/* The same but for the first size, the batch, which may be any. */
+static inline int arrays_is_plain_batch(PyObject *x, PyObject *dtype, const npy_intp *sizes) {
+    if (!PyArray_CheckExact(x)) return 0;
+    PyArrayObject *array = (PyArrayObject *)x;
+    return (PyObject *)PyArray_DESCR(array) == dtype && PyArray_NDIM(array) == 4 &&
+           memcmp(PyArray_DIMS(array) + 1, sizes + 1, 3 * sizeof *sizes) == 0 &&
+           PyArray_CHKFLAGS(array, NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED);
+}
+
+/* The first size of an array of one or more dimensions. */
+static inline npy_intp arrays_batch(PyObject *x) { return PyArray_DIMS((PyArrayObject *)x)[0]; }
+
 static inline int arrays_is_writeable(PyObject *x) { return PyArray_ISWRITEABLE((PyArrayObject *)x); }
 
 static inline void *arrays_data(PyObject *x) { return PyArray_DATA((PyArrayObject *)x); }

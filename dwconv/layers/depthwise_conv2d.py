@@ -354,7 +354,10 @@ class DepthwiseConv2D(_core.PlannedLayer):
         if len(shape) < len(sizes):
             raise ValueError(f"input_shape: expected four known sizes; received {sizes}")
         num_threads = self._num_threads if num_threads is None else read_num_threads(num_threads)
-        return self._make_plan(self._weights_for(shape), shape, isa, num_threads)
+        weights = self._weights_for(shape)
+        plan = self._make_plan(weights, shape, isa, num_threads)
+        weights.plans.share(plan)
+        return plan
 
     def vjp(self, x: Any) -> tuple[Array, backward.Pullback]:
         """(y, pullback): the output for x, as a call gives it, and the way back.

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core
+from .. import _core, config
 from ..dtypes import DType, check_numeric, is_integer, read_array
 from ..messages import short
 
@@ -24,15 +24,14 @@ Plan: TypeAlias = Any  # what ops.make_plan returns; only ops knows the compiled
 #: What messages call the arrays, in order.
 NAMES = ("weights[0], the kernel", "weights[1], the bias")
 
-#: Plans kept per layer: FEW in any case, MANY while their packed weights take no more than
-#: PACKED_BYTES. A service that batches its requests sends one layer dozens of batch sizes in turn,
-#: and packing the weights anew takes longer than a small call: for 7x7x1024 and a 7x7 kernel 59 us
-#: instead of 19 (Zen 5).
-FEW, MANY, PACKED_BYTES = 8, 64, 32 << 20
+#: Plans that a layer keeps whatever they take, unless it is to keep fewer:
+#: `config.plan_cache_limits()`.
+FEW = 8
 
 
 class PlanCache(_core.PublishedPlans):
-    """The plans for the last input shapes, within the limits above.
+    """The plans for the last sizes of images, within `config.plan_cache_limits()`. A plan serves any
+    batch, and plans for several sizes share the packed weights that they have in common.
 
     A call of a layer looks through the plans that the cache has published, in the compiled module,
     before it comes to Python.
@@ -40,14 +39,14 @@ class PlanCache(_core.PublishedPlans):
 
     def __init__(self) -> None:
         super().__init__()
-        #: Input shape -> plan, oldest first. Read without the lock, which a dict allows.
+        #: Input shape without N -> plan, oldest first. Read without the lock, which a dict allows.
         self._plans: dict[Shape, Plan] = {}
-        self._packed_bytes = 0
         self._lock = threading.Lock()
 
     def get(self, shape: Shape) -> Plan | None:
-        """The plan for inputs of `shape`; None if there is none."""
-        return self._plans.get(shape)
+        """A plan for inputs of `shape`; None if there is none for images of that size."""
+        plan = self._plans.get(shape[1:])
+        return None if plan is None else plan.for_batch(shape[0])
 
     def add(self, shape: Shape, make: Callable[[], Plan], publish: bool) -> Plan:
         """The plan that `make` returns, kept; the oldest ones go if there are too many.
@@ -57,28 +56,35 @@ class PlanCache(_core.PublishedPlans):
         of the two is kept.
         """
         plan = make()
+        if shape[0] == 0:  # of an empty batch: it may lack what other batches need
+            return plan
         with self._lock:
-            self._remove(shape)
-            self._plans[shape] = plan
-            self._packed_bytes += packed_bytes(plan)
-            while len(self._plans) > (FEW if self._packed_bytes > PACKED_BYTES else MANY):
-                self._remove(next(iter(self._plans)))
+            self._share(plan)
+            self._plans.pop(shape[1:], None)
+            self._plans[shape[1:]] = plan
+            most, most_bytes = config.plan_cache_limits()
+            few = min(FEW, most)
+            while len(self._plans) > few and (
+                len(self._plans) > most
+                or sum(kept.own_bytes for kept in self._plans.values()) > most_bytes
+            ):
+                del self._plans[next(iter(self._plans))]
             if publish:
                 self.publish(reversed(self._plans.values()))  # the newest is looked at first
         return plan
 
-    def _remove(self, shape: Shape) -> None:
-        plan = self._plans.pop(shape, None)
-        self._packed_bytes -= 0 if plan is None else packed_bytes(plan)
+    def share(self, plan: Plan) -> None:
+        """Lets a new plan use the packed weights of those that are kept, where they are the same."""
+        with self._lock:
+            self._share(plan)
 
-    def shapes(self) -> list[Shape]:
-        """The input shapes that have a plan, oldest first."""
+    def _share(self, plan: Plan) -> None:
+        for kept in self._plans.values():
+            plan.share(kept)
+
+    def image_shapes(self) -> list[Shape]:
+        """The input shapes, without N, that have a plan, oldest first."""
         return list(self._plans)
-
-
-def packed_bytes(plan: Plan) -> int:
-    """What the weights take that a plan has packed."""
-    return int(plan.info()["weight_bytes"])
 
 
 class LayerWeights:

@@ -27,6 +27,7 @@ class Description:
     blocks             vectors that the channels (of the merged pixels) fill; for channels_first
                        those that the columns of a row fill
     plan_bytes         what the plan itself takes: its weights in each arrangement, and tables
+    shared_bytes       of these, what other plans with the same weights count for
     weight_bytes       of the packed weights, once
     multiply_adds      of one call; taps in the padding are skipped and do not count
     x_bytes, y_bytes   what the kernel reads and writes
@@ -49,6 +50,7 @@ class Description:
     merged_pixels: int
     blocks: int
     plan_bytes: int
+    shared_bytes: int
     weight_bytes: int
     multiply_adds: int
     x_bytes: int

@@ -84,6 +84,7 @@ def make_plan(
     name = isas.resolve(isa)
     config.memory_limit()  # for their errors
     config.plan_memory_limit()
+    config.plan_cache_limits()
     config.num_threads()
     spec.check_kernel(kernel.shape, x_shape)
     if bias is not None:
@@ -152,6 +153,31 @@ class BoundPlan(_core.PlanCall):
             num_threads=num_threads,
         )
         return y if out is None else out  # type: ignore[no-any-return]
+
+    # ---- plans of this one -----------------------------------------------------------------------
+
+    def for_batch(self, batch: int) -> BoundPlan:
+        """This plan for `batch` images, with the same weights in the same memory. ValueError for a
+        negative batch, and for another one than 0 if this plan is one of an empty batch.
+        """
+        if batch == self.kernel.x_shape[0]:
+            return self
+        kernel = self.kernel.with_batch(batch)
+        spec, _, *rest = self._recipe
+        return type(self)(kernel, self._epilogue, (spec, kernel.x_shape, *rest))
+
+    def share(self, other: BoundPlan) -> None:
+        """Uses the packed weights of `other` where they have the same bytes, before anybody uses
+        this plan.
+        """
+        self.kernel.share(other.kernel)
+
+    @property
+    def own_bytes(self) -> int:
+        """Of what the kernel's plan takes, what it counts for: what several plans have in common is
+        divided among them.
+        """
+        return self.kernel.own_bytes
 
     # ---- the kernel alone ------------------------------------------------------------------------
 

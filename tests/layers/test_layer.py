@@ -20,7 +20,6 @@ from support.layers import check_output, draw, isolate
 
 import dwconv
 from dwconv import DepthwiseConv2D
-from dwconv.layers import weights
 from dwconv.layers.config import ARGUMENTS
 
 
@@ -831,28 +830,6 @@ def test_weights_of_a_layer_that_is_not_built() -> None:
         layer.set_weights([np.zeros((3, 3, 1, 1)), [0]])
     with pytest.raises(ValueError, match="call build first"):
         layer.count_params()
-
-
-@pytest.mark.parametrize(("limit", "kept"), [(1 << 20, 12), (0, 4)])
-def test_plans_are_kept_for_the_last_shapes(
-    limit: int, kept: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Many whose packed weights are small, a few in any case."""
-    monkeypatch.setattr(weights, "FEW", 4)
-    monkeypatch.setattr(weights, "MANY", 12)
-    monkeypatch.setattr(weights, "PACKED_BYTES", limit)
-    layer = built()
-    shapes = [(1, 5 + i, 5, 3) for i in range(kept + 3)]
-    for shape in shapes:
-        x = draw(*shape)
-        check_output(layer, x, layer(x))
-    assert layer._weights is not None
-    plans = layer._weights.plans
-    assert plans.shapes() == shapes[3:]
-    plan = plans.get(shapes[-1])
-    assert plan is not None
-    layer(draw(*shapes[-1]))
-    assert plans.get(shapes[-1]) is plan
 
 
 def test_calls_from_threads_while_weights_change_see_old_or_new_ones() -> None:
