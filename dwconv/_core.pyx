@@ -205,7 +205,7 @@ cdef tuple output_shape_of(const dw_desc *desc, int64_t oh, int64_t ow):
     return desc.batch, oh, ow, outputs
 
 
-cdef object COPY = object()  # in place of a spec: a plan that `copy` fills
+cdef object COPY = object()  # in place of a spec: a plan that copy_of fills
 
 
 @cython.auto_pickle(False)
@@ -229,7 +229,6 @@ cdef class Plan:
     cdef dw_dtype dtype
     cdef readonly tuple x_shape
     cdef readonly tuple y_shape
-    cdef readonly tuple kernel_shape
     cdef readonly str isa
     cdef object numpy_dtype
     cdef npy_intp x_sizes[4]
@@ -240,6 +239,7 @@ cdef class Plan:
     cdef bint brief
     cdef double multiply_adds
     cdef int own_threads, worth_threads  # 0: the default; what the work is worth
+    cdef readonly tuple kernel_shape
 
     def __cinit__(self, spec, x_shape, kernel, bias, str activation, str isa, double alpha=0, num_threads=None,
                   bint ieee=False):
@@ -277,42 +277,7 @@ cdef class Plan:
         check(status)
         self.isa = isa
         self.own_threads = 0 if num_threads is None else read_threads(num_threads)
-        self.take_sizes(input_shape_of(&desc), output_shape_of(&desc, oh, ow))
-
-    cdef int take_sizes(self, tuple x_shape, tuple y_shape) except -1:
-        """What follows from the shapes and the plan."""
-        cdef dw_plan_info info
-        cdef int i
-        self.x_shape, self.y_shape = x_shape, y_shape
-        for i in range(4):
-            self.x_sizes[i] = x_shape[i]
-            self.y_sizes[i] = y_shape[i]
-        dw_plan_describe(self.plan, &info)
-        check_plan_bytes(info.plan_bytes)
-        self.x_bytes, self.y_bytes = info.x_bytes, info.y_bytes
-        self.y_class, self.offset_class = block_cache_class(self.y_bytes), block_cache_class(self.y_bytes + PAGE)
-        if self.y_class < 0 or self.offset_class < 0:
-            raise MemoryError(f"an output of {self.y_bytes} bytes cannot be allocated")
-        self.brief = info.multiply_adds <= BRIEF
-        self.multiply_adds = info.multiply_adds
-        self.worth_threads = dw_plan_threads(self.plan, DW_MOST_THREADS)
-        return 0
-
-    cdef Plan copy(self, dw_plan *plan):
-        """A plan like this one for `plan`, which it takes over, of the same sizes and with the same weights' sizes."""
-        cdef Plan made = Plan.__new__(Plan, COPY, None, None, None, None, None)
-        made.plan = plan
-        made.dtype = self.dtype
-        made.numpy_dtype = self.numpy_dtype
-        made.x_shape, made.y_shape, made.kernel_shape = self.x_shape, self.y_shape, self.kernel_shape
-        made.isa = self.isa
-        made.x_sizes, made.y_sizes = self.x_sizes, self.y_sizes
-        made.x_bytes, made.y_bytes = self.x_bytes, self.y_bytes
-        made.y_class, made.offset_class = self.y_class, self.offset_class
-        made.ieee, made.brief = self.ieee, self.brief
-        made.multiply_adds = self.multiply_adds
-        made.own_threads, made.worth_threads = self.own_threads, self.worth_threads
-        return made
+        take_sizes(self, input_shape_of(&desc), output_shape_of(&desc, oh, ow))
 
     def with_weights(self, kernel, bias):
         """A plan with other weights, a copy of which is all that it costs: `kernel` and `bias` as at construction, of
@@ -334,7 +299,7 @@ cdef class Plan:
             with nogil:
                 status = dw_plan_with_weights(self.plan, kernel_at, bias_at, &plan)
         check(status)
-        return self.copy(plan)
+        return copy_of(self, plan)
 
     def with_batch(self, int64_t batch):
         """The same plan for another batch, with the same weights in the same memory. ValueError for a negative batch,
@@ -342,8 +307,8 @@ cdef class Plan:
         """
         cdef dw_plan *plan = NULL
         check(dw_plan_with_batch(self.plan, batch, &plan))
-        cdef Plan made = self.copy(plan)
-        made.take_sizes((batch, *self.x_shape[1:]), (batch, *self.y_shape[1:]))
+        cdef Plan made = copy_of(self, plan)
+        take_sizes(made, (batch, *self.x_shape[1:]), (batch, *self.y_shape[1:]))
         return made
 
     def share(self, Plan other not None):
@@ -435,6 +400,45 @@ cdef class Plan:
     def kernel_name(self):
         """The kernel that does most of the work, such as 'k3x3s1_t2x4_avx2'."""
         return self.info()["kernel"]
+
+
+# No methods: a table of them would move what a call reads to another place in the object.
+
+cdef int take_sizes(Plan plan, tuple x_shape, tuple y_shape) except -1:
+    """What follows from the shapes and the plan."""
+    cdef dw_plan_info info
+    cdef int i
+    plan.x_shape, plan.y_shape = x_shape, y_shape
+    for i in range(4):
+        plan.x_sizes[i] = x_shape[i]
+        plan.y_sizes[i] = y_shape[i]
+    dw_plan_describe(plan.plan, &info)
+    check_plan_bytes(info.plan_bytes)
+    plan.x_bytes, plan.y_bytes = info.x_bytes, info.y_bytes
+    plan.y_class, plan.offset_class = block_cache_class(plan.y_bytes), block_cache_class(plan.y_bytes + PAGE)
+    if plan.y_class < 0 or plan.offset_class < 0:
+        raise MemoryError(f"an output of {plan.y_bytes} bytes cannot be allocated")
+    plan.brief = info.multiply_adds <= BRIEF
+    plan.multiply_adds = info.multiply_adds
+    plan.worth_threads = dw_plan_threads(plan.plan, DW_MOST_THREADS)
+    return 0
+
+
+cdef Plan copy_of(Plan of, dw_plan *plan):
+    """A plan like this one for `plan`, which it takes over, of the same sizes and with the same weights' sizes."""
+    cdef Plan made = Plan.__new__(Plan, COPY, None, None, None, None, None)
+    made.plan = plan
+    made.dtype = of.dtype
+    made.numpy_dtype = of.numpy_dtype
+    made.x_shape, made.y_shape, made.kernel_shape = of.x_shape, of.y_shape, of.kernel_shape
+    made.isa = of.isa
+    made.x_sizes, made.y_sizes = of.x_sizes, of.y_sizes
+    made.x_bytes, made.y_bytes = of.x_bytes, of.y_bytes
+    made.y_class, made.offset_class = of.y_class, of.offset_class
+    made.ieee, made.brief = of.ieee, of.brief
+    made.multiply_adds = of.multiply_adds
+    made.own_threads, made.worth_threads = of.own_threads, of.worth_threads
+    return made
 
 
 # Multiply-adds of a call that does not release the GIL: one or two microseconds on a vector unit, which no other

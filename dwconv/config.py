@@ -129,7 +129,9 @@ def set_plan_cache_limits(plans: Any = None, bytes: Any = None) -> None:  # noqa
     for name, value, least in (("plans", plans, 1), ("bytes", bytes, 0)):
         numbers.append(None if value is None else as_integer(value, minimum=least))
         if value is not None and numbers[-1] is None:
-            raise ValueError(f"{name}: expected an integer from {least} to {_MOST}; received {value!r}")
+            raise ValueError(
+                f"{name}: expected an integer from {least} to {_MOST}; received {value!r}"
+            )
     if numbers[0] is not None:
         _cache_plans, _wrong_cache = numbers[0], None
     if numbers[1] is not None:
@@ -230,7 +232,9 @@ def _read_variables() -> None:
         try:
             set_plan_cache_limits(_number(text))
         except ValueError:
-            _wrong_cache = f"{CACHE_VARIABLE}: expected an integer from 1 to {_MOST}; received {text!r}"
+            _wrong_cache = (
+                f"{CACHE_VARIABLE}: expected an integer from 1 to {_MOST}; received {text!r}"
+            )
     if text := os.environ.get(THREADS_VARIABLE):
         try:
             set_num_threads(_number(text))
