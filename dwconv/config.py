@@ -108,8 +108,8 @@ def set_plan_memory_limit(bytes: Any) -> None:  # noqa: A002 (the unit)
 
 
 def plan_cache_limits() -> tuple[int, int]:
-    """(plans, bytes): how many plans a layer keeps, one for each size of images, and how much memory
-    they may take together; the functions have a cache with the same limits. ValueError if the
+    """(plans, bytes): how many plans a layer keeps, one for each size of images, and how much
+    memory they may take together; `depthwise_conv2d` keeps plans within the same limits. ValueError if the
     variable held no such number.
     """
     if _wrong_cache is not None:
@@ -118,8 +118,8 @@ def plan_cache_limits() -> tuple[int, int]:
 
 
 def set_plan_cache_limits(plans: Any = None, bytes: Any = None) -> None:  # noqa: A002 (the unit)
-    """Sets `plan_cache_limits()`, for plans that are made from now on; None leaves a value as it is.
-    Beyond a limit the oldest plans are forgotten, but the last 8 are kept whatever they take,
+    """Sets `plan_cache_limits()`, for plans that are made from now on; None leaves a value as it
+    is. Beyond a limit the oldest plans are forgotten, but the last 8 are kept whatever they take,
     unless `plans` is less than that.
 
     ValueError for anything but an integer >= 1 and one >= 0.

@@ -30,11 +30,11 @@ FEW = 8
 
 
 class PlanCache(_core.PublishedPlans):
-    """The plans for the last sizes of images, within `config.plan_cache_limits()`. A plan serves any
-    batch, and plans for several sizes share the packed weights that they have in common.
+    """The plans for the last sizes of images, within `config.plan_cache_limits()`.
 
-    A call of a layer looks through the plans that the cache has published, in the compiled module,
-    before it comes to Python.
+    A plan serves any batch, and plans for several sizes share the packed weights that they have in
+    common. A call of a layer looks through the plans that the cache has published, in the compiled
+    module, before it comes to Python.
     """
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class PlanCache(_core.PublishedPlans):
         return plan
 
     def share(self, plan: Plan) -> None:
-        """Lets a new plan use the packed weights of those that are kept, where they are the same."""
+        """Lets a new plan use packed weights of those that are kept, where they are alike."""
         with self._lock:
             self._share(plan)
 

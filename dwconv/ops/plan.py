@@ -157,8 +157,10 @@ class BoundPlan(_core.PlanCall):
     # ---- plans of this one -----------------------------------------------------------------------
 
     def for_batch(self, batch: int) -> BoundPlan:
-        """This plan for `batch` images, with the same weights in the same memory. ValueError for a
-        negative batch, and for another one than 0 if this plan is one of an empty batch.
+        """The same plan for `batch` images, with the same weights in the same memory.
+
+        ValueError for a negative batch, and for another one than 0 if this plan is one of an empty
+        batch.
         """
         if batch == self.kernel.x_shape[0]:
             return self
