@@ -90,6 +90,7 @@ const char *dw_status_text(dw_status status) {
     case DW_ERR_OUTPUT: return "the output would be empty: the dilated kernel is larger than the padded input";
     case DW_ERR_OVERFLOW: return "a size does not fit the address space";
     case DW_ERR_NOMEM: return "out of memory";
+    case DW_ERR_STOPPED: return "ended early";
     }
     return "unknown status";
 }

@@ -42,7 +42,8 @@ typedef enum dw_status {
     DW_ERR_NOMEM,      /* the plan could not be allocated */
     DW_ERR_LAYOUT,     /* layout is none of dw_layout */
     DW_ERR_DENORMALS,  /* denormals is none of dw_denormals */
-    DW_ERR_STRATEGY    /* strategy is no index of dw_strategies_of */
+    DW_ERR_STRATEGY,   /* strategy is no index of dw_strategies_of */
+    DW_ERR_STOPPED     /* stop() has ended the creation */
 } dw_status;
 
 typedef enum dw_dtype {
@@ -118,6 +119,14 @@ dw_status dw_output_size(const dw_desc *desc, int64_t *oh, int64_t *ow);
 dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, dw_plan **plan);
 void dw_plan_destroy(dw_plan *plan); /* NULL is fine */
 
+/* Whether something that takes long is to end early: nonzero, and from then on always. */
+typedef int dw_stop_fn(void *context);
+
+/* dw_plan_create for large kernels: after every megabyte of weights `stop(context)` is asked, on this thread. If it is
+ * nonzero no plan is made, and the result is DW_ERR_STOPPED. stop NULL: nobody asks. */
+dw_status dw_plan_create_until(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, dw_stop_fn *stop,
+                               void *context, dw_plan **plan);
+
 /* Strategies: the ways that there are to compute a problem, which kernel with which options. They differ in time; the
  * result is the same to the bit with each of them. */
 enum { DW_STRATEGY_NAME = 96 };
@@ -144,10 +153,9 @@ void dw_plan_run(const dw_plan *plan, const void *x, void *y);
 void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads);
 
 /* The same for runs that somebody may want to end early. A long run is cut into pieces of some milliseconds, and before
- * each one `stop(context)` is asked, on the thread that is to compute it, by several threads at once. Once it has
- * returned nonzero it must go on doing so; no further piece begins, what y holds is undefined, and the result is
- * nonzero. Runs of a few milliseconds are not cut, and do not ask. */
-typedef int dw_stop_fn(void *context);
+ * each one `stop(context)` is asked, on the thread that is to compute it, by several threads at once; on the caller's
+ * also while that waits for the others. Once it has returned nonzero no further piece begins, what y holds is undefined,
+ * and the result is nonzero. Runs of a few milliseconds are not cut, and do not ask. */
 int dw_plan_run_until(const dw_plan *plan, const void *x, void *y, int num_threads, dw_stop_fn *stop, void *context);
 
 /* How many of num_threads threads dw_plan_run_threads uses: each is to have some microseconds of work. */
@@ -173,6 +181,8 @@ int dw_plan_place(const dw_plan *plan, const void *x);
 /* The same problem with other weights: kernel (kh, kw, C, M) and bias (OC) or NULL, as for dw_plan_create. It costs a
  * copy of the weights. On failure *out is NULL. */
 dw_status dw_plan_with_weights(const dw_plan *plan, const void *kernel, const void *bias, dw_plan **out);
+dw_status dw_plan_with_weights_until(const dw_plan *plan, const void *kernel, const void *bias, dw_stop_fn *stop,
+                                     void *context, dw_plan **out); /* as dw_plan_create_until */
 
 /* The same problem for `batch` images, with the same weights. DW_ERR_SHAPE, too, for a plan of an empty batch. */
 dw_status dw_plan_with_batch(const dw_plan *plan, int64_t batch, dw_plan **out);
@@ -233,7 +243,9 @@ typedef struct dw_grad dw_grad;
 
 /* kernel (kh, kw, C, M) is copied; NULL if dL/dx is not wanted. On failure *grad is NULL. */
 dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **grad);
-void dw_grad_destroy(dw_grad *grad); /* NULL is fine */
+dw_status dw_grad_create_until(const dw_desc *desc, dw_isa isa, const void *kernel, dw_stop_fn *stop, void *context,
+                               dw_grad **grad); /* as dw_plan_create_until */
+void dw_grad_destroy(dw_grad *grad);            /* NULL is fine */
 
 /* Bytes of a workspace for up to num_threads threads, which may lie at any address and hold anything. */
 int64_t dw_grad_workspace(const dw_grad *grad, int num_threads);
@@ -249,7 +261,7 @@ void dw_grad_run(const dw_grad *grad, const void *dy, const void *x, void *dx, v
 void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                          void *workspace, int num_threads);
 
-/* The same for runs that somebody may want to end early, as dw_plan_run_until. */
+/* The same for runs that somebody may want to end early, as dw_plan_run_until; stop NULL: nobody. */
 int dw_grad_run_until(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                       void *workspace, int num_threads, dw_stop_fn *stop, void *context);
 

@@ -92,9 +92,10 @@ static dw_status init_rings(dw_grad *grad) {
     return DW_OK;
 }
 
-static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void *kernel) {
+static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void *kernel, dw_stopper *stopper) {
     dw_grad_base *base = &grad->base;
     dw_status status = init_base(base, desc, isa);
+    base->problem.stopper = stopper;
     if (status == DW_OK) status = dw_grad_weights_init(&grad->weights, base);
     if (status != DW_OK) return status;
     grad->band = dw_grad_band(base);
@@ -117,19 +118,26 @@ static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void
     return DW_OK;
 }
 
-dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **out) {
+dw_status dw_grad_create_until(const dw_desc *desc, dw_isa isa, const void *kernel, dw_stop_fn *stop, void *context,
+                               dw_grad **out) {
     if (!out) return DW_ERR_NULL;
     *out = NULL;
     if (!desc) return DW_ERR_NULL;
     dw_grad *grad = calloc(1, sizeof *grad);
     if (!grad) return DW_ERR_NOMEM;
-    const dw_status status = init(grad, desc, isa, kernel);
+    dw_stopper stopper = {stop, context, 0};
+    const dw_status status = init(grad, desc, isa, kernel, stop ? &stopper : NULL);
     if (status != DW_OK) {
         dw_grad_destroy(grad);
         return status;
     }
+    grad->base.problem.stopper = NULL;
     *out = grad;
     return DW_OK;
+}
+
+dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **out) {
+    return dw_grad_create_until(desc, isa, kernel, NULL, NULL, out);
 }
 
 void dw_grad_destroy(dw_grad *grad) {
@@ -326,7 +334,7 @@ static int run(const dw_grad *grad, const void *dy, const void *x, void *dx, voi
                                                                             : division.images;
         if (with_weights) memset(sums, 0, (size_t)(job.images * grad->image_bytes));
         if (division.threads == 1) run_units(&job, 0, 1);
-        else dw_pool_run(run_units, &job, division.parts, division.threads);
+        else dw_pool_run(run_units, &job, division.parts, division.threads, stop, context);
         if (stopped(&job)) return 1;
         if (!with_weights) continue;
         const dw_float_env before = dw_float_begin(base->problem.desc.denormals);

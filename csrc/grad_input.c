@@ -19,8 +19,10 @@ static dw_status turned(const dw_grad_base *base, const void *kernel, void **cop
                   size = base->problem.out_channels * base->problem.element_size;
     *copy = malloc((size_t)(taps * size)); /* as large as the kernel, which exists */
     if (!*copy) return DW_ERR_NOMEM;
-    for (int64_t tap = 0; tap < taps; tap++)
+    for (int64_t tap = 0; tap < taps; tap++) {
+        if (dw_stopped(&base->problem, size)) return DW_ERR_STOPPED;
         memcpy((char *)*copy + tap * size, (const char *)kernel + (taps - 1 - tap) * size, (size_t)size);
+    }
     return DW_OK;
 }
 
@@ -45,7 +47,10 @@ static dw_status make_plan(dw_grad_input *input, const dw_grad_base *base, const
     if (d->multiplier > 1 && !dw_bytes(base->problem.element_size, sizes, 3, &input->workspace)) return DW_ERR_OVERFLOW;
     void *copy;
     dw_status status = turned(base, kernel, &copy);
-    if (status == DW_OK) status = dw_plan_create(&turned_desc, base->problem.isa->id, copy, NULL, &input->plan);
+    const dw_stopper *stopper = base->problem.stopper;
+    if (status == DW_OK)
+        status = dw_plan_create_until(&turned_desc, base->problem.isa->id, copy, NULL, stopper ? stopper->stop : NULL,
+                                      stopper ? stopper->context : NULL, &input->plan);
     free(copy);
     return status;
 }
@@ -54,18 +59,20 @@ static dw_status make_plan(dw_grad_input *input, const dw_grad_base *base, const
 
 /* The (output, tap) pairs of each position of one dimension of x: the k with
  * 0 <= (position + pad - k * dilation) / stride < out, the division being exact. */
-static dw_tap_range *make_tap_ranges(int64_t size, int64_t out, int64_t kernel, int64_t stride, int64_t dilation,
-                                     int64_t pad, int64_t *out_step, int64_t *k_step) {
+static dw_status make_tap_ranges(const dw_problem *problem, int64_t size, int64_t out, int64_t kernel, int64_t stride,
+                                 int64_t dilation, int64_t pad, dw_tap_range **ranges, int64_t *out_step,
+                                 int64_t *k_step) {
     const int64_t common = dw_gcd(stride, dilation);
     *out_step = dilation / common;
     *k_step = stride / common;
     int64_t bytes;
-    dw_tap_range *all = dw_bytes(sizeof(dw_tap_range), &size, 1, &bytes) ? malloc((size_t)bytes) : NULL;
-    if (!all) return NULL;
+    dw_tap_range *all = *ranges = dw_bytes(sizeof(dw_tap_range), &size, 1, &bytes) ? malloc((size_t)bytes) : NULL;
+    if (!all) return DW_ERR_NOMEM;
     for (int64_t p = 0; p < size; p++) {
         dw_tap_range pairs = {0, 0, 0};
         for (int64_t k = 0; k < kernel && k * dilation <= p + pad; k++) {
             const int64_t left = p + pad - k * dilation;
+            if (dw_stopped(problem, sizeof left)) return DW_ERR_STOPPED;
             if (left % stride != 0 || left / stride >= out) continue;
             pairs.first = left / stride; /* the last k is that of the first output */
             pairs.k = k;
@@ -73,7 +80,7 @@ static dw_tap_range *make_tap_ranges(int64_t size, int64_t out, int64_t kernel, 
         }
         all[p] = pairs;
     }
-    return all;
+    return DW_OK;
 }
 
 static dw_status pack(dw_grad_input *input, const dw_grad_base *base, const void *kernel) {
@@ -85,11 +92,13 @@ static dw_status pack(dw_grad_input *input, const dw_grad_base *base, const void
     if (!input->weights) return DW_ERR_NOMEM;
     char *to = input->weights;
     for (int64_t b = 0; b < base->block_count; b++)
-        for (int64_t tap = 0; tap < taps; tap++, to += lanes * base->problem.element_size)
+        for (int64_t tap = 0; tap < taps; tap++, to += lanes * base->problem.element_size) {
+            if (dw_stopped(&base->problem, lanes * base->problem.element_size)) return DW_ERR_STOPPED;
             memcpy(to,
                    (const char *)kernel +
                        (tap * base->problem.out_channels + base->blocks[b].y) * base->problem.element_size,
                    (size_t)(base->blocks[b].y_count * base->problem.element_size));
+        }
     return DW_OK;
 }
 
@@ -147,13 +156,15 @@ static dw_status choose_lines(dw_grad_input *input, const dw_grad_base *base) {
 
 static dw_status make_rows(dw_grad_input *input, const dw_grad_base *base, const void *kernel, int64_t band) {
     const dw_desc *d = &base->problem.desc;
-    input->rows = make_tap_ranges(d->height, base->problem.out_h, d->kernel_h, d->stride_h, d->dilation_h, d->pad_top,
-                                  &input->row_out_step, &input->row_k_step);
-    input->columns = make_tap_ranges(d->width, base->problem.out_w, d->kernel_w, d->stride_w, d->dilation_w,
-                                     d->pad_left, &input->column_out_step, &input->column_k_step);
-    if (!input->rows || !input->columns) return DW_ERR_NOMEM;
+    dw_status status =
+        make_tap_ranges(&base->problem, d->height, base->problem.out_h, d->kernel_h, d->stride_h, d->dilation_h,
+                        d->pad_top, &input->rows, &input->row_out_step, &input->row_k_step);
+    if (status == DW_OK)
+        status = make_tap_ranges(&base->problem, d->width, base->problem.out_w, d->kernel_w, d->stride_w, d->dilation_w,
+                                 d->pad_left, &input->columns, &input->column_out_step, &input->column_k_step);
+    if (status != DW_OK) return status;
     input->lookback_rows = lookback_of(input, base, band);
-    const dw_status status = choose_lines(input, base);
+    status = choose_lines(input, base);
     return status == DW_OK ? pack(input, base, kernel) : status;
 }
 

@@ -119,8 +119,10 @@ dw_status dw_nchw_repack(dw_nchw *nchw, const dw_problem *problem, const void *k
         else memset(to, 0, (size_t)size);
         /* An output without a valid tap is its bias, which then goes through no multiply-add that would flush it. */
         if (d->denormals == DW_DENORMALS_FLUSH) dw_flush(d->dtype, to, 1);
-        for (int64_t tap = 0; tap < taps; tap++)
+        for (int64_t tap = 0; tap < taps; tap++) {
+            if (dw_stopped(problem, size)) return DW_ERR_STOPPED;
             memcpy(to + (1 + tap) * size, (const char *)kernel + (tap * channels + channel) * size, (size_t)size);
+        }
     }
     return DW_OK;
 }

@@ -85,8 +85,10 @@ static dw_status pack_weights(const dw_nhwc *nhwc, const dw_problem *problem, co
         if (bias) store_lanes(problem, block, bias, 0, block->y_count, to);
         flush_bias(problem, to, lanes);
         to += lanes * size;
-        for (int64_t tap = 0; tap < taps; tap++, to += lanes * size)
+        for (int64_t tap = 0; tap < taps; tap++, to += lanes * size) {
+            if (dw_stopped(problem, lanes * size)) return DW_ERR_STOPPED;
             store_lanes(problem, block, (const char *)kernel + tap * channels * size, 0, block->y_count, to);
+        }
     }
     if (cross_pixel) {
         packing->cross_pixel_weights = to;

@@ -33,6 +33,9 @@ static inline void os_unlock(os_mutex *mutex) { ReleaseSRWLockExclusive(mutex); 
 static inline void os_wait(os_condition *condition, os_mutex *mutex) {
     SleepConditionVariableSRW(condition, mutex, INFINITE, 0);
 }
+static inline void os_wait_for(os_condition *condition, os_mutex *mutex, int milliseconds) {
+    SleepConditionVariableSRW(condition, mutex, (DWORD)milliseconds, 0);
+}
 static inline void os_signal(os_condition *condition) { WakeConditionVariable(condition); }
 static inline int os_start(os_thread *thread, os_thread_fn function, void *argument) {
     const uintptr_t handle =
@@ -68,7 +71,32 @@ typedef pthread_t os_thread;
 typedef void *(*os_thread_fn)(void *);
 
 static inline void os_init(os_mutex *mutex) { pthread_mutex_init(mutex, NULL); }
+#ifdef __APPLE__ /* which has no other clock for conditions, but a wait for a time that has passed */
 static inline void os_init_condition(os_condition *condition) { pthread_cond_init(condition, NULL); }
+static inline void os_wait_for(os_condition *condition, os_mutex *mutex, int milliseconds) {
+    const struct timespec time = {milliseconds / 1000, milliseconds % 1000 * 1000000L};
+    pthread_cond_timedwait_relative_np(condition, mutex, &time);
+}
+#else
+static inline void os_init_condition(os_condition *condition) {
+    pthread_condattr_t attributes;
+    pthread_condattr_init(&attributes);
+    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC); /* which nobody sets back */
+    pthread_cond_init(condition, &attributes);
+    pthread_condattr_destroy(&attributes);
+}
+static inline void os_wait_for(os_condition *condition, os_mutex *mutex, int milliseconds) {
+    struct timespec end;
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_sec += milliseconds / 1000;
+    end.tv_nsec += milliseconds % 1000 * 1000000L;
+    if (end.tv_nsec >= 1000000000L) {
+        end.tv_sec++;
+        end.tv_nsec -= 1000000000L;
+    }
+    pthread_cond_timedwait(condition, mutex, &end);
+}
+#endif
 static inline void os_lock(os_mutex *mutex) { pthread_mutex_lock(mutex); }
 static inline void os_unlock(os_mutex *mutex) { pthread_mutex_unlock(mutex); }
 static inline void os_wait(os_condition *condition, os_mutex *mutex) { pthread_cond_wait(condition, mutex); }

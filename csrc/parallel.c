@@ -38,7 +38,7 @@ static void run_threads(const dw_plan *plan, int64_t batch, const void *x, void 
         return;
     }
     const call c = {plan, batch, x, y};
-    dw_pool_run(run_part_of_call, &c, dw_pool_parts(nanoseconds_of(plan, batch), threads), threads);
+    dw_pool_run(run_part_of_call, &c, dw_pool_parts(nanoseconds_of(plan, batch), threads), threads, NULL, NULL);
 }
 
 void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads) {
@@ -76,7 +76,7 @@ int dw_plan_run_batch(const dw_plan *plan, int64_t batch, const void *x, void *y
     const int threads = dw_plan_threads_batch(plan, batch, num_threads);
     const long_call c = {plan, batch, x, y, pieces < MOST_PIECES ? (int)pieces : MOST_PIECES, stop, context};
     if (threads == 1) run_pieces(&c, 0, 1);
-    else dw_pool_run(run_pieces, &c, dw_pool_parts(nanoseconds, threads), threads);
+    else dw_pool_run(run_pieces, &c, dw_pool_parts(nanoseconds, threads), threads, stop, context);
     return stop(context);
 }
 

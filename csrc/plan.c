@@ -115,7 +115,7 @@ dw_status dw_strategies_of(const dw_desc *desc, dw_isa isa, dw_strategy_info *to
 
 /* index < 0: the first one, without a list of the others. */
 static dw_status create_plan(const dw_desc *desc, dw_isa isa, int index, const void *kernel, const void *bias,
-                             dw_plan **out) {
+                             dw_stop_fn *stop, void *context, dw_plan **out) {
     if (!out) return DW_ERR_NULL;
     *out = NULL;
     if (!desc || !kernel) return DW_ERR_NULL;
@@ -126,6 +126,8 @@ static dw_status create_plan(const dw_desc *desc, dw_isa isa, int index, const v
         free(plan);
         return status;
     }
+    dw_stopper stopper = {stop, context, 0};
+    if (stop) plan->problem.stopper = &stopper;
     dw_strategies *list = index < 0 ? NULL : strategies_of(&plan->problem);
     if (index >= 0 && !list) status = DW_ERR_NOMEM;
     else if (list && index >= list->count) status = DW_ERR_STRATEGY;
@@ -135,20 +137,26 @@ static dw_status create_plan(const dw_desc *desc, dw_isa isa, int index, const v
         dw_plan_destroy(plan);
         return status;
     }
+    plan->problem.stopper = NULL;
     plan->nanoseconds = estimate_nanoseconds(plan);
     *out = plan;
     return DW_OK;
 }
 
 dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, dw_plan **plan) {
-    return create_plan(desc, isa, -1, kernel, bias, plan);
+    return create_plan(desc, isa, -1, kernel, bias, NULL, NULL, plan);
+}
+
+dw_status dw_plan_create_until(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, dw_stop_fn *stop,
+                               void *context, dw_plan **plan) {
+    return create_plan(desc, isa, -1, kernel, bias, stop, context, plan);
 }
 
 dw_status dw_plan_create_strategy(const dw_desc *desc, dw_isa isa, int index, const void *kernel, const void *bias,
                                   dw_plan **plan) {
     if (plan) *plan = NULL;
     if (index < 0) return DW_ERR_STRATEGY;
-    return create_plan(desc, isa, index, kernel, bias, plan);
+    return create_plan(desc, isa, index, kernel, bias, NULL, NULL, plan);
 }
 
 void dw_plan_destroy(dw_plan *plan) {
@@ -169,17 +177,25 @@ static dw_plan *copy_of(const dw_plan *plan) {
     return copy;
 }
 
-dw_status dw_plan_with_weights(const dw_plan *plan, const void *kernel, const void *bias, dw_plan **out) {
+dw_status dw_plan_with_weights_until(const dw_plan *plan, const void *kernel, const void *bias, dw_stop_fn *stop,
+                                     void *context, dw_plan **out) {
     if (!out) return DW_ERR_NULL;
     *out = NULL;
     if (!plan || !kernel) return DW_ERR_NULL;
     dw_plan *copy = copy_of(plan);
     if (!copy) return DW_ERR_NOMEM;
+    dw_stopper stopper = {stop, context, 0};
+    if (stop) copy->problem.stopper = &stopper;
     const dw_status status = is_nchw(copy) ? dw_nchw_repack(&copy->of.nchw, &copy->problem, kernel, bias)
                                            : dw_nhwc_repack(&copy->of.nhwc, &copy->problem, kernel, bias);
+    copy->problem.stopper = NULL;
     if (status != DW_OK) dw_plan_destroy(copy);
     else *out = copy;
     return status;
+}
+
+dw_status dw_plan_with_weights(const dw_plan *plan, const void *kernel, const void *bias, dw_plan **out) {
+    return dw_plan_with_weights_until(plan, kernel, bias, NULL, NULL, out);
 }
 
 dw_status dw_plan_with_batch(const dw_plan *plan, int64_t batch, dw_plan **out) {

@@ -6,6 +6,13 @@
 #include "isa.h"
 #include "tuning.h"
 
+/* Who may end a creation that copies much. */
+typedef struct dw_stopper {
+    dw_stop_fn *stop;
+    void *context;
+    int64_t bytes; /* copied since stop() was asked */
+} dw_stopper;
+
 typedef struct dw_problem {
     dw_desc desc; /* its denormals: what a run can do of what was requested */
     const dw_instruction_set *isa;
@@ -13,7 +20,17 @@ typedef struct dw_problem {
     int64_t out_h, out_w, out_channels;
     int64_t element_size;
     double clamp_min, clamp_max; /* of every output: the activation, as far as it is a clamp */
+    dw_stopper *stopper;         /* during a creation that may be ended; else NULL */
 } dw_problem;
+
+/* Counts `bytes` more that the creation has copied, and asks after every megabyte; 1: it is to end. */
+static inline int dw_stopped(const dw_problem *problem, int64_t bytes) {
+    enum { EVERY = 1 << 20 };
+    dw_stopper *stopper = problem->stopper;
+    if (!stopper || (stopper->bytes += bytes) < EVERY) return 0;
+    stopper->bytes = 0;
+    return stopper->stop(stopper->context);
+}
 
 /* Checks a descriptor and an instruction set. Allocates nothing. */
 dw_status dw_problem_init(dw_problem *problem, const dw_desc *desc, dw_isa isa);

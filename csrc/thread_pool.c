@@ -42,7 +42,7 @@
 #include "dwconv.h"
 #include "thread_pool.h"
 
-enum { SPIN_NANOSECONDS = 40000, PAUSES = 32, LINE = 64 };
+enum { SPIN_NANOSECONDS = 40000, PAUSES = 32, LINE = 64, ASK_MILLISECONDS = 30 };
 
 /* The states of a mailbox; above is who may change which. */
 enum { IDLE, GO, RUNNING, STOP };
@@ -118,11 +118,15 @@ static int spin_while(worker *w, int that) {
     return state;
 }
 
-/* Sleeps if the state is that, until the other side has set another one. May return early, as condition variables do. */
-static void sleep_while(worker *w, int that, int self) {
+/* Sleeps if the state is that, until the other side has set another one, or for `milliseconds` (0: any time). May return
+ * early, as condition variables do. */
+static void sleep_while(worker *w, int that, int self, int milliseconds) {
     os_lock(&w->mutex);
     atomic_exchange(&w->mail.sleeping[self], 1);
-    if (atomic_load(&w->mail.state) == that) os_wait(&w->changed[self], &w->mutex);
+    if (atomic_load(&w->mail.state) == that) {
+        if (milliseconds) os_wait_for(&w->changed[self], &w->mutex, milliseconds);
+        else os_wait(&w->changed[self], &w->mutex);
+    }
     atomic_store(&w->mail.sleeping[self], 0);
     os_unlock(&w->mutex);
 }
@@ -167,7 +171,7 @@ OS_THREAD_FN(run_worker) {
             run_job(&w->mail);
             set_state(w, IDLE, CALLER); /* the job is gone from here on */
         } else if (state == IDLE) {
-            sleep_while(w, IDLE, WORKER);
+            sleep_while(w, IDLE, WORKER, 0);
         }
     }
 }
@@ -252,7 +256,15 @@ int dw_pool_parts(int64_t nanoseconds, int threads) {
     return threads * (each < 1 ? 1 : each > DW_MOST_PARTS_EACH ? DW_MOST_PARTS_EACH : (int)each);
 }
 
-void dw_pool_run(dw_task_fn *task, const void *arguments, int parts, int threads) {
+/* Until the job of a worker that has begun is done. */
+static void wait_for(worker *w, dw_stop_fn *stop, void *context) {
+    while (spin_while(w, RUNNING) == RUNNING) {
+        sleep_while(w, RUNNING, CALLER, stop ? ASK_MILLISECONDS : 0);
+        if (stop) stop(context); /* the job notices */
+    }
+}
+
+void dw_pool_run(dw_task_fn *task, const void *arguments, int parts, int threads, dw_stop_fn *stop, void *context) {
     worker *mine[DW_MOST_THREADS - 1];
     atomic_uchar taken[DW_MOST_PARTS];
     int count = 0;
@@ -291,7 +303,7 @@ void dw_pool_run(dw_task_fn *task, const void *arguments, int parts, int threads
         if (atomic_load_explicit(&w->mail.state, memory_order_relaxed) == GO && change(w, GO, IDLE)) {
             if (!claims) task(arguments, i + 1, parts); /* it has not begun */
         } else {
-            while (spin_while(w, RUNNING) == RUNNING) sleep_while(w, RUNNING, CALLER);
+            wait_for(w, stop, context);
         }
         atomic_store_explicit(&w->owned, 0, memory_order_release);
     }

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "dwconv.h"
+
 enum { DW_MOST_THREADS = 128, DW_MOST_PARTS_EACH = 4, DW_MOST_PARTS = DW_MOST_PARTS_EACH * DW_MOST_THREADS };
 
 /* How many of `num_threads` threads some work is worth, at least 1: each gets `least` nanoseconds of it or more. */
@@ -22,7 +24,8 @@ typedef void dw_task_fn(const void *arguments, int part, int parts);
 
 /* Runs all parts on the caller and up to threads - 1 workers that are idle now. If none is idle it calls task(arguments,
  * 0, 1). If parts == threads and fewer are idle, it makes one part for each thread that takes part. Cannot fail, and waits
- * for nothing but parts that are running. */
-void dw_pool_run(dw_task_fn *task, const void *arguments, int parts, int threads);
+ * for nothing but parts that are running. While it waits it calls stop(context) every 30 ms, unless that is NULL: only the
+ * caller's thread may be told of what its parts are to end for. */
+void dw_pool_run(dw_task_fn *task, const void *arguments, int parts, int threads, dw_stop_fn *stop, void *context);
 
 #endif

@@ -17,10 +17,13 @@ cdef extern from "dwconv.h" nogil:
     dw_status dw_output_size(const dw_desc *desc, int64_t *oh, int64_t *ow)
     dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
                              dw_plan **plan)
+    dw_status dw_plan_create_until(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
+                                   dw_stop_fn *stop, void *context, dw_plan **plan)
+    dw_status dw_plan_with_weights_until(const dw_plan *plan, const void *kernel, const void *bias, dw_stop_fn *stop,
+                                         void *context, dw_plan **out)
     void dw_plan_destroy(dw_plan *plan)
     void dw_plan_run(const dw_plan *plan, const void *x, void *y)
     void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads)
-    ctypedef int dw_stop_fn(void *context)
     dw_status dw_plan_with_weights(const dw_plan *plan, const void *kernel, const void *bias, dw_plan **out)
     dw_status dw_plan_with_batch(const dw_plan *plan, int64_t batch, dw_plan **out)
     void dw_plan_share(dw_plan *plan, const dw_plan *other)
@@ -50,9 +53,13 @@ cdef extern from "dwconv.h" nogil:
 
 
 cdef int check(dw_status status) except -1:
-    """Raises what a status means: MemoryError for a size that cannot be had, else ValueError."""
+    """Raises what a status means: MemoryError for a size that cannot be had, what a handler of a signal has raised, else
+    ValueError.
+    """
     if status == DW_OK:
         return 0
+    if status == DW_ERR_STOPPED:
+        raise_pending()
     text = dw_status_text(status).decode()
     if status in (DW_ERR_OVERFLOW, DW_ERR_NOMEM):
         raise MemoryError(text)
@@ -249,6 +256,7 @@ cdef class Plan:
         cdef const void *bias_at = NULL
         cdef int isa_index
         cdef dw_status status
+        cdef signal_watch watch
 
         if spec is COPY:
             return
@@ -273,7 +281,8 @@ cdef class Plan:
         if bias is not None:
             bias_at = arrays_data(bias)
         with nogil:
-            status = dw_plan_create(&desc, <dw_isa>isa_index, kernel_at, bias_at, &self.plan)
+            status = dw_plan_create_until(&desc, <dw_isa>isa_index, kernel_at, bias_at, watch_signals(&watch), &watch,
+                                          &self.plan)
         check(status)
         self.isa = isa
         self.own_threads = 0 if num_threads is None else read_threads(num_threads)
@@ -285,6 +294,7 @@ cdef class Plan:
         """
         cdef dw_plan *plan = NULL
         cdef dw_status status
+        cdef signal_watch watch
         cdef const void *kernel_at
         cdef const void *bias_at = NULL
         kernel = operand("kernel", kernel, self.numpy_dtype, self.kernel_shape, False)
@@ -297,7 +307,7 @@ cdef class Plan:
         else:
             pins = (arrays_pin(kernel), None if bias is None else arrays_pin(bias))
             with nogil:
-                status = dw_plan_with_weights(self.plan, kernel_at, bias_at, &plan)
+                status = dw_plan_with_weights_until(self.plan, kernel_at, bias_at, watch_signals(&watch), &watch, &plan)
         check(status)
         return copy_of(self, plan)
 
@@ -559,11 +569,7 @@ cdef int run_without_gil(Plan plan, int64_t batch, object x, object y, int threa
     x_pin, y_pin = arrays_pin(x), arrays_pin(y)
     gil_spin_released()
     with nogil:
-        if PyThread_get_thread_ident() == main_thread:
-            signal_watch_begin(&watch)
-            stopped = dw_plan_run_batch(plan.plan, batch, x_at, y_at, threads, &signal_watch_ask, &watch)
-        else:
-            dw_plan_run_batch(plan.plan, batch, x_at, y_at, threads, NULL, NULL)
+        stopped = dw_plan_run_batch(plan.plan, batch, x_at, y_at, threads, watch_signals(&watch), &watch)
         gil_spin_wait()
     gil_spin_taken()
     return -1 if stopped else 0

@@ -6,12 +6,11 @@ from libc.stdlib cimport free, malloc
 cdef extern from "dwconv.h" nogil:
     ctypedef struct dw_grad:
         pass
-    dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **grad)
+    dw_status dw_grad_create_until(const dw_desc *desc, dw_isa isa, const void *kernel, dw_stop_fn *stop,
+                                   void *context, dw_grad **grad)
     void dw_grad_destroy(dw_grad *grad)
     int64_t dw_grad_workspace(const dw_grad *grad, int num_threads)
     int dw_grad_threads(const dw_grad *grad, int num_threads)
-    void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
-                             void *workspace, int num_threads)
     int dw_grad_run_until(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                           void *workspace, int num_threads, dw_stop_fn *stop, void *context)
 
@@ -38,6 +37,7 @@ cdef class Gradient:
         cdef const void *kernel_at = NULL
         cdef int isa_index = ISA_NAMES.index(isa)
         cdef dw_status status
+        cdef signal_watch watch
 
         fill_desc(&desc, spec, x_shape, core_dtype("dtype", dtype), ieee)
         self.dtype = desc.dtype
@@ -50,7 +50,7 @@ cdef class Gradient:
             pin = arrays_pin(kernel)
             kernel_at = arrays_data(kernel)
         with nogil:
-            status = dw_grad_create(&desc, <dw_isa>isa_index, kernel_at, &self.grad)
+            status = dw_grad_create_until(&desc, <dw_isa>isa_index, kernel_at, watch_signals(&watch), &watch, &self.grad)
         check(status)
         self.outputs = desc.channels * desc.multiplier
         self.x_shape = input_shape_of(&desc)
@@ -99,12 +99,8 @@ cdef class Gradient:
         cdef int stopped = 0
         cdef signal_watch watch
         with nogil:
-            if PyThread_get_thread_ident() == main_thread:
-                signal_watch_begin(&watch)
-                stopped = dw_grad_run_until(self.grad, dy_at, x_at, dx_at, dkernel_at, dbias_at, workspace, threads,
-                                            &signal_watch_ask, &watch)
-            else:
-                dw_grad_run_threads(self.grad, dy_at, x_at, dx_at, dkernel_at, dbias_at, workspace, threads)
+            stopped = dw_grad_run_until(self.grad, dy_at, x_at, dx_at, dkernel_at, dbias_at, workspace, threads,
+                                        watch_signals(&watch), &watch)
             free(workspace)
         if stopped:
             raise_pending()

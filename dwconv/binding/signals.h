@@ -1,4 +1,4 @@
-/* signals.h - Ctrl-C in a call that computes for long without the GIL.
+/* signals.h - Ctrl-C in a call that computes, or packs weights, for long without the GIL.
  *
  * CPython only notes a signal. Its handler, which raises KeyboardInterrupt, runs when the main thread asks for it with the
  * GIL. So a long call of the main thread takes the GIL now and then, between two pieces of its work, and asks. */

@@ -145,11 +145,11 @@ static void test_strategies(void) {
 }
 
 static void test_texts(void) {
-    for (int a = DW_OK; a <= DW_ERR_STRATEGY; a++) {
+    for (int a = DW_OK; a <= DW_ERR_STOPPED; a++) {
         CHECK(strcmp(dw_status_text((dw_status)a), "unknown status") != 0);
         for (int b = DW_OK; b < a; b++) CHECK(strcmp(dw_status_text((dw_status)a), dw_status_text((dw_status)b)) != 0);
     }
-    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_STRATEGY + 1)), "unknown status") == 0);
+    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_STOPPED + 1)), "unknown status") == 0);
     CHECK(strlen(dw_compiler()) > 0);
 }
 

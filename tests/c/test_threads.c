@@ -54,7 +54,7 @@ static int wrong_parts(int parts, int threads) {
     count *const c = &counted;
     memset(c, 0, sizeof *c);
     atomic_store(&c->fewest, DW_MOST_PARTS + 1);
-    dw_pool_run(count_part, &c, parts, threads);
+    dw_pool_run(count_part, &c, parts, threads, NULL, NULL);
     const int made = atomic_load(&c->most);
     int wrong = made != atomic_load(&c->fewest) || made > parts;
     for (int i = 0; i < DW_MOST_PARTS; i++) wrong += atomic_load(&c->ran[i]) != (i < made);
@@ -107,13 +107,43 @@ static void test_beside(void) {
     for (int round = 0; round < 6; round++) {
         const int parts = 2 + round % 3;
         meeting all = {0}, *const m = &all;
-        dw_pool_run(meet, &m, parts, parts);
+        dw_pool_run(meet, &m, parts, parts, NULL, NULL);
         CHECK(atomic_load(&m->here) == parts && !atomic_load(&m->late));
         if (round % 2) dw_threads_stop(); /* the next round starts new ones */
         else pause_for(1000000);
     }
     dw_threads_stop();
     dw_threads_stop(); /* there are none */
+}
+
+/* ---- a caller that waits --------------------------------------------------------------------------- */
+
+typedef struct wait {
+    atomic_int others, asked, late;
+    int64_t end;
+} wait;
+
+static int ask(void *context) {
+    wait *w = context;
+    atomic_fetch_add(&w->asked, 1);
+    return 1;
+}
+
+/* The caller's part ends once the other one runs; that one ends once the caller has been told to stop. */
+static void until_asked(const void *arguments, int part, int parts) {
+    wait *w = *(wait *const *)arguments;
+    if (parts == 2 && part == 1) atomic_store(&w->others, 1);
+    while (!(part == 0 ? &w->others : &w->asked)[0] && !atomic_load(&w->late)) {
+        os_yield();
+        if (os_nanoseconds() > w->end) atomic_store(&w->late, 1);
+    }
+}
+
+/* While it waits for another thread's part the caller asks whether to stop: only it may be told of that. */
+static void test_waiting(void) {
+    wait all = {.end = os_nanoseconds() + 20 * SECOND}, *const w = &all;
+    dw_pool_run(until_asked, &w, 2, 2, ask, w);
+    CHECK(atomic_load(&w->asked) > 0 && !atomic_load(&w->late));
 }
 
 /* ---- runs ------------------------------------------------------------------------------------------ */
@@ -233,10 +263,52 @@ static void test_until(void) {
     free(x), free(kernel), free(expected), free(y);
 }
 
+/* ---- creations that are ended early ---------------------------------------------------------------- */
+
+/* Of four megabytes of weights, in each way to pack them: asked several times; the first, second, ... answer ends it. */
+static void test_create_until(void) {
+    enum { MANY = 1 << 20, LARGE = 101, WEIGHTS = 2 * MANY };
+    static const struct {
+        int layout, size, stride, channels, as_gradient;
+    } CASES[] = {{DW_NHWC, LARGE, 1, 103, 0}, {DW_NCHW, LARGE, 1, 103, 0}, {DW_NHWC, 1, 1, MANY, 0},
+                 {DW_NHWC, LARGE, 1, 103, 1}, {DW_NHWC, LARGE, 2, 103, 1}, {DW_NCHW, 4, 3, MANY / 16, 1}};
+    float *kernel = calloc(WEIGHTS, sizeof *kernel);
+    for (size_t i = 0; i < sizeof CASES / sizeof *CASES; i++) {
+        dw_desc d;
+        memset(&d, 0, sizeof d);
+        d.batch = 1, d.height = d.width = CASES[i].size, d.channels = CASES[i].channels, d.multiplier = 1;
+        d.kernel_h = d.kernel_w = CASES[i].size;
+        d.stride_h = d.stride_w = CASES[i].stride, d.dilation_h = d.dilation_w = 1;
+        d.layout = (dw_layout)CASES[i].layout;
+        for (int allowed = 0; allowed < 4; allowed++) {
+            const int ends = allowed < 3;
+            asked asked = {0, ends ? allowed : MANY};
+            dw_plan *plan = NULL;
+            dw_grad *grad = NULL;
+            const dw_status status =
+                CASES[i].as_gradient ? dw_grad_create_until(&d, DW_ISA_AUTO, kernel, stop_after, &asked, &grad)
+                                     : dw_plan_create_until(&d, DW_ISA_AUTO, kernel, NULL, stop_after, &asked, &plan);
+            CHECK(status == (ends ? DW_ERR_STOPPED : DW_OK));
+            CHECK((plan || grad) == !ends);
+            CHECK(ends ? atomic_load(&asked.times) == allowed + 1 : atomic_load(&asked.times) >= 3);
+            dw_grad_destroy(grad);
+            if (!plan) continue;
+            asked at_once = {0, 0};
+            dw_plan *copy = NULL;
+            CHECK(dw_plan_with_weights_until(plan, kernel, NULL, stop_after, &at_once, &copy) == DW_ERR_STOPPED);
+            CHECK(!copy && atomic_load(&at_once.times) == 1);
+            dw_plan_destroy(plan);
+        }
+    }
+    free(kernel);
+}
+
 int main(void) {
     test_until();
+    test_create_until();
     test_parts();
     test_beside();
+    test_waiting();
     test_callers();
     test_runs();
     dw_threads_stop();
