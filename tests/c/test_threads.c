@@ -282,15 +282,15 @@ static void test_create_until(void) {
         d.layout = (dw_layout)CASES[i].layout;
         for (int allowed = 0; allowed < 4; allowed++) {
             const int ends = allowed < 3;
-            asked asked = {0, ends ? allowed : MANY};
+            asked first = {0, ends ? allowed : MANY};
             dw_plan *plan = NULL;
             dw_grad *grad = NULL;
             const dw_status status =
-                CASES[i].as_gradient ? dw_grad_create_until(&d, DW_ISA_AUTO, kernel, stop_after, &asked, &grad)
-                                     : dw_plan_create_until(&d, DW_ISA_AUTO, kernel, NULL, stop_after, &asked, &plan);
+                CASES[i].as_gradient ? dw_grad_create_until(&d, DW_ISA_AUTO, kernel, stop_after, &first, &grad)
+                                     : dw_plan_create_until(&d, DW_ISA_AUTO, kernel, NULL, stop_after, &first, &plan);
             CHECK(status == (ends ? DW_ERR_STOPPED : DW_OK));
             CHECK((plan || grad) == !ends);
-            CHECK(ends ? atomic_load(&asked.times) == allowed + 1 : atomic_load(&asked.times) >= 3);
+            CHECK(ends ? atomic_load(&first.times) == allowed + 1 : atomic_load(&first.times) >= 3);
             dw_grad_destroy(grad);
             if (!plan) continue;
             asked at_once = {0, 0};
