@@ -40,7 +40,7 @@ help:
 	@echo 'make fuzz-files  a minute of fuzzing for each reader of files   SECONDS=3600 TARGETS=hdf5'
 	@echo 'make soak    a minute of the example service at full load  ARGS="--seconds 600"'
 	@echo 'make neon-mca cycles of the NEON loops, as llvm-mca estimates them'
-	@echo 'make lint    ruff and mypy; make lint-c: clang-format'
+	@echo 'make lint    ruff, mypy and pyright; make lint-c: clang-format'
 	@echo 'make format  ruff and clang-format, on all files'
 	@echo 'make wheels       sdist and manylinux wheels of every Python here, into wheelhouse'
 	@echo 'make wheels-test  each in an environment of its own       ARGS="--pythons 3.11 --short"'
@@ -111,6 +111,8 @@ lint: $(VENV)/linters
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy --strict --warn-unused-ignores --follow-imports=silent tests/types/lines.py
+	$(BIN)/pyright --project tests/types
 
 asan: $(VENV)/installed
 	VENV=$(VENV) tools/sanitized.sh asan $(ARGS)

@@ -1,10 +1,13 @@
 """Types of the compiled module; _core.pyx says what each does."""
 
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from .arguments import Threads
+from .layers.inputs import SymbolicTensor
 
 P = TypeVar("P", bound="Vectorcallable")
 
@@ -72,21 +75,29 @@ class PublishedPlans:
 class PlannedLayer(Vectorcallable):
     _plans: Any
     def __init__(self, *arguments: Any, **keywords: Any) -> None: ...
+    @overload
     def __call__(
-        self,
-        inputs: Any = ...,
-        *,
-        x: Any = ...,
-        training: Any = None,
-        num_threads: int | str | None = None,
-    ) -> Any: ...
+        self, inputs: SymbolicTensor, *, training: Any = None, num_threads: Threads = None
+    ) -> SymbolicTensor: ...
+    @overload
+    def __call__(
+        self, *, x: SymbolicTensor, training: Any = None, num_threads: Threads = None
+    ) -> SymbolicTensor: ...
+    @overload
+    def __call__(
+        self, inputs: ArrayLike, *, training: Any = None, num_threads: Threads = None
+    ) -> NDArray[Any]: ...
+    @overload
+    def __call__(
+        self, *, x: ArrayLike, training: Any = None, num_threads: Threads = None
+    ) -> NDArray[Any]: ...
 
 class PlanCall(Vectorcallable):
     kernel: Plan
     is_kernel_only: bool
     def __init__(self, kernel: Plan, is_kernel_only: bool) -> None: ...
     def __call__(
-        self, x: Any, out: NDArray[Any] | None = None, *, num_threads: int | str | None = None
+        self, x: ArrayLike, out: NDArray[Any] | None = None, *, num_threads: Threads = None
     ) -> NDArray[Any]: ...
 
 def enable_fast_calls(kind: type[P]) -> type[P]: ...

@@ -11,7 +11,7 @@ import math
 import operator
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, SupportsFloat, SupportsIndex, TypeAlias, cast
 
 import numpy as np
 
@@ -24,6 +24,13 @@ Pair: TypeAlias = tuple[int, int]
 ExplicitPadding: TypeAlias = tuple[Pair, Pair]  # ((top, bottom), (left, right))
 Padding: TypeAlias = Literal["valid", "same"] | ExplicitPadding
 Size: TypeAlias = int | None  # None: not known yet
+
+# What a caller may write, for type checkers: no string is a number, and names are spelled out.
+IntLike: TypeAlias = SupportsIndex | SupportsFloat  # NumPy's scalars and R's 3.0, too
+PairLike: TypeAlias = IntLike | Sequence[IntLike]
+BoolLike: TypeAlias = bool | np.bool_
+PaddingName: TypeAlias = Literal["valid", "same", "VALID", "SAME"]
+Threads: TypeAlias = IntLike | Literal["auto"] | None
 
 #: The generations of Keras whose meaning of a name differs.
 GENERATIONS = (1, 2, 3)

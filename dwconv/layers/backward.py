@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .. import activations, casts, dtypes, ops
 from ..messages import short
@@ -63,7 +64,18 @@ class ModelGradients:
         )
 
 
-Pullback: TypeAlias = Callable[..., Any]
+class Pullback(Protocol):
+    """The way back through a layer, from `DepthwiseConv2D.vjp`."""
+
+    def __call__(self, dy: ArrayLike, input: bool = True) -> Gradients:  # noqa: A002 (as below)
+        """The gradients, for dy, in the output's shape; without that of x unless `input`."""
+
+
+class ModelPullback(Protocol):
+    """The way back through a model, from `Sequential.vjp`."""
+
+    def __call__(self, dy: ArrayLike, input: bool = True) -> ModelGradients:  # noqa: A002
+        """The gradients, for dy, in the output's shape; without that of x unless `input`."""
 
 
 def _sum(a: Any, b: Any) -> Any:
@@ -183,7 +195,7 @@ def _gradient_of(penalty: Any, argument: str) -> Callable[[Array], Array]:
 # ---- a model -------------------------------------------------------------------------------------
 
 
-def model_vjp(layers: Iterable[Any], x: Any) -> tuple[Array, Pullback]:
+def model_vjp(layers: Iterable[Any], x: Any) -> tuple[Array, ModelPullback]:
     """What `Sequential.vjp` says, for a model's layers; it is built."""
     layers = list(layers)
     for layer in layers:

@@ -12,27 +12,41 @@ from __future__ import annotations
 
 import copy
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, DTypeLike
 
 from .. import _core, dtypes, naming, ops
-from ..arguments import DataFormat, Pair, read_num_threads
+from ..arguments import (
+    BoolLike,
+    DataFormat,
+    IntLike,
+    PaddingName,
+    Pair,
+    PairLike,
+    Threads,
+    read_num_threads,
+)
 from ..dtypes import DType, read_array
 from . import inputs
 from .config import ARGUMENTS, LayerConfig, layer_arguments, read_setting, unknown_keywords
 from .dtype_policy import DTypePolicy
 from .settings import Setting
-from .weights import NAMES, Array, LayerWeights, Plan, Shape, read_copy, read_list
+from .signature import CallSignature
+from .weights import NAMES, Array, LayerWeights, Shape, read_copy, read_list
 
 if TYPE_CHECKING:
     from ..formats import PathLike
     from . import backward
 
 L = TypeVar("L", bound="DepthwiseConv2D")
+
+#: A name, a config dict, a function or an object; None for none or the default.
+FunctionLike: TypeAlias = str | Mapping[str, Any] | Callable[..., Any] | None
+InitializerLike: TypeAlias = FunctionLike | ArrayLike
 
 
 @_core.enable_fast_calls
@@ -116,32 +130,32 @@ class DepthwiseConv2D(_core.PlannedLayer):
 
     def __init__(
         self,
-        kernel_size: Any,
-        strides: Any = (1, 1),
-        padding: str = "valid",
-        depth_multiplier: Any = 1,
-        data_format: str | None = None,
+        kernel_size: PairLike,
+        strides: PairLike = (1, 1),
+        padding: PaddingName = "valid",
+        depth_multiplier: IntLike = 1,
+        data_format: DataFormat | None = None,
         *,
-        dilation_rate: Any = (1, 1),
-        activation: Any = None,
-        use_bias: Any = True,
-        depthwise_initializer: Any = "glorot_uniform",
-        bias_initializer: Any = "zeros",
-        depthwise_regularizer: Any = None,
-        bias_regularizer: Any = None,
-        activity_regularizer: Any = None,
-        depthwise_constraint: Any = None,
-        bias_constraint: Any = None,
-        input_shape: Sequence[Any] | None = None,
-        batch_input_shape: Sequence[Any] | None = None,
-        batch_size: Any = None,
-        dtype: Any = None,
+        dilation_rate: PairLike = (1, 1),
+        activation: FunctionLike = None,
+        use_bias: BoolLike = True,
+        depthwise_initializer: InitializerLike = "glorot_uniform",
+        bias_initializer: InitializerLike = "zeros",
+        depthwise_regularizer: FunctionLike = None,
+        bias_regularizer: FunctionLike = None,
+        activity_regularizer: FunctionLike = None,
+        depthwise_constraint: FunctionLike = None,
+        bias_constraint: FunctionLike = None,
+        input_shape: Sequence[IntLike | None] | None = None,
+        batch_input_shape: Sequence[IntLike | None] | None = None,
+        batch_size: IntLike | None = None,
+        dtype: DTypeLike | Mapping[str, Any] | DTypePolicy | None = None,
         name: str | None = None,
-        trainable: Any = True,
+        trainable: BoolLike | None = True,
         weights: Sequence[ArrayLike] | None = None,
-        num_threads: Any = None,
-        allow_strided_dilation: Any = False,
-        **unknown: Any,
+        num_threads: Threads = None,
+        allow_strided_dilation: BoolLike = False,
+        **unknown: NoReturn,  # no value has this type: checkers refuse every other keyword
     ) -> None:
         if unknown:
             raise unknown_keywords(unknown, ARGUMENTS | {"weights", "num_threads"})
@@ -186,7 +200,7 @@ class DepthwiseConv2D(_core.PlannedLayer):
 
     kernel_size = Setting[Pair]("(kh, kw).", fixed=True)
     strides = Setting[Pair]("In pixels.", fixed=True)
-    padding = Setting[str]("'valid' or 'same'.", fixed=True)
+    padding = Setting[PaddingName]("'valid' or 'same'.", fixed=True)
     depth_multiplier = Setting[int]("M.", fixed=True)
     data_format = Setting[DataFormat]("'channels_last' or 'channels_first'.", fixed=True)
     dilation_rate = Setting[Pair]("In pixels.", fixed=True)
@@ -205,6 +219,8 @@ class DepthwiseConv2D(_core.PlannedLayer):
     activity_regularizer = Setting[Any]("The penalty on the output, or None.")
     depthwise_constraint = Setting[Any]("What `apply_constraints` does to the kernel, or None.")
     bias_constraint = Setting[Any]("What `apply_constraints` does to the bias, or None.")
+
+    __signature__ = CallSignature()
 
     #: As in Keras 3: `compute_mask` passes a mask on; the convolution itself ignores it.
     supports_masking = True
@@ -328,8 +344,11 @@ class DepthwiseConv2D(_core.PlannedLayer):
         return y
 
     def plan(
-        self, input_shape: Sequence[Any], num_threads: Any = None, isa: str | None = None
-    ) -> Plan:
+        self,
+        input_shape: Sequence[IntLike | None],
+        num_threads: Threads = None,
+        isa: str | None = None,
+    ) -> ops.BoundPlan:
         """A plan: everything that a call decides, decided beforehand. Builds the layer if needed.
 
         `plan(x, out=None)` returns what the layer returns for x, which must have the plan's shape.
@@ -359,7 +378,7 @@ class DepthwiseConv2D(_core.PlannedLayer):
         weights.plans.share(plan)
         return plan
 
-    def vjp(self, x: Any) -> tuple[Array, backward.Pullback]:
+    def vjp(self, x: ArrayLike) -> tuple[Array, backward.Pullback]:
         """(y, pullback): the output for x, as a call gives it, and the way back.
 
         dy is the gradient dL/dy of a loss with respect to y, in y's shape. `grads = pullback(dy)`
@@ -375,14 +394,14 @@ class DepthwiseConv2D(_core.PlannedLayer):
         another shape, NotImplementedError for an activation or activity regularizer without
         `gradient`.
         """
-        x = read_array("x", x)
+        array = read_array("x", x)
         from . import backward
 
-        return backward.layer_vjp(self, self._weights_for(x.shape), x)
+        return backward.layer_vjp(self, self._weights_for(array.shape), array)
 
     def _make_plan(
         self, weights: LayerWeights, shape: Shape, isa: str | None = None, num_threads: Any = None
-    ) -> Plan:
+    ) -> ops.BoundPlan:
         epilogue = self._epilogue
         kernel, bias = weights.cast(epilogue.dtype)
         return ops.make_plan(

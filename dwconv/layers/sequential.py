@@ -189,7 +189,7 @@ class Sequential:
                 x = layer(x)
         return x
 
-    def vjp(self, x: Any) -> tuple[Array, backward.Pullback]:
+    def vjp(self, x: ArrayLike) -> tuple[Array, backward.ModelPullback]:
         """(y, pullback): the output for x and the way back through all layers.
 
         `grads = pullback(dy)` has dL/dx as `grads.input`, and what each layer's pullback returned

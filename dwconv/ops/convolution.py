@@ -15,7 +15,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _core, activations, dtypes
-from ..arguments import ExplicitPadding, read_num_threads
+from ..arguments import (
+    DataFormat,
+    ExplicitPadding,
+    PaddingName,
+    PairLike,
+    Threads,
+    read_num_threads,
+)
 from ..registry import read_object
 from .epilogue import LINEAR, Activation, Array, activated_shape, check_out, run
 from .plan import make_plan
@@ -34,14 +41,14 @@ def depthwise_conv2d(
     kernel: ArrayLike,
     bias: ArrayLike | None = None,
     *,
-    strides: int | tuple[int, int] = 1,
-    padding: str | ExplicitPadding = "valid",
-    dilation_rate: int | tuple[int, int] = 1,
-    data_format: str | None = "channels_last",
+    strides: PairLike = 1,
+    padding: PaddingName | ExplicitPadding = "valid",
+    dilation_rate: PairLike = 1,
+    data_format: DataFormat | None = "channels_last",
     activation: str | Activation | None = None,
     out: Array | None = None,
     isa: str | None = None,
-    num_threads: Any = None,
+    num_threads: Threads = None,
 ) -> Array:
     """Depthwise convolution: each input channel with its own M kernels.
 
