@@ -109,8 +109,8 @@ def set_plan_memory_limit(bytes: Any) -> None:  # noqa: A002 (the unit)
 
 def plan_cache_limits() -> tuple[int, int]:
     """(plans, bytes): how many plans a layer keeps, one for each size of images, and how much
-    memory they may take together; `depthwise_conv2d` keeps plans within the same limits. ValueError if the
-    variable held no such number.
+    memory they may take together; `depthwise_conv2d` keeps plans within the same limits. ValueError
+    if the variable held no such number.
     """
     if _wrong_cache is not None:
         raise ValueError(_wrong_cache)
