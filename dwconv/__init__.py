@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         depthwise_conv2d_kernel_grad,
     )
     from .saving import load, load_layers
+    from .torch_weights import from_torch_weight, to_torch_weight
 
 __all__ = [
     "DepthwiseConv2D",
@@ -44,6 +45,7 @@ __all__ = [
     "depthwise_conv2d_input_grad",
     "depthwise_conv2d_kernel_grad",
     "fold_batch_norm",
+    "from_torch_weight",
     "get_include",
     "initializers",
     "isa",
@@ -53,6 +55,7 @@ __all__ = [
     "optimizers",
     "reference",
     "regularizers",
+    "to_torch_weight",
     "trim_memory",
 ]
 
@@ -65,8 +68,10 @@ _LATE = {
     "depthwise_conv2d_input_grad": "ops.gradients",
     "depthwise_conv2d_kernel_grad": "ops.gradients",
     "fold_batch_norm": "layers.batch_norm",
+    "from_torch_weight": "torch_weights",
     "load": "saving",
     "load_layers": "saving",
+    "to_torch_weight": "torch_weights",
 }
 
 #: Modules that are imported when they are first used.
@@ -86,4 +91,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

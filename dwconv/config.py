@@ -34,7 +34,9 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from contextlib import suppress
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from . import _core
@@ -318,3 +320,42 @@ def _warn_once(path: Path, error: Exception) -> None:
 
 _warned: set[Path] = set()
 _LONGEST_FILE = 1 << 20
+
+
+# ---- the module itself ---------------------------------------------------------------------------
+
+__all__ = [
+    "denormals",
+    "idle_memory",
+    "image_data_format",
+    "memory_limit",
+    "num_threads",
+    "plan_cache_limits",
+    "plan_memory_limit",
+    "set_denormals",
+    "set_memory_limit",
+    "set_num_threads",
+    "set_plan_cache_limits",
+    "set_plan_memory_limit",
+    "stop_threads",
+    "trim_memory",
+]
+
+
+class _Settings(ModuleType):
+    """The module, which refuses `config.num_threads = 2`: that would replace the function."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if f"set_{name}" in __all__ and not callable(value):
+            raise AttributeError(
+                f"dwconv.config.{name}: expected a call of config.set_{name}({value!r}); "
+                "received an assignment"
+            )
+        super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Settings
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -162,3 +162,22 @@ def deserialize(
     custom_objects maps further names to classes or functions, and wins over the built-ins.
     """
     return _REGISTRY.deserialize(config, custom_objects)
+
+
+__all__ = [
+    "Constraint",
+    "ConstraintLike",
+    "MaxNorm",
+    "MinMaxNorm",
+    "NonNeg",
+    "UnitNorm",
+    "deserialize",
+    "get",
+    "names",
+    "register",
+    "serialize",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

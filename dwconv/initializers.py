@@ -551,3 +551,34 @@ def deserialize(
     custom_objects maps further names to classes or functions, and wins over the built-ins.
     """
     return _REGISTRY.deserialize(config, custom_objects)
+
+
+__all__ = [
+    "Constant",
+    "GlorotNormal",
+    "GlorotUniform",
+    "HeNormal",
+    "HeUniform",
+    "Identity",
+    "Initializer",
+    "InitializerLike",
+    "LecunNormal",
+    "LecunUniform",
+    "Ones",
+    "Orthogonal",
+    "RandomNormal",
+    "RandomUniform",
+    "TruncatedNormal",
+    "VarianceScaling",
+    "Zeros",
+    "compute_fans",
+    "deserialize",
+    "get",
+    "names",
+    "register",
+    "serialize",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

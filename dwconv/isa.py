@@ -57,3 +57,17 @@ def _check(name: object, source: str) -> str:
 
 
 _REQUESTED = os.environ.get(VARIABLE)
+
+
+__all__ = [
+    "available",
+    "compiled",
+    "compiler",
+    "cpu_features",
+    "default",
+    "resolve",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

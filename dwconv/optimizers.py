@@ -271,3 +271,14 @@ def _below_one(argument: str, value: Any) -> float:
     if number >= 1:
         raise ValueError(f"{argument}: expected a number from 0 to below 1; received {value!r}")
     return number
+
+
+__all__ = [
+    "SGD",
+    "Adam",
+    "Optimizer",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -144,3 +144,12 @@ def _activate(y: NDArray[np.float64], activation: Any) -> NDArray[np.float64]:
         return y
     y = np.where(y < 0, 0.0, y)  # NaN stays NaN
     return y if name == "relu" else np.where(y > 6, 6.0, y)
+
+
+__all__ = [
+    "depthwise_conv2d",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -208,3 +208,22 @@ def deserialize(
     custom_objects maps further names to classes or functions, and wins over the built-ins.
     """
     return _REGISTRY.deserialize(config, custom_objects)
+
+
+__all__ = [
+    "L1",
+    "L1L2",
+    "L2",
+    "OrthogonalRegularizer",
+    "Regularizer",
+    "RegularizerLike",
+    "deserialize",
+    "get",
+    "names",
+    "register",
+    "serialize",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -582,3 +582,51 @@ def gradient(activation: ActivationLike, x: ArrayLike, upstream: ArrayLike) -> A
             f"register(derivative=...) gives one"
         )
     return known.gradient(x, upstream)
+
+
+__all__ = [
+    "Activation",
+    "celu",
+    "deserialize",
+    "elu",
+    "exponential",
+    "gelu",
+    "get",
+    "glu",
+    "gradient",
+    "hard_shrink",
+    "hard_sigmoid",
+    "hard_sigmoid_k2",
+    "hard_silu",
+    "hard_swish",
+    "hard_tanh",
+    "leaky_relu",
+    "linear",
+    "log_sigmoid",
+    "log_softmax",
+    "mish",
+    "names",
+    "register",
+    "relu",
+    "relu6",
+    "selu",
+    "serialize",
+    "sigmoid",
+    "silu",
+    "soft_shrink",
+    "softmax",
+    "softplus",
+    "softsign",
+    "sparse_plus",
+    "sparse_sigmoid",
+    "sparsemax",
+    "squareplus",
+    "swish",
+    "tanh",
+    "tanh_shrink",
+    "threshold",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

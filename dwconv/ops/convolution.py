@@ -116,6 +116,7 @@ def depthwise_conv2d(
         bias = dtypes.read_array("bias", bias)
         dtypes.check_castable(bias.dtype, dtype, "bias")
     spec.check_array_shape("x", x.shape)
+    spec.check_kernel(kernel.shape, x.shape)  # before sizes of an output that it does not make
     y_shape = activated_shape(after, spec.output_shape(x.shape))
     num_threads = read_num_threads(num_threads)
     plan = make_plan(spec, x.shape, kernel, bias, fused, isa, num_threads=num_threads, dtype=dtype)

@@ -219,9 +219,10 @@ class ConvSpec:
         """ValueError unless a kernel's shape is (kh, kw, C, M) for an input's whole shape."""
         channels = input_shape[self.channel_axis]
         if tuple(shape) != self.kernel_shape(channels):
+            hint = _TORCH_HINT if _is_torch_weight(shape, channels) else ""
             raise ValueError(
                 f"kernel: expected shape (kh, kw, C, M) = {self.kernel_shape(channels)}, with "
-                f"C = {channels}, the channels of x; received shape {tuple(shape)}"
+                f"C = {channels}, the channels of x; received shape {tuple(shape)}{hint}"
             )
 
     def check_bias(self, shape: Sequence[int], input_shape: Shape) -> None:
@@ -231,3 +232,11 @@ class ConvSpec:
             raise ValueError(
                 f"bias: expected shape (C*M,) = ({outputs},); received shape {tuple(shape)}"
             )
+
+
+_TORCH_HINT = ". A weight of PyTorch's, (C*M, 1, kh, kw), needs dwconv.from_torch_weight"
+
+
+def _is_torch_weight(shape: Sequence[int], channels: int) -> bool:
+    """Whether a kernel that does not fit would, as a depthwise weight of PyTorch's."""
+    return len(shape) == 4 and shape[1] == 1 and channels > 0 and shape[0] % channels == 0
