@@ -25,6 +25,7 @@ PACKAGE = ROOT / "dwconv"
 ORDER = [
     *("binding", "_version", "_core", "messages"),
     *("arguments", "shapes", "dtypes", "casts", "config", "isa", "naming", "reference", "registry"),
+    "torch_weights",
     *("messages", "terminal"),
     *("activations", "initializers", "regularizers", "constraints"),
     *("ops", "formats", "layers", "optimizers"),
@@ -41,7 +42,14 @@ USERS_OF_CORE |= {"__init__"}  # to say what to do if it cannot be imported
 
 #: What importing dwconv leaves for later.
 LATE = {"binding.missing", "cli", "folding", "formats", "layers.backward", "layers.batch_norm"}
-LATE |= {"layers.files", "ops.description", "ops.gradients", "optimizers", "saving"}
+LATE |= {
+    "layers.files",
+    "ops.description",
+    "ops.gradients",
+    "optimizers",
+    "saving",
+    "torch_weights",
+}
 
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy"}
