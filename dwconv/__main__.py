@@ -6,8 +6,10 @@ Exit status: 0 done, 1 failed (a check that does not hold, a missing extra), 2 w
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -19,6 +21,9 @@ from .terminal import printable
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit status; `arguments` are sys.argv[1:] by default."""
     parser = _parser()
+    if not (sys.argv[1:] if arguments is None else arguments):
+        parser.print_help()
+        return 0
     chosen, rest = parser.parse_known_args(arguments)
     if rest and chosen.command != "demo":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -27,7 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         status = _run(chosen, rest)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # None: the shell closed it, and print does nothing
+            sys.stdout.flush()
     except CommandError as error:
         print(f"dwconv {chosen.command}: {printable(error)}", file=sys.stderr)
         return error.exit_status
@@ -35,9 +41,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(file=sys.stderr)
         return 130  # as a shell reports SIGINT
     except BrokenPipeError:  # `dwconv check | head`
-        sys.stderr.close()
+        _forget_output()
+        return 1
+    except OSError as error:  # a full disk; what a command opens itself has errors of its own
+        _forget_output()
+        print(f"dwconv {chosen.command}: {printable(error)}", file=sys.stderr)
         return 1
     return status
+
+
+def _forget_output() -> None:
+    """Lets CPython, when it exits, not try again to write what could not be written."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    with suppress(OSError, ValueError):  # a stream without a descriptor keeps nothing back
+        os.dup2(null, sys.stdout.fileno())
+    os.close(null)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,10 +64,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"dwconv {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    commands.add_parser("info", help="versions, CPU, instruction sets, build: for a bug report")
-    commands.add_parser(
+    info = commands.add_parser(
+        "info", help="versions, CPU, instruction sets, build: for a bug report"
+    )
+    check = commands.add_parser(
         "check", help="every instruction set of this CPU against the reference, in seconds"
     )
+    for command, what in ((info, "the one to tell of"), (check, "the only one to check")):
+        command.add_argument("--isa", choices=isa.available(), help=f"an instruction set: {what}")
+        command.add_argument("--json", action="store_true", help="print JSON")
     inspect = commands.add_parser(
         "inspect", help="what a model file of any Keras, or one of dwconv, holds"
     )
@@ -59,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="make batch normalizations and activations part of the layers before them",
     )
+    inspect.add_argument("--json", action="store_true", help="print JSON")
     convert = commands.add_parser(
         "convert", help="write the depthwise layers of a file in another format"
     )
@@ -88,21 +112,25 @@ def _run(chosen: argparse.Namespace, rest: Sequence[str]) -> int:
     try:
         isa.default()
         config.memory_limit()
+        config.plan_memory_limit()
+        config.plan_cache_limits()
+        config.num_threads()
+        config.denormals()
     except ValueError as error:  # a variable of the environment
         raise CommandError(str(error), exit_status=2) from error
     # Imported here: `info` needs no convolution.
     if chosen.command == "info":
         from .cli import info
 
-        return info.run()
+        return info.run(chosen.isa, chosen.json)
     if chosen.command == "check":
         from .cli import check
 
-        return check.run()
+        return check.run(chosen.isa, chosen.json)
     if chosen.command == "inspect":
         from .cli import inspect
 
-        return inspect.run(chosen.file, chosen.config, chosen.fold)
+        return inspect.run(chosen.file, chosen.config, chosen.fold, chosen.json)
     if chosen.command == "convert":
         from .cli import convert
 

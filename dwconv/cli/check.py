@@ -8,6 +8,7 @@ give the same bits.
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -62,15 +63,22 @@ class Result:
     failures: list[str] = field(default_factory=list)
 
 
-def run() -> int:
-    """Prints a table; 0 if everything holds, else 1."""
+def run(isa_name: str | None = None, as_json: bool = False) -> int:
+    """Prints a table or JSON; 0 if everything holds, else 1.
+
+    With `isa_name`, of that instruction set, whose bits are compared with the portable one's.
+    """
     start = time.monotonic()
     cases = grid()
-    results = {(name, dtype): Result() for name in isa.available() for dtype in DTYPES}
+    names = isa.available() if isa_name is None else _with_first(isa_name)
+    results = {(name, dtype): Result() for name in names for dtype in DTYPES}
     for index, case in enumerate(progress(cases, "checking")):
         check_case(case, index, results)
-    _print_table(results)
     failures = [text for result in results.values() for text in result.failures]
+    if as_json:
+        print(json.dumps(_document(results, time.monotonic() - start), indent=2))
+        return 1 if failures else 0
+    _print_table(results)
     for text in failures[:_REPORTED]:
         print(text)
     if len(failures) > _REPORTED:
@@ -79,6 +87,21 @@ def run() -> int:
     verdict = f"FAILED: {len(failures)} results" if failures else "passed"
     print(f"{verdict}; {len(cases)} shapes on each instruction set, {seconds:.1f} s")
     return 1 if failures else 0
+
+
+def _with_first(name: str) -> tuple[str, ...]:
+    """`name` after the one that its bits are compared with."""
+    first = isa.available()[0]
+    return (name,) if name == first else (first, name)
+
+
+def _document(results: dict[tuple[str, str], Result], seconds: float) -> dict[str, Any]:
+    rows = [
+        {"isa": name, "dtype": dtype, **{k: v for k, v in vars(result).items() if k != "failures"}}
+        for (name, dtype), result in results.items()
+    ]
+    failures = [text for result in results.values() for text in result.failures]
+    return {"passed": not failures, "seconds": seconds, "results": rows, "failures": failures}
 
 
 def grid() -> list[Case]:
@@ -133,7 +156,7 @@ def check_case(case: Case, seed: int, results: dict[tuple[str, str], Result]) ->
     expected = reference.depthwise_conv2d(x, kernel, bias, **case.options())
     limit = bound(case, x, kernel, bias)
     first: NDArray[Any] | None = None
-    for name in isa.available():
+    for name in dict.fromkeys(name for name, _ in results):
         y = depthwise_conv2d(x, kernel, bias, isa=name, **case.options())
         first = y if first is None else first
         enter(results[name, case.dtype], y, expected, limit, first, f"{name} {case}, seed {seed}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -12,9 +13,14 @@ from pathlib import Path
 from .. import __version__, config, isa
 
 
-def run() -> int:
-    """Prints the facts, one per line."""
+def run(isa_name: str | None = None, as_json: bool = False) -> int:
+    """Prints the facts, one per line or as a JSON object, with `isa_name` as the one chosen."""
     names = facts()
+    if isa_name is not None:
+        names["ISA chosen"] = f"{isa_name} (by --isa)"
+    if as_json:
+        print(json.dumps(names, indent=2))
+        return 0
     width = max(map(len, names))
     for name, value in names.items():
         print(f"{name:<{width}}  {value}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ from ..terminal import printable
 from . import reading
 
 
-def run(path: Path, config: Path | None, fold: bool = False) -> int:
-    """Prints it; 0. With `fold`, as `load_layers(fold=True)` reads it."""
+def run(path: Path, config: Path | None, fold: bool = False, as_json: bool = False) -> int:
+    """Prints it, as a table or as JSON; 0. With `fold`, as `load_layers(fold=True)` reads it."""
     with reading(path):
         layers = None
         if config is not None or not _is_weights_alone(path):
@@ -26,17 +28,31 @@ def run(path: Path, config: Path | None, fold: bool = False) -> int:
             notes = [*_folded(layers), *_skipped(layers)]
         files = [*path.iterdir()] if path.is_dir() else [path]
         size = sum(each.stat().st_size for each in files)
+    if as_json:
+        headers = _HEADERS if layers is not None else _FEWER
+        document = {
+            "file": str(path),
+            "bytes": size,
+            "kind": kind,
+            "layers": [dict(zip(headers, row, strict=True)) for row in rows],
+            "notes": notes,
+        }
+        print(json.dumps(document, indent=2))
+        return 0
     print(f"file     {printable(path)}, {size:,} bytes")
     print(f"kind     {printable(kind)}")
     if layers is None:
         print("config   none: --config, or a .json file beside it, says what the layers are")
     print("\n".join(summary.render(_HEADERS if layers is not None else _FEWER, rows)))
     for line in notes:
-        print(printable(line))
+        print(textwrap.fill(printable(line), width=100, subsequent_indent=" " * 9))
     return 0
 
 
-_HEADERS = ("Depthwise layer", "Kernel (kh, kw, C, M)", "Bias", "Dtype", "Trainable", "Param #")
+_HEADERS = (
+    *("Depthwise layer", "Kernel (kh, kw, C, M)", "Strides", "Padding", "Dilation", "Activation"),
+    *("Bias", "Dtype", "Trainable", "Param #"),
+)
 _FEWER = ("Depthwise layer", "Kernel (kh, kw, C, M)", "Bias", "Dtype", "Param #")
 
 
@@ -51,7 +67,11 @@ def _named(layers: Layers, path: str) -> str:
 
 
 def _row(layer: DepthwiseConv2D) -> tuple[str, ...]:
-    facts = (_yes(layer.use_bias), layer.dtype_policy.name, _yes(layer.trainable))
+    facts = (
+        *(str(layer.strides), layer.padding, str(layer.dilation_rate)),
+        str(getattr(layer.activation, "name", None) or type(layer.activation).__name__),
+        *(_yes(layer.use_bias), layer.dtype_policy.name, _yes(layer.trainable)),
+    )
     if layer.kernel is None:
         sizes = (*layer.kernel_size, "?", layer.depth_multiplier)
         return f"({', '.join(map(str, sizes))})", *facts, "0 (unbuilt)"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import json
 import os
 import subprocess
 import sys
@@ -34,7 +35,7 @@ def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProce
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["nonsense"], ["info", "extra"], ["check", "--nonsense"]]
+    "arguments", [["nonsense"], ["info", "extra"], ["check", "--nonsense"], ["info", "--isa", "x"]]
 )
 def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -43,6 +44,13 @@ def test_wrong_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -
     out, err = capsys.readouterr()
     assert out == ""
     assert "error:" in err
+
+
+def test_no_command_is_a_question_for_help(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    out, err = capsys.readouterr()
+    assert "usage: dwconv" in out
+    assert err == ""
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -201,3 +209,94 @@ def test_progress_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_progress_elsewhere(capsys: pytest.CaptureFixture[str]) -> None:
     assert list(progress.progress([1, 2], "working")) == [1, 2]
     assert capsys.readouterr() == ("", "")
+
+
+# ---- what surrounds a command --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "variable",
+    ["ISA", "MEMORY_LIMIT", "PLAN_MEMORY_LIMIT", "PLAN_CACHE", "NUM_THREADS", "DENORMALS"],
+)
+@pytest.mark.parametrize("value", ["junk", "-1", "\udcff"])
+def test_a_variable_that_holds_no_setting(variable: str, value: str) -> None:
+    result = run_module("info", **{f"DWCONV_{variable}": value})
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"dwconv info: DWCONV_{variable}: expected")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+def test_a_full_disk() -> None:
+    command = [*PYTHON, "-m", "dwconv", "info"]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        result = subprocess.run(
+            command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=patient(120)
+        )
+    assert result.returncode == 1
+    assert result.stderr.splitlines() == ["dwconv info: [Errno 28] No space left on device"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a pipe whose reader is gone")
+def test_a_closed_pipe() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [*PYTHON, "-m", "dwconv", "info"]
+    try:
+        result = subprocess.run(
+            command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=patient(120)
+        )
+    finally:
+        os.close(writer)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the shell's >&-")
+def test_no_output_at_all() -> None:
+    command = ["sh", "-c", '"$@" >&-', "sh", *PYTHON, "-m", "dwconv", "info"]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=patient(120))
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+# ---- JSON ----------------------------------------------------------------------------------------
+
+
+def test_info_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "--json", "--isa", "portable"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["ISA chosen"] == "portable (by --isa)"
+    assert facts["ISAs available"].split() == list(isa.available())
+
+
+def test_check_of_one_isa_as_json(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases = check.grid()[:6]
+    monkeypatch.setattr(check, "grid", lambda: cases)
+    widest = isa.available()[-1]
+    assert main(["check", "--json", "--isa", widest]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["passed"] is True
+    assert {row["isa"] for row in document["results"]} == {"portable", widest}
+    assert sum(row["cases"] for row in document["results"] if row["isa"] == widest) == 6
+
+
+def test_inspect_shows_what_a_layer_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    layer = dwconv.DepthwiseConv2D(
+        (3, 5), strides=2, padding="same", activation="relu6", input_shape=(8, 8, 4), name="conv"
+    )
+    layer.build()
+    layer.save(tmp_path / "conv.safetensors")
+    assert main(["inspect", str(tmp_path / "conv.safetensors"), "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    (row,) = document["layers"]
+    expected = {
+        "Kernel (kh, kw, C, M)": "(3, 5, 4, 1)",
+        "Strides": "(2, 2)",
+        "Padding": "same",
+        "Dilation": "(1, 1)",
+        "Activation": "relu6",
+    }
+    assert {name: row[name] for name in expected} == expected
+    assert main(["inspect", str(tmp_path / "conv.safetensors")]) == 0
+    assert "relu6" in capsys.readouterr().out
