@@ -45,9 +45,14 @@ def run(path: Path, config: Path | None, fold: bool = False, as_json: bool = Fal
         print("config   none: --config, or a .json file beside it, says what the layers are")
     print("\n".join(summary.render(_HEADERS if layers is not None else _FEWER, rows)))
     for line in notes:
-        print(textwrap.fill(printable(line), width=100, subsequent_indent=" " * 9))
+        print(_WRAPPER.fill(printable(line)))
     return 0
 
+
+# Names stay whole, so that they can be searched for and copied.
+_WRAPPER = textwrap.TextWrapper(
+    width=100, subsequent_indent=" " * 9, break_long_words=False, break_on_hyphens=False
+)
 
 _HEADERS = (
     *("Depthwise layer", "Kernel (kh, kw, C, M)", "Strides", "Padding", "Dilation", "Activation"),
