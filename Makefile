@@ -16,7 +16,7 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 pyt
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test test-quick demo check bench bench-quick bench-plot shape test-c test-isa test-keras test-free-threaded lint format lint-c \
+.PHONY: help build test test-quick demo check bench bench-quick bench-plot shape test-c test-isa test-torch test-keras test-free-threaded lint format lint-c \
 	wheels wheels-test zig-check release-check neon-mca asan tsan sanitizers fuzz fuzz-files torture soak clean
 
 help:
@@ -26,6 +26,7 @@ help:
 	@echo 'make test-c  the tests of the C core in C'
 	@echo 'make test-isa     each instruction set, in emulators, too  ARGS=--short'
 	@echo 'make test-free-threaded  what threads share, with a Python without GIL   FREE_THREADED=python3.14t'
+	@echo 'make test-torch   dwconv.torch and our gradients beside PyTorch, in .venv-torch (1 GB)'
 	@echo 'make test-keras   tests/optional beside real Kerases, in .venv-keras (1.5 GB)'
 	@echo 'make check   every instruction set of this CPU against the reference'
 	@echo 'make bench   beside other runtimes; writes bench/results   ARGS="mobilenet_v1 --shapes PATTERN"'
@@ -68,6 +69,10 @@ test-isa: $(VENV)/wheel-tools
 
 test-free-threaded: .venv-free-threaded/installed
 	.venv-free-threaded/bin/python -m pytest $(FREE_THREADED_TESTS) --deselect tests/core/test_ops.py::test_public_names $(ARGS)
+
+test-torch:
+	@$(MAKE) --no-print-directory VENV=.venv-torch .venv-torch/torch
+	.venv-torch/bin/python -m pytest tests/optional/test_torch_adapter.py tests/optional/test_torch_gradients.py $(ARGS)
 
 test-keras:
 	@$(MAKE) --no-print-directory VENV=.venv-keras .venv-keras/keras
@@ -145,7 +150,7 @@ format: $(VENV)/linters
 	$(BIN)/clang-format -i $(C_FILES)
 
 clean:
-	rm -rf $(VENV) .venv-keras .venv-free-threaded build dist wheelhouse *.egg-info dwconv/_core.c dwconv/*.so
+	rm -rf $(VENV) .venv-torch .venv-keras .venv-free-threaded build dist wheelhouse *.egg-info dwconv/_core.c dwconv/*.so
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -217,6 +222,10 @@ $(PEERS)/installed: pyproject.toml | $(VENV)/installed
 	@$(BIN)/python -m venv $(PEERS)
 	@$(call requirements,bench) | $(PEERS)/bin/python -m pip --quiet --disable-pip-version-check \
 	    install --requirement /dev/stdin
+	@touch $@
+
+$(VENV)/torch: $(VENV)/installed
+	@$(PIP) install torch==2.13.0
 	@touch $@
 
 # Keras 3 and Keras 2, both on TensorFlow.
