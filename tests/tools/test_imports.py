@@ -29,7 +29,7 @@ ORDER = [
     *("messages", "terminal"),
     *("activations", "initializers", "regularizers", "constraints"),
     *("ops", "formats", "layers", "optimizers"),
-    *("folding", "saving"),
+    *("folding", "saving", "torch"),
     "__init__",
     *("cli", "__main__"),
 ]
@@ -48,11 +48,15 @@ LATE |= {
     "ops.gradients",
     "optimizers",
     "saving",
+    "torch",
     "torch_weights",
 }
 
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy"}
+
+#: The framework of each adapter, which may be imported when the adapter is.
+FRAMEWORKS = {"torch": "torch"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -151,11 +155,15 @@ def test_the_reference_shares_nothing() -> None:
 
 @pytest.mark.parametrize("path", FILES, ids=module_name)
 def test_dependencies(path: Path) -> None:
-    """At the top of a file only NumPy; a command imports what it needs besides."""
+    """At the top of a file only NumPy, and the framework in its adapter; a command imports what
+    it needs besides.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {name for node in top_level(tree) for name in imported_names(node, path)}
     packages = {name.partition(".")[0] for name in names}
-    assert packages <= {"dwconv"} | DEPENDENCIES | sys.stdlib_module_names, path.name
+    framework = FRAMEWORKS.get(room_of(module_name(path)))
+    allowed = DEPENDENCIES | ({framework} if framework else set())
+    assert packages <= {"dwconv"} | allowed | sys.stdlib_module_names, path.name
 
 
 def test_the_order_sees_imports() -> None:
