@@ -16,11 +16,12 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 pyt
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test test-quick demo check bench bench-quick bench-plot shape test-c test-isa test-torch test-keras test-free-threaded lint format lint-c \
+.PHONY: help build test test-quick demo big-image check bench bench-quick bench-plot shape test-c test-isa test-torch test-keras test-free-threaded lint format lint-c \
 	wheels wheels-test zig-check release-check neon-mca asan tsan sanitizers fuzz fuzz-files torture soak clean
 
 help:
 	@echo 'make demo    filter a photograph; writes demo/*.png        ARGS="--image FILE", ARGS=--train'
+	@echo 'make big-image    edges of a picture of 4 GB, by Dask     ARGS="--gb 0.5"'
 	@echo 'make test    all tests                                     ARGS="-k tail -x"'
 	@echo 'make test-quick   those of each room that are fast: a minute   ARGS=tests/layers'
 	@echo 'make test-c  the tests of the C core in C'
@@ -80,6 +81,10 @@ test-keras:
 
 demo: $(VENV)/installed
 	$(BIN)/python examples/demo/demo.py $(ARGS)
+
+big-image: $(VENV)/installed
+	$(PIP) install '.[big-image]'
+	$(BIN)/python examples/big_image.py $(ARGS)
 
 check: $(VENV)/installed
 	$(BIN)/dwconv check $(ARGS)

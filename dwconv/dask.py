@@ -496,9 +496,7 @@ class _ImageGradients:
         )
         spec = recipe.spec
         image = (1, *x.shape[1:])
-        plan = gradients._core.Gradient(
-            spec, image, compute, None, gradients.isas.resolve(None), recipe.ieee
-        )
+        plan = gradients.make_plan(spec, image, compute, None, ieee=recipe.ieee)
         sums = [
             gradients.run(plan, dy[n : n + 1], x[n : n + 1], recipe.num_threads, compute)[1]
             for n in range(len(x))
@@ -520,9 +518,7 @@ class _AddImages:
         terms = images if total is None else np.concatenate([total[None], images])
         dy = np.ascontiguousarray(terms[:, None, None, :])
         spec = ConvSpec((1, 1))
-        plan = gradients._core.Gradient(
-            spec, dy.shape, dy.dtype, None, gradients.isas.resolve(None), self.ieee
-        )
+        plan = gradients.make_plan(spec, dy.shape, dy.dtype, None, ieee=self.ieee)
         return np.asarray(gradients.run(plan, dy, dy, 1, dy.dtype)[2])
 
 

@@ -5,6 +5,7 @@ The extra `dwconv[dask]` installs xarray and Dask.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,10 @@ from .ops.convolution import depthwise_conv2d as _of_numpy
 from .ops.spec import ConvSpec
 
 __all__ = ["depthwise_conv2d"]
+
+# What the option 'default' means for operations on an array, asked of the installed xarray: its
+# versions differ.
+_KEEP_BY_DEFAULT = bool((xarray.DataArray([0.0], attrs={"a": 1}) + 1).attrs)
 
 
 def depthwise_conv2d(
@@ -62,34 +67,54 @@ def depthwise_conv2d(
     others = [name for name in x.dims if name not in wanted]
     ordered = x.transpose(*others, *wanted)
     batch = ordered.shape[: len(others)]
-    data = ordered.data
-    shape = (*dims_sizes(x, dims), 1 if channel is None else x.sizes[channel])
-    arguments: dict[str, Any] = {
-        "strides": spec.strides,
-        "padding": spec.padding,
-        "dilation_rate": spec.dilation_rate,
-        "activation": activation,
-        "num_threads": num_threads,
-    }
-    images = data.reshape((-1 if 0 not in batch else 0, *shape)) if _in_memory(data) else None
-    if images is not None:
-        y = _of_numpy(images, kernel, bias, **arguments)
-        y = y.reshape((*batch, *y.shape[1:3], *([] if channel is None else [y.shape[3]])))
-    else:
-        y = _lazy(data, len(others), channel is not None, kernel, bias, arguments)
-    result = xarray.DataArray(y, dims=ordered.dims, coords=_coordinates(x, spec, dims, y.shape))
+    shape = (math.prod(batch), x.sizes[dims[0]], x.sizes[dims[1]])
+    shape = (*shape, 1 if channel is None else x.sizes[channel])
+    images, options = ordered.data, {}
+    function: Any = _of_numpy
+    if x.chunks is not None:
+        from .dask import depthwise_conv2d as function
+
+        options = {"merge_chunks": False}
+    y = function(
+        images.reshape(shape, **options),
+        kernel,
+        bias,
+        strides=spec.strides,
+        padding=spec.padding,
+        dilation_rate=spec.dilation_rate,
+        activation=activation,
+        num_threads=num_threads,
+    )
+    labels = () if channel is None else (y.shape[3],)
+    y = y.reshape((*batch, *y.shape[1:3], *labels), **options)
+    result = xarray.DataArray(y, dims=ordered.dims, coords=_coordinates(x, spec, dims))
+    result.name = x.name
     if keep_attrs is None:
-        keep_attrs = _keeps_attributes()
+        option = xarray.get_options()["keep_attrs"]
+        keep_attrs = _KEEP_BY_DEFAULT if option == "default" else option
     if keep_attrs:
         result.attrs.update(x.attrs)
-        result.name = x.name
     return result.transpose(*x.dims)
 
 
-def dims_sizes(x: xarray.DataArray, dims: tuple[str, str]) -> tuple[int, int]:
-    """Height and width."""
-    return x.sizes[dims[0]], x.sizes[dims[1]]
-
-
-def _in_memory(data: Any) -> bool:
-    return not hasattr(data, "dask")
+def _coordinates(x: xarray.DataArray, spec: ConvSpec, dims: tuple[str, str]) -> dict[Any, Any]:
+    """Those of the result: of x, at the pixels under the middle taps."""
+    height, width = x.sizes[dims[0]], x.sizes[dims[1]]
+    sides = spec.padding_for(height, width)
+    _, *sizes, _ = spec.output_shape((1, height, width, 1))
+    places: dict[Any, Any] = {}
+    dropped = set()
+    for axis, name in enumerate(dims):
+        middle = spec.dilation_rate[axis] * ((spec.kernel_size[axis] - 1) // 2)
+        first = middle - sides[axis][0]
+        last = first + (sizes[axis] - 1) * spec.strides[axis]  # type: ignore[operator]
+        if first < 0 or last >= x.sizes[name]:
+            dropped.add(name)
+        else:
+            places[name] = slice(first, last + 1, spec.strides[axis])
+    coords = x.coords.to_dataset().isel(places, missing_dims="ignore").coords
+    return {
+        name: coordinate.variable
+        for name, coordinate in coords.items()
+        if not dropped & set(coordinate.dims)
+    }

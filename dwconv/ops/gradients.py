@@ -158,18 +158,21 @@ def make_plan(
     dtype: dtypes.DType,
     kernel: Array | None,
     isa: str | None = None,
+    ieee: bool | None = None,
 ) -> _core.Gradient:
     """A plan for gradients of a result dtype, for inputs of `x_shape` in the spec's layout.
 
     kernel: (kh, kw, C, M), of any float dtype; None if dL/dx is not wanted. The geometry is the
-    caller's to check, by `spec.output_shape(x_shape)`.
+    caller's to check, by `spec.output_shape(x_shape)`. ieee: whether denormal numbers are not
+    flushed; None: as `config.denormals` says.
     """
     compute = dtypes.compute_dtype(dtype)
     if kernel is not None:
         spec.check_kernel(kernel.shape, x_shape)
         with np.errstate(all="ignore"):
             kernel = as_the_core_takes_it(kernel, compute)
-    ieee = config.denormals() == "ieee"
+    if ieee is None:
+        ieee = config.denormals() == "ieee"
     return _core.Gradient(spec, x_shape, compute, kernel, isas.resolve(isa), ieee)
 
 

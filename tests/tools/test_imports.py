@@ -30,6 +30,7 @@ ORDER = [
     *("activations", "initializers", "regularizers", "constraints"),
     *("ops", "formats", "layers", "optimizers"),
     *("folding", "saving", "torch"),
+    *("dask", "xarray"),
     "__init__",
     *("cli", "__main__"),
 ]
