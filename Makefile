@@ -83,7 +83,7 @@ demo: $(VENV)/installed
 	$(BIN)/python examples/demo/demo.py $(ARGS)
 
 big-image: $(VENV)/installed
-	$(PIP) install '.[big-image]'
+	@$(call requirements,big-image) | $(PIP) install --requirement /dev/stdin
 	$(BIN)/python examples/big_image.py $(ARGS)
 
 check: $(VENV)/installed

@@ -63,7 +63,10 @@ def main() -> None:
         total = client.compute(abs(y).max())
         wait(total)
         seconds = time.perf_counter() - began
-        print(f"{x.nbytes / 1e9:.1f} GB, {x.npartitions} chunks, {seconds:.0f} s, max {total.result():.6f}")
+        print(
+            f"{x.nbytes / 1e9:.1f} GB, {x.npartitions} chunks, {seconds:.0f} s, "
+            f"max {total.result():.6f}"
+        )
         print("before, MB:", [round(each["peak_mb"]) for each in start.values()])
         print("peak, MB:  ", [round(each["peak_mb"]) for each in client.run(status).values()])
         same = set(start) == set(client.run(status))

@@ -64,7 +64,10 @@ def depthwise_conv2d(
         x: a Dask array (N, H, W, C), or (N, C, H, W) if channels_first, chunked in any way.
         kernel: (kh, kw, C, M), in memory.
         bias: (C*M,), in memory, or None for zeros.
-        strides, padding, dilation_rate, data_format: as for the function.
+        strides: as for the function.
+        padding: as for the function.
+        dilation_rate: as for the function.
+        data_format: as for the function.
         activation: None, or a name or object of `dwconv.activations` that the core fuses: another
             one may need values of several chunks.
         dtype: of the result, to which x is cast, as a layer of that dtype does; None: by the rule
@@ -215,7 +218,10 @@ def _convolution(x: Any, kernel: Array, bias: Array | None, recipe: _Recipe, chu
         part = None if bias is None else bias[start * multiplier : stop * multiplier]
         graph[f"weights-{name}", index] = (_Constant(_Weights(kernel[:, :, start:stop], part)),)
     places = itertools.product(
-        *(enumerate(axis) for axis in (_ranges(batch), row_windows, column_windows, channels))
+        enumerate(_ranges(batch)),
+        enumerate(row_windows),
+        enumerate(column_windows),
+        enumerate(channels),
     )
     for (n, images), (i, row), (j, column), (c, group) in places:
         grid, pieces = gather(spec.from_nhwc(images, row.source, column.source, group))
@@ -226,7 +232,7 @@ def _convolution(x: Any, kernel: Array, bias: Array | None, recipe: _Recipe, chu
         )
         graph[(name, *spec.from_nhwc(n, i, j, c))] = (task, (f"weights-{name}", c), pieces)
     layers = HighLevelGraph.from_collections(name, graph, dependencies=[x])
-    return da.Array(layers, name, chunks, meta=np.empty((0, 0, 0, 0), recipe.dtype))
+    return _lazy(layers, name, chunks, recipe.dtype)
 
 
 def _kernel_gradient(dy: Any, x: Any, sizes: tuple[int, ...], recipe: _Recipe) -> Any:
@@ -244,28 +250,30 @@ def _kernel_gradient(dy: Any, x: Any, sizes: tuple[int, ...], recipe: _Recipe) -
         for n, images in enumerate(_ranges(batch)):
             if images[0] == images[1]:
                 continue
-            grids, pieces = zip(
-                of_dy(
-                    spec.from_nhwc(
-                        images, (0, out_height), (0, out_width),
-                        (start * multiplier, stop * multiplier),
-                    )
-                ),
-                of_x(spec.from_nhwc(images, (0, height), (0, width), (start, stop))),
-                strict=True,
-            )
+            outputs = start * multiplier, stop * multiplier
+            dy_box = spec.from_nhwc(images, (0, out_height), (0, out_width), outputs)
+            x_box = spec.from_nhwc(images, (0, height), (0, width), (start, stop))
+            dy_grid, dy_pieces = of_dy(dy_box)
+            x_grid, x_pieces = of_x(x_box)
+            task = _ImageGradients(recipe, (dy_grid, x_grid))
             key = (f"images-{name}", n, c)
-            graph[key] = (_ImageGradients(recipe, spec.kernel_shape(stop - start), grids), *pieces)
+            graph[key] = (task, dy_pieces, x_pieces)
             added = (f"sum-{name}", n, c)
             graph[added] = (_AddImages(recipe.ieee), total, key)
             total = added
         graph[name, 0, 0, c, 0] = (
-            _Finish(recipe.dtype, spec.kernel_shape(stop - start)), total,
+            _Finish(recipe.dtype, spec.kernel_shape(stop - start)),
+            total,
         )
     graph |= of_x.graph | of_dy.graph
     layers = HighLevelGraph.from_collections(name, graph, dependencies=[dy, x])
     chunks = ((sizes[0],), (sizes[1],), groups, (sizes[3],))
-    return da.Array(layers, name, chunks, meta=np.empty((0, 0, 0, 0), recipe.dtype))
+    return _lazy(layers, name, chunks, recipe.dtype)
+
+
+def _lazy(layers: Any, name: str, chunks: Any, dtype: dtypes.DType) -> Any:
+    make: Any = da.Array  # for mypy: Dask has no types
+    return make(layers, name, chunks, meta=np.empty((0, 0, 0, 0), dtype))
 
 
 class _Gather:
@@ -280,8 +288,7 @@ class _Gather:
         to change. A piece that is not a whole chunk is a task of its own, where the chunk is.
         """
         axes = [
-            list(_overlaps(cuts, *limits))
-            for cuts, limits in zip(self._x.chunks, box, strict=True)
+            list(_overlaps(cuts, *limits)) for cuts, limits in zip(self._x.chunks, box, strict=True)
         ]
         keys: list[Any] = []
         for parts in itertools.product(*axes):
@@ -337,7 +344,8 @@ def _output_chunks(x: Any, spec: ConvSpec, y_shape: Any, dtype: dtypes.DType, ch
         return own
     if isinstance(chunks, dict):
         chunks = tuple(chunks.get(axis, own[axis]) for axis in range(4))
-    asked = da.core.normalize_chunks(chunks, y_shape, dtype=dtype, previous_chunks=own)
+    normalize: Any = da.core.normalize_chunks  # for mypy: Dask has no types
+    asked = normalize(chunks, y_shape, dtype=dtype, previous_chunks=own)
     asked = tuple(
         cuts if axis == 0 else tuple(size for size in cuts if size)
         for axis, cuts in enumerate(asked)
@@ -484,7 +492,6 @@ class _ImageGradients:
     """The kernel's gradient of each image, (n, kh*kw*C*M), in the compute dtype."""
 
     recipe: _Recipe
-    kernel_shape: tuple[int, ...]
     grids: tuple[tuple[int, ...], ...]
 
     def __call__(self, dy_pieces: list[Any], x_pieces: list[Any]) -> Array:

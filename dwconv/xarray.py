@@ -45,7 +45,10 @@ def depthwise_conv2d(
         bias: (C,), or None for zeros.
         dims: the dimensions of height and width.
         channel: the dimension of C; None: x has one channel.
-        strides, padding, dilation_rate, activation: as for the function.
+        strides: as for the function.
+        padding: as for the function; here 'same' is the default.
+        dilation_rate: as for the function.
+        activation: as for the function; one that the core fuses if x is lazy.
         keep_attrs: whether attributes are kept; None: xarray's option `keep_attrs`, and its
             default for computations.
         num_threads: of each task, or of the call if x is in memory.
@@ -67,8 +70,8 @@ def depthwise_conv2d(
     others = [name for name in x.dims if name not in wanted]
     ordered = x.transpose(*others, *wanted)
     batch = ordered.shape[: len(others)]
-    shape = (math.prod(batch), x.sizes[dims[0]], x.sizes[dims[1]])
-    shape = (*shape, 1 if channel is None else x.sizes[channel])
+    channels = 1 if channel is None else x.sizes[channel]
+    shape = (math.prod(batch), x.sizes[dims[0]], x.sizes[dims[1]], channels)
     images, options = ordered.data, {}
     function: Any = _of_numpy
     if x.chunks is not None:
@@ -90,7 +93,8 @@ def depthwise_conv2d(
     result = xarray.DataArray(y, dims=ordered.dims, coords=_coordinates(x, spec, dims))
     result.name = x.name
     if keep_attrs is None:
-        option = xarray.get_options()["keep_attrs"]
+        options_of_xarray: Any = xarray.get_options  # for mypy: it has no types
+        option = options_of_xarray()["keep_attrs"]
         keep_attrs = _KEEP_BY_DEFAULT if option == "default" else option
     if keep_attrs:
         result.attrs.update(x.attrs)

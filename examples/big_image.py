@@ -64,10 +64,16 @@ def tiled(gigabytes: float) -> da.Array:
     """That photograph, tiled to so many gigabytes of float32: (1, H, W, 3)."""
     tile = photograph()
     times = max(1, round((gigabytes * 1e9 / tile.nbytes) ** 0.5))
-    block = np.tile(tile, (CHUNK // 512, CHUNK // 512, 1))[None]
     count = max(1, times * 512 // CHUNK)
     cuts = ((1,), (CHUNK,) * count, (CHUNK,) * count, (3,))
-    return da.map_blocks(lambda: block, chunks=cuts, dtype=np.float32, meta=block[:0])
+    return da.map_blocks(
+        chunk_of_tiles, chunks=cuts, dtype=np.float32, meta=np.empty((0,) * 4, np.float32)
+    )
+
+
+def chunk_of_tiles() -> np.ndarray:
+    """(1, CHUNK, CHUNK, 3); each worker reads the photograph itself."""
+    return np.tile(photograph(), (CHUNK // 512, CHUNK // 512, 1))[None]
 
 
 def create(path: Path, like: da.Array) -> zarr.Array:

@@ -49,11 +49,17 @@ def test_values_and_coordinates(lazy, strides, padding):
     # The coordinates pass through a kernel that takes the middle pixel.
     middle = np.zeros((3, 3, 1, 1))
     middle[1, 1] = 1
-    for name, grid in (("y", x.y.values[:, None]), ("x", x.x.values[None]), ("area", x.area.values)):
+    for name, grid in (
+        ("y", x.y.values[:, None]),
+        ("x", x.x.values[None]),
+        ("area", x.area.values),
+    ):
         whole = np.broadcast_to(grid, (11, 14))[None, :, :, None]
         under = dwconv.depthwise_conv2d(whole * 1.0, middle, strides=strides, padding=padding)
         under = under[0, :, :, 0]
-        received = np.broadcast_to(y[name].values[:, None] if name == "y" else y[name].values, under.shape)
+        received = np.broadcast_to(
+            y[name].values[:, None] if name == "y" else y[name].values, under.shape
+        )
         assert np.array_equal(received, under), name
     assert list(y.band.values) == list("rgb")
     assert int(y.epoch) == 5

@@ -57,7 +57,7 @@ LATE |= {
 DEPENDENCIES = {"numpy"}
 
 #: The framework of each adapter, which may be imported when the adapter is.
-FRAMEWORKS = {"torch": "torch"}
+FRAMEWORKS = {"dask": "dask", "torch": "torch", "xarray": "xarray"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
