@@ -132,13 +132,24 @@ def test_kernel_gradient_flushes_denormal_sums_as_the_core_does():
     same_bits(lazy.compute(scheduler="sync"), expected)
 
 
-def test_reads_no_more_than_the_taps_reach():
-    """Stride 4, kernel 1: of a neighbouring chunk nothing is read, of one's own few rows."""
+@pytest.mark.parametrize(
+    ("size", "strides", "place", "side"),
+    [(3, 1, 1, 18), (3, 1, 0, 17), (1, 4, 1, 13), (5, 2, 1, 19)],
+    ids=["inside", "corner", "stride", "kernel5-stride2"],
+)
+def test_reads_no_more_than_the_taps_reach(size, strides, place, side):
+    """side: (n - 1) * stride + kernel rows for a chunk of n, fewer where the image ends."""
     x = da.zeros((1, 64, 64, 2), chunks=(1, 16, 16, 2))
-    y = dwd.depthwise_conv2d(x, np.ones((1, 1, 2, 1)), strides=4)
-    for key, task in dict(y.dask.layers[y.name]).items():
-        if key[0] == y.name:
-            assert len(task[2]) == 1
+    y = dwd.depthwise_conv2d(x, np.ones((size, size, 2, 1)), strides=strides, padding="same")
+    graph = dict(y.dask.layers[y.name])
+    _, _, pieces = graph[y.name, 0, place, place, 0]
+    pixels = 0
+    for key in pieces:
+        rows, columns = (0, 16), (0, 16)
+        if key[0] != x.name:
+            _, rows, columns, _ = graph[key][0].limits
+        pixels += (rows[1] - rows[0]) * (columns[1] - columns[0])
+    assert pixels == side * side
 
 
 def test_plans_are_kept_by_the_process():
