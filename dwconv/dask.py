@@ -166,17 +166,12 @@ def depthwise_conv2d_kernel_grad(
     """
     _check_dask("dy", dy)
     _check_dask("x", x)
-    for name, array in (("dy", dy), ("x", x)):
-        if not dtypes.is_float(array.dtype):
-            raise TypeError(f"{name}: expected an array of floats; received dtype {array.dtype}")
-    result = dtypes.result_dtype(dy.dtype, x.dtype)
+    result = gradients.result_dtype(dy, x, "x")
     sizes = read_four_sizes("kernel_shape", kernel_shape, batch=False)
     spec = ConvSpec.for_kernel(sizes, strides, padding, dilation_rate, data_format)
     spec.check_array_shape("x", x.shape)
     spec.check_kernel(sizes, x.shape)
-    y_shape = spec.output_shape(x.shape)
-    if dy.shape != y_shape:
-        raise ValueError(f"dy: expected shape {y_shape}; received {dy.shape}")
+    gradients.check_dy(dy, spec, x.shape)
     if 0 in x.shape:
         return da.zeros(sizes, result)
     recipe = _Recipe(

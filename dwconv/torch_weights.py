@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .arguments import IntLike, read_positive_int
@@ -40,9 +39,7 @@ def from_torch_weight(weight: Any, depth_multiplier: IntLike = 1) -> NDArray[Any
             "weight: expected shape (C*M, 1, kh, kw), of a convolution with groups=C, with "
             f"M = {multiplier}; received shape {array.shape}"
         )
-    outputs, _, kernel_h, kernel_w = array.shape
-    split = array.reshape(outputs // multiplier, multiplier, kernel_h, kernel_w)
-    return split.transpose(2, 3, 0, 1).copy(order="C")
+    return kernel_view(array, array.shape[0] // multiplier, multiplier).copy(order="C")
 
 
 def to_torch_weight(kernel: Any) -> NDArray[Any]:
@@ -59,5 +56,11 @@ def to_torch_weight(kernel: Any) -> NDArray[Any]:
     if array.ndim != 4:
         raise ValueError(f"kernel: expected shape (kh, kw, C, M); received shape {array.shape}")
     kernel_h, kernel_w, channels, multiplier = array.shape
-    moved = np.ascontiguousarray(array.transpose(2, 3, 0, 1))
-    return moved.reshape(channels * multiplier, 1, kernel_h, kernel_w).copy(order="C")
+    moved = array.transpose(2, 3, 0, 1).copy(order="C")
+    return moved.reshape(channels * multiplier, 1, kernel_h, kernel_w)
+
+
+def kernel_view(weight: NDArray[Any], channels: int, multiplier: int) -> NDArray[Any]:
+    """The kernel (kh, kw, C, M) of a weight (C*M, 1, kh, kw); a view if that is contiguous."""
+    split = weight.reshape(channels, multiplier, *weight.shape[2:])
+    return split.transpose(2, 3, 0, 1)

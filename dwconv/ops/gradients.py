@@ -64,10 +64,10 @@ def depthwise_conv2d_input_grad(
     shape.
     """
     dy, kernel = dtypes.read_array("dy", dy), dtypes.read_array("kernel", kernel)
-    dtype = _result_dtype(dy, kernel, "kernel")
+    dtype = result_dtype(dy, kernel, "kernel")
     spec = ConvSpec.for_kernel(kernel.shape, strides, padding, dilation_rate, data_format)
     x_shape = read_four_sizes("input_shape", input_shape, batch=True)
-    _check_dy(dy, spec, x_shape)
+    check_dy(dy, spec, x_shape)
     plan = make_plan(spec, x_shape, dtype, kernel, isa)
     return _only(run(plan, dy, None, _threads(num_threads), dtype)[0])
 
@@ -117,12 +117,12 @@ def depthwise_conv2d_kernel_grad(
                [7., 9.]])
     """
     dy, x = dtypes.read_array("dy", dy), dtypes.read_array("x", x)
-    dtype = _result_dtype(dy, x, "x")
+    dtype = result_dtype(dy, x, "x")
     sizes = read_four_sizes("kernel_shape", kernel_shape, batch=False)
     spec = ConvSpec.for_kernel(sizes, strides, padding, dilation_rate, data_format)
     spec.check_array_shape("x", x.shape)
     spec.check_kernel(sizes, x.shape)
-    _check_dy(dy, spec, x.shape)
+    check_dy(dy, spec, x.shape)
     plan = make_plan(spec, x.shape, dtype, None, isa)
     return _only(run(plan, dy, x, _threads(num_threads), dtype)[1])
 
@@ -141,7 +141,7 @@ def depthwise_conv2d_bias_grad(
     gives zeros. Raises ValueError for another rank, TypeError for what is not floats.
     """
     dy = dtypes.read_array("dy", dy)
-    dtype = _result_dtype(dy, dy, "dy")
+    dtype = result_dtype(dy, dy, "dy")
     # The gradient of a 1x1 convolution whose output has dy's shape; that of its kernel is ignored.
     spec = ConvSpec.for_kernel((1, 1, 1, 1), data_format=data_format)
     spec.check_array_shape("dy", dy.shape)
@@ -207,7 +207,7 @@ def run(
     )
 
 
-def _check_dy(dy: Array, spec: ConvSpec, x_shape: Shape) -> None:
+def check_dy(dy: Any, spec: ConvSpec, x_shape: Shape) -> None:
     """ValueError for an x whose output would be empty, and for a dy of another shape than it."""
     y_shape = spec.output_shape(x_shape)
     if dy.shape != y_shape:
@@ -224,7 +224,7 @@ def _threads(num_threads: Any) -> int | None:
     return read_num_threads(num_threads)
 
 
-def _result_dtype(dy: Array, other: Array, name: str) -> dtypes.DType:
+def result_dtype(dy: Any, other: Any, name: str) -> dtypes.DType:
     """The wider float of both; TypeError, which names the argument, for anything else."""
     for argument, array in (("dy", dy), (name, other)):
         if not dtypes.is_float(array.dtype):

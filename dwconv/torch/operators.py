@@ -20,6 +20,7 @@ from ..arguments import read_pair
 from ..ops import gradients
 from ..ops.convolution import depthwise_conv2d as _on_arrays
 from ..ops.spec import ConvSpec
+from ..torch_weights import kernel_view, to_torch_weight
 
 #: dtype of a tensor -> dtype in which it is computed.
 _COMPUTE = {
@@ -135,8 +136,7 @@ def _array(x: Tensor, last: bool) -> np.ndarray[Any, Any]:
 
 def _kernel(weight: Tensor, channels: int) -> np.ndarray[Any, Any]:
     """(kh, kw, C, M) of a weight (C*M, 1, kh, kw)."""
-    kernel = _array(weight, False).reshape(channels, -1, *weight.shape[2:])
-    return kernel.transpose(2, 3, 0, 1)
+    return kernel_view(_array(weight, False), channels, weight.shape[0] // channels)
 
 
 def _tensor(array: np.ndarray[Any, Any], dtype: torch.dtype, last: bool) -> Tensor:
@@ -239,13 +239,7 @@ def _backward(
     )
     return (
         x.new_empty(0) if dx is None else _tensor(dx, x.dtype, last),
-        x.new_empty(0)
-        if dkernel is None
-        else _tensor(
-            np.ascontiguousarray(dkernel.transpose(2, 3, 0, 1)).reshape(weight.shape),
-            x.dtype,
-            False,
-        ),
+        x.new_empty(0) if dkernel is None else _tensor(to_torch_weight(dkernel), x.dtype, False),
         x.new_empty(0) if dbias is None else _tensor(dbias, x.dtype, False),
     )
 
