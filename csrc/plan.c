@@ -39,13 +39,11 @@ static void describe(const dw_plan *plan, dw_plan_info *info) {
 static int is_general(const dw_plan *plan) { return is_nchw(plan) ? !plan->of.nchw.kernel : !plan->of.nhwc.tile; }
 
 /* In channels first no offset is better than another. */
-static int place(const dw_plan *plan, int64_t batch, const void *x) {
+int dw_plan_place_batch(const dw_plan *plan, int64_t batch, const void *x) {
     return is_nchw(plan) ? -1 : dw_nhwc_page_offset(&plan->of.nhwc, &plan->problem, batch, x);
 }
 
-int dw_plan_place_batch(const dw_plan *plan, int64_t batch, const void *x) { return place(plan, batch, x); }
-
-int dw_plan_place(const dw_plan *plan, const void *x) { return place(plan, plan->problem.desc.batch, x); }
+int dw_plan_place(const dw_plan *plan, const void *x) { return dw_plan_place_batch(plan, plan->problem.desc.batch, x); }
 
 /* ---- what a plan tells ----------------------------------------------------------------------------- */
 
@@ -224,18 +222,14 @@ void dw_plan_share(dw_plan *plan, const dw_plan *other) {
 
 /* ---- running --------------------------------------------------------------------------------------- */
 
-static void run_part(const dw_plan *plan, int64_t batch, const void *x, void *y, int part, int parts) {
+void dw_plan_run_part_batch(const dw_plan *plan, int64_t batch, const void *x, void *y, int part, int parts) {
     const dw_float_env before = dw_float_begin(plan->problem.desc.denormals);
     run(plan, batch, x, y, part, parts);
     dw_float_end(before);
 }
 
-void dw_plan_run_part_batch(const dw_plan *plan, int64_t batch, const void *x, void *y, int part, int parts) {
-    run_part(plan, batch, x, y, part, parts);
-}
-
 void dw_plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) {
-    run_part(plan, plan->problem.desc.batch, x, y, part, parts);
+    dw_plan_run_part_batch(plan, plan->problem.desc.batch, x, y, part, parts);
 }
 
-void dw_plan_run(const dw_plan *plan, const void *x, void *y) { run_part(plan, plan->problem.desc.batch, x, y, 0, 1); }
+void dw_plan_run(const dw_plan *plan, const void *x, void *y) { dw_plan_run_part(plan, x, y, 0, 1); }

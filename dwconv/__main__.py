@@ -111,11 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 def _run(chosen: argparse.Namespace, rest: Sequence[str]) -> int:
     try:
         isa.default()
-        config.memory_limit()
-        config.plan_memory_limit()
-        config.plan_cache_limits()
-        config.num_threads()
-        config.denormals()
+        config.check_variables()
     except ValueError as error:  # a variable of the environment
         raise CommandError(str(error), exit_status=2) from error
     # Imported here: `info` needs no convolution.

@@ -79,9 +79,7 @@ def set_memory_limit(bytes: Any) -> None:  # noqa: A002 (the unit)
     ValueError for anything but an integer >= 0.
     """
     global _limit, _wrong
-    number = as_integer(bytes, minimum=0)
-    if number is None or number > _MOST:
-        raise ValueError(f"bytes: expected an integer from 0 to {_MOST}; received {bytes!r}")
+    number = _read_limit("bytes", bytes, 0)
     _core.set_memory_limit(number)
     _limit, _wrong = number, None
 
@@ -102,17 +100,14 @@ def set_plan_memory_limit(bytes: Any) -> None:  # noqa: A002 (the unit)
     ValueError for anything but an integer >= 0.
     """
     global _plan_limit, _wrong_plan
-    number = as_integer(bytes, minimum=0)
-    if number is None:
-        raise ValueError(f"bytes: expected an integer from 0 to {_MOST}; received {bytes!r}")
+    number = _read_limit("bytes", bytes, 0)
     _core.set_plan_memory_limit(number)
     _plan_limit, _wrong_plan = number, None
 
 
 def plan_cache_limits() -> tuple[int, int]:
     """(plans, bytes): how many plans a layer keeps, one for each size of images, and how much
-    memory they may take together; `depthwise_conv2d` keeps plans within the same limits. ValueError
-    if the variable held no such number.
+    memory they may take together. ValueError if the variable held no such number.
     """
     if _wrong_cache is not None:
         raise ValueError(_wrong_cache)
@@ -127,17 +122,12 @@ def set_plan_cache_limits(plans: Any = None, bytes: Any = None) -> None:  # noqa
     ValueError for anything but an integer >= 1 and one >= 0.
     """
     global _cache_plans, _cache_bytes, _wrong_cache
-    numbers = []
-    for name, value, least in (("plans", plans, 1), ("bytes", bytes, 0)):
-        numbers.append(None if value is None else as_integer(value, minimum=least))
-        if value is not None and numbers[-1] is None:
-            raise ValueError(
-                f"{name}: expected an integer from {least} to {_MOST}; received {value!r}"
-            )
-    if numbers[0] is not None:
-        _cache_plans, _wrong_cache = numbers[0], None
-    if numbers[1] is not None:
-        _cache_bytes = numbers[1]
+    most_plans = None if plans is None else _read_limit("plans", plans, 1)
+    most_bytes = None if bytes is None else _read_limit("bytes", bytes, 0)
+    if most_plans is not None:
+        _cache_plans, _wrong_cache = most_plans, None
+    if most_bytes is not None:
+        _cache_bytes = most_bytes
 
 
 def idle_memory() -> int:
@@ -244,6 +234,24 @@ def _read_variables() -> None:
             _wrong_threads = (
                 f"{THREADS_VARIABLE}: expected a positive integer or auto; received {text!r}"
             )
+
+
+def check_variables() -> None:
+    """ValueError for the first variable of the environment that held no setting."""
+    memory_limit()
+    plan_memory_limit()
+    plan_cache_limits()
+    num_threads()
+    denormals()
+
+
+def _read_limit(argument: str, value: Any, least: int) -> int:
+    number = as_integer(value, minimum=least)
+    if number is None:
+        raise ValueError(
+            f"{argument}: expected an integer from {least} to {_MOST}; received {value!r}"
+        )
+    return number
 
 
 def _number(text: str) -> int | str:

@@ -82,10 +82,7 @@ def make_plan(
     MemoryError.
     """
     name = isas.resolve(isa)
-    config.memory_limit()  # for their errors
-    config.plan_memory_limit()
-    config.plan_cache_limits()
-    config.num_threads()
+    config.check_variables()
     spec.check_kernel(kernel.shape, x_shape)
     if bias is not None:
         spec.check_bias(bias.shape, x_shape)
