@@ -302,7 +302,7 @@ static void test_create_until(void) {
             CHECK(ends ? atomic_load(&first.times) == allowed + 1 : atomic_load(&first.times) >= 3);
             dw_grad_destroy(grad);
             if (!plan) continue;
-            asked at_once = {0, 0};
+            asked at_once = {0, 0, 0};
             dw_plan *copy = NULL;
             CHECK(dw_plan_with_weights_until(plan, kernel, NULL, stop_after, &at_once, &copy) == DW_ERR_STOPPED);
             CHECK(!copy && atomic_load(&at_once.times) == 1);
