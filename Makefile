@@ -16,7 +16,7 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 pyt
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build test test-quick demo big-image check bench bench-quick bench-plot shape test-c test-isa test-torch test-keras test-free-threaded lint format lint-c \
+.PHONY: help build docs test test-quick demo big-image check bench bench-quick bench-plot shape test-c test-isa test-torch test-keras test-free-threaded lint format lint-c \
 	wheels wheels-test zig-check release-check neon-mca asan tsan sanitizers fuzz fuzz-files torture soak clean
 
 help:
@@ -29,6 +29,7 @@ help:
 	@echo 'make test-free-threaded  what threads share, with a Python without GIL   FREE_THREADED=python3.14t'
 	@echo 'make test-torch   dwconv.torch and our gradients beside PyTorch, in .venv-torch (1 GB)'
 	@echo 'make test-keras   tests/optional beside real Kerases, in .venv-keras (1.5 GB)'
+	@echo 'make docs    the site, into build/docs: warnings are errors, links are checked'
 	@echo 'make check   every instruction set of this CPU against the reference'
 	@echo 'make bench   beside other runtimes; writes bench/results   ARGS="mobilenet_v1 --shapes PATTERN"'
 	@echo 'make bench-quick  the same within two minutes, for a look: writes nothing'
@@ -85,6 +86,10 @@ demo: $(VENV)/installed
 big-image: $(VENV)/installed
 	@$(call requirements,big-image) | $(PIP) install --requirement /dev/stdin
 	$(BIN)/python examples/big_image.py $(ARGS)
+
+docs: $(VENV)/docs-tools
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --builder html docs build/docs
+	$(BIN)/python tools/site_links.py build/docs
 
 check: $(VENV)/installed
 	$(BIN)/dwconv check $(ARGS)
@@ -196,6 +201,10 @@ requirements = $(BIN)/python -c "import re; from importlib.metadata import requi
 
 $(VENV)/linters: $(VENV)/installed pyproject.toml
 	@$(call requirements,dev) | $(PIP) install --requirement /dev/stdin
+	@touch $@
+
+$(VENV)/docs-tools: $(VENV)/installed pyproject.toml
+	@$(call requirements,docs) | $(PIP) install --requirement /dev/stdin
 	@touch $@
 
 $(VENV)/fuzzers: $(VENV)/installed pyproject.toml

@@ -342,10 +342,12 @@ _DISTRIBUTIONS = ("truncated_normal", "untruncated_normal", "uniform")
 class VarianceScaling(_RandomInitializer):
     """Values of variance scale / n, n being fan_in, fan_out or their mean (`mode`), and at least 1.
 
-    distribution   'truncated_normal' (also 'normal'): cut at two standard deviations, with variance
-                   scale / n after cutting; 'untruncated_normal'; 'uniform' on +-sqrt(3 scale / n).
-                   Any case, as in Keras.
-    input_axes, output_axes   both or neither: axes whose product is fan_in, fan_out (Keras 3.15)
+    Args:
+        distribution: 'truncated_normal' (also 'normal'): cut at two standard deviations, with
+            variance scale / n after cutting; 'untruncated_normal'; 'uniform' on +-sqrt(3 scale /
+            n). Any case, as in Keras.
+        input_axes, output_axes: both or neither: axes whose product is fan_in, fan_out (Keras
+            3.15).
 
     ValueError for a scale that is not positive and for an unknown mode or distribution.
     """

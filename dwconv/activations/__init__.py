@@ -73,15 +73,16 @@ class Fused(NamedTuple):
 class Activation:
     """A named function x -> y with its derivative.
 
-    name         as Keras writes it
-    function     (x, *, parameters) -> y, on arrays of a computing dtype
-    derivative   (x, *, parameters) -> dy/dx, for functions of one element
-    backward     (x, g, *, parameters) -> the gradient with respect to x when g is the one with
-                 respect to y, for functions of a whole axis
-    parameters   values other than the function's defaults
-    integers     whether integers are accepted (and exact)
-    wide         whether float32 is computed in float64
-    registered   'package>name' for a user's function, which is called with x as it is
+    Args:
+        name: as Keras writes it.
+        function: (x, *, parameters) -> y, on arrays of a computing dtype.
+        derivative_function: (x, *, parameters) -> dy/dx, for functions of one element.
+        backward_function: (x, g, *, parameters) -> the gradient with respect to x when g is the one
+            with respect to y, for functions of a whole axis.
+        parameters: values other than the function's defaults.
+        integers: whether integers are accepted (and exact).
+        wide: whether float32 is computed in float64.
+        registered: 'package>name' for a user's function, which is called with x as it is.
     """
 
     name: str
