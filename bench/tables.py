@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results"
 README = ROOT / "README.md"
 
-#: Columns of the README's table: what people call them.
+#: What people call them.
 PEERS = {
     "litert": "LiteRT",
     "openvino": "OpenVINO",
@@ -139,7 +139,7 @@ def with_figures(readme: Path, results: Path) -> str:
             for name in block["files"].split()
         ]
         shapes = [shape for group in read(block["network"]) for shape in group.shapes]
-        lines = [line for run in found for line in ["", *machine_lines(run, shapes)]]
+        lines = ["", *side_by_side(found, shapes)]
         if not any(run.machine.isa == "avx2" for run in found):
             lines += ["", "No machine without AVX-512 has run `make bench` yet."]
         return block["begin"] + "\n".join(lines) + "\n\n" + block["end"]
@@ -147,24 +147,33 @@ def with_figures(readme: Path, results: Path) -> str:
     return _BLOCK.sub(figures, readme.read_text(encoding="utf-8"))
 
 
-def machine_lines(run: Run, shapes: list[Shape]) -> list[str]:
-    """Caption, table and summary of one machine."""
-    kind = ISA_NAMES.get(run.machine.isa, run.machine.isa)
-    columns = {OURS: f"dwconv, {kind}"}
-    if summary.advantage(run.rows, summary.OUR_AVX2) is not None:
-        columns[summary.OUR_AVX2] = "dwconv, its AVX2 kernels"
-    columns |= {name: PEERS[name] for name in run.versions if name in PEERS}
-    rows = {row.shape: row for row in run.rows}
+def side_by_side(found: list[Run], shapes: list[Shape]) -> list[str]:
+    """One table: of each machine our time and that of the fastest peer; then each in a few lines."""
+    kinds = [ISA_NAMES.get(run.machine.isa, run.machine.isa) for run in found]
+    columns = [name for kind in kinds for name in (f"dwconv, {kind}", "fastest peer")]
+    rows = [{row.shape: row for row in run.rows} for run in found]
     table = [
-        [label(shape), *times(rows[shape], list(columns))] for shape in shapes if shape in rows
+        [label(shape), *(cell for row in rows for cell in pair(row.get(shape)))] for shape in shapes
     ]
-    return [
-        f"**{run.machine}, {kind}**, {run.date}:",
-        "",
-        *report.markdown_table(["layer", *columns.values()], table),
-        "",
-        *sentences(run, kind),
-    ]
+    lines = report.markdown_table(["layer", *columns], table)
+    for run, kind in zip(found, kinds, strict=True):
+        measured = ", commit ".join(filter(None, (run.date, run.commit)))
+        lines += ["", f"**{run.machine}, {kind}** ({measured}). " + " ".join(sentences(run, kind))]
+    return lines
+
+
+def pair(row: Row | None) -> list[str]:
+    """Our microseconds, in bold if nobody is faster, and the fastest peer's with its name."""
+    if row is None or OURS not in row.figures:
+        return ["-", "-"]
+    peers = {name: row.figures[name].seconds for name in PEERS if name in row.figures}
+    ours = microseconds(row.figures[OURS].seconds)
+    if (row.advantage() or 0) > 1:
+        ours = f"**{ours}**"
+    if not peers:
+        return [ours, "-"]
+    best = min(peers, key=lambda name: peers[name])
+    return [ours, f"{microseconds(peers[best])}, {PEERS[best]}"]
 
 
 def label(shape: Shape) -> str:
@@ -172,18 +181,9 @@ def label(shape: Shape) -> str:
     return text if shape.strides == (1, 1) else f"{text}, stride {shape.strides[0]}"
 
 
-def times(row: Row, names: list[str]) -> list[str]:
-    """Microseconds; in bold if ours is the fastest."""
-    texts = []
-    for name in names:
-        if name not in row.figures:
-            texts.append("-")
-            continue
-        microseconds = row.figures[name].seconds * 1e6
-        texts.append(f"{microseconds:.2f}" if microseconds < 99.995 else f"{microseconds:.0f}")
-    if (row.advantage() or 0) > 1:
-        texts[0] = f"**{texts[0]}**"
-    return texts
+def microseconds(seconds: float) -> str:
+    value = seconds * 1e6
+    return f"{value:.2f}" if value < 99.995 else f"{value:.0f}"
 
 
 def sentences(run: Run, kind: str) -> list[str]:

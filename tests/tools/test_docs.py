@@ -17,9 +17,9 @@ DOCUMENTS = ["README.md", "CONTRIBUTING.md", "bench/README.md"]
 
 
 def test_readme_example(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)  # the example saves a file
+    monkeypatch.chdir(tmp_path)
     failed, tried = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
-    assert tried >= 5
+    assert tried >= 3
     assert failed == 0
 
 
