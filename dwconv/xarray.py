@@ -48,7 +48,7 @@ def depthwise_conv2d(
         strides: as for the function.
         padding: as for the function; here 'same' is the default.
         dilation_rate: as for the function.
-        activation: as for the function; one that the core fuses if x is lazy.
+        activation: as for the function; it sees (N, H, W, C).
         keep_attrs: whether attributes are kept; None: xarray's option `keep_attrs`, and its
             default for computations.
         num_threads: of each task, or of the call if x is in memory.

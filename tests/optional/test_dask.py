@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import pickle
-import signal
-from concurrent.futures import ProcessPoolExecutor
-
 import numpy as np
 import pytest
 
@@ -15,63 +9,26 @@ import dwconv
 
 da = pytest.importorskip("dask.array")
 hypothesis = pytest.importorskip("hypothesis")
-import dask  # noqa: E402
 from hypothesis import given, settings  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
+from support.chunked import cuts, outcome, problems, same_bits, values  # noqa: E402
 
 import dwconv.dask as dwd  # noqa: E402
+from dwconv.dask.convolution import plan_of  # noqa: E402
+
+DTYPES = ["f4", "f8", "f2", "i2"]
+try:
+    from ml_dtypes import bfloat16
+except ImportError:
+    pass
+else:
+    DTYPES.append(bfloat16)
+POLICIES = ["float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"]
 
 
-@st.composite
-def cuts(draw, size):
-    """Chunks of an axis, cut anywhere."""
-    edges = draw(st.sets(st.integers(1, size - 1), max_size=3)) if size > 1 else set()
-    edges = [0, *sorted(edges), size]
-    return tuple(np.diff(edges).tolist())
-
-
-pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
-
-
-@st.composite
-def problems(draw):
-    sizes = [draw(st.integers(1, high)) for high in (3, 12, 12, 5)]
-    kernel = (draw(st.integers(1, 4)), draw(st.integers(1, 4)), sizes[3], draw(st.integers(1, 2)))
-    side = st.tuples(st.integers(0, 5), st.integers(0, 5))
-    arguments = {
-        "strides": draw(pairs),
-        "dilation_rate": draw(pairs),
-        "padding": draw(st.one_of(st.sampled_from(["same", "valid"]), st.tuples(side, side))),
-        "data_format": draw(st.sampled_from(["channels_last", "channels_first"])),
-    }
-    order = (0, 1, 2, 3) if arguments["data_format"] == "channels_last" else (0, 3, 1, 2)
-    shape = tuple(sizes[axis] for axis in order)
-    chunks = tuple(draw(cuts(size)) for size in shape)
-    return shape, kernel, chunks, arguments, draw(st.integers(0, 2**31))
-
-
-def same_bits(result, expected):
-    assert result.dtype == expected.dtype
-    assert result.shape == expected.shape
-    assert result.tobytes() == expected.tobytes()
-
-
-def outcome(function, *args, **kwargs):
-    """(result, None), or (None, the message of the ValueError)."""
-    try:
-        return function(*args, **kwargs), None
-    except ValueError as error:
-        return None, str(error)
-
-
-def values(rng, shape, dtype):
-    if np.dtype(dtype).kind == "i":
-        return rng.integers(-100, 100, shape).astype(dtype)
-    return rng.standard_normal(shape).astype(dtype)
-
-
-@settings(max_examples=150, deadline=None)
-@given(problems(), st.sampled_from(["f4", "f8", "f2", "i2"]), st.data())
+@pytest.mark.slow
+@settings(max_examples=60)
+@given(problems(), st.sampled_from(DTYPES), st.data())
 def test_convolution_has_the_bits_of_the_function(problem, dtype, data):
     shape, kernel_shape, chunks, arguments, seed = problem
     rng = np.random.default_rng(seed)
@@ -94,42 +51,13 @@ def test_convolution_has_the_bits_of_the_function(problem, dtype, data):
             for axis, n in enumerate(expected.shape)
         )
     y = dwd.depthwise_conv2d(lazy, kernel, bias, chunks=asked, **arguments)
-    assert asked is None or y.chunks == asked
+    if asked is not None:  # empty chunks are left out, but along the batch
+        assert y.chunks == (asked[0], *(tuple(n for n in axis if n) for axis in asked[1:]))
     result = y.compute(scheduler="sync")
     same_bits(result, expected)
     assert y.map_blocks(lambda b: np.full((1,) * 4, b.size)).compute(scheduler="sync").sum() == (
         expected.size
     )
-
-
-@settings(max_examples=60, deadline=None)
-@given(problems(), st.sampled_from(["f4", "f8", "f2"]), st.data())
-def test_kernel_gradient_has_the_bits_of_the_function(problem, dtype, data):
-    shape, kernel_shape, chunks, arguments, seed = problem
-    rng = np.random.default_rng(seed)
-    x = values(rng, shape, dtype)
-    try:
-        y_shape = dwconv.depthwise_conv2d(x, values(rng, kernel_shape, dtype), **arguments).shape
-    except ValueError:
-        hypothesis.reject()
-    dy = values(rng, y_shape, dtype)
-    lazy_dy = da.from_array(dy, chunks=tuple(data.draw(cuts(size)) for size in y_shape))
-    expected = dwconv.depthwise_conv2d_kernel_grad(dy, x, kernel_shape, **arguments)
-    lazy = dwd.depthwise_conv2d_kernel_grad(
-        lazy_dy, da.from_array(x, chunks=chunks), kernel_shape, **arguments
-    )
-    same_bits(lazy.compute(scheduler="sync"), expected)
-
-
-def test_kernel_gradient_flushes_denormal_sums_as_the_core_does():
-    """Sums of images that cancel to a denormal number."""
-    x = np.ones((2, 1, 1, 1), np.float32)
-    dy = np.array([1.5, -1.25], np.float32).reshape(2, 1, 1, 1) * np.float32(2.0**-126)
-    expected = dwconv.depthwise_conv2d_kernel_grad(dy, x, (1, 1, 1, 1))
-    lazy = dwd.depthwise_conv2d_kernel_grad(
-        da.from_array(dy, chunks=1), da.from_array(x, chunks=1), (1, 1, 1, 1)
-    )
-    same_bits(lazy.compute(scheduler="sync"), expected)
 
 
 @pytest.mark.parametrize(
@@ -154,13 +82,99 @@ def test_reads_no_more_than_the_taps_reach(size, strides, place, side):
 
 def test_plans_are_kept_by_the_process():
     """Equal chunks share a plan, and a second graph with equal weights makes none."""
-    dwd._plan.cache_clear()
+    plan_of.cache_clear()
     x = da.ones((6, 8, 8, 2), chunks=(1, 8, 8, 2))
     for _ in range(2):
         kernel = np.arange(18.0).reshape(3, 3, 2, 1)
         dwd.depthwise_conv2d(x, kernel).compute(scheduler="sync")
-    assert dwd._plan.cache_info().misses == 1
-    assert dwd._plan.cache_info().hits == 11
+    assert plan_of.cache_info().misses == 1
+    assert plan_of.cache_info().hits == 11
+
+
+def built_layer(kernel_size, shape, **kwargs):
+    """A layer built for that shape, with random weights."""
+    layer = dwconv.DepthwiseConv2D(kernel_size, **kwargs)
+    layer.build(shape)
+    rng = np.random.default_rng(4)
+    layer.set_weights([rng.standard_normal(each.shape) for each in layer.get_weights()])
+    return layer
+
+
+@pytest.mark.slow
+@settings(max_examples=40)
+@given(
+    problems(),
+    st.sampled_from(DTYPES),
+    st.sampled_from(
+        ["float16", "bfloat16", "float32", "float64", "mixed_float16", "mixed_bfloat16"]
+    ),
+    st.sampled_from([None, "relu6", "gelu", "softmax"]),
+)
+def test_dtype_is_that_of_a_layer(problem, x_dtype, policy, activation):
+    """The layer, which is called with the whole array, says what `dtype` means."""
+    if "bfloat16" in policy:
+        pytest.importorskip("ml_dtypes")
+    shape, kernel_shape, chunks, arguments, seed = problem
+    if arguments["padding"] not in ("same", "valid"):
+        arguments["padding"] = "same"
+    rng = np.random.default_rng(seed)
+    x = values(rng, shape, x_dtype)
+    layer, refusal = outcome(
+        built_layer,
+        kernel_shape[:2],
+        shape,
+        depth_multiplier=kernel_shape[3],
+        activation=activation,
+        dtype=policy,
+        allow_strided_dilation=True,
+        **arguments,
+    )
+    hypothesis.assume(refusal is None)  # as for an empty output
+    lazy = da.from_array(x, chunks=chunks)
+    expected = layer(x)
+    same_bits(dwd.apply(layer, lazy).compute(scheduler="sync"), expected)
+    kernel, bias = layer.get_weights()
+    y = dwd.depthwise_conv2d(
+        lazy, kernel, bias, activation=activation, dtype=layer.compute_dtype, **arguments
+    )
+    same_bits(y.compute(scheduler="sync"), expected)
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_layers_of_integers(data_format):
+    layer = dwconv.DepthwiseConv2D(
+        3, dtype="int32", depthwise_initializer="ones", data_format=data_format, activation="relu"
+    )
+    x = np.random.default_rng(8).integers(-(2**20), 2**20, (2, 7, 8, 9))
+    expected = layer(x)
+    same_bits(dwd.apply(layer, da.from_array(x, chunks=3)).compute(scheduler="sync"), expected)
+    with pytest.raises(TypeError, match="integers"):
+        dwd.apply(layer, da.from_array(x * 1.5, chunks=3))
+
+
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_models_within_models(data_format):
+    model = dwconv.Sequential(
+        [
+            dwconv.DepthwiseConv2D(3, activation="softmax", data_format=data_format),
+            dwconv.Sequential(
+                [
+                    dwconv.DepthwiseConv2D(
+                        (2, 3), dtype="mixed_float16", use_bias=False, data_format=data_format
+                    ),
+                    dwconv.DepthwiseConv2D(2, activation="glu", data_format=data_format),
+                ]
+            ),
+        ]
+    )
+    shape = (2, 8, 12, 6) if data_format == "channels_last" else (2, 3, 9, 13)
+    x = np.random.default_rng(9).standard_normal(shape).astype("f4")
+    expected = model(x)
+    lazy = dwd.apply(model, da.from_array(x, chunks=4))
+    assert lazy.shape == expected.shape
+    same_bits(lazy.compute(scheduler="sync"), expected)
+    with pytest.raises(ValueError, match="model with a layer"):
+        dwd.apply(dwconv.Sequential(), lazy)
 
 
 def test_layers_and_models():
@@ -191,8 +205,26 @@ def test_layers_and_models():
         (np.zeros((1, 2, 2, 2)), np.zeros((3, 3, 2, 1))),
         (np.zeros((1, 4, 4, 3)), np.zeros((3, 3, 2, 1))),
         (np.zeros((1, 4, 4, 2)), np.zeros((3, 3, 2))),
+        (np.zeros((1, 4, 4, 0)), np.zeros((3, 3, 0, 1))),
+        (np.zeros((1, 4, 4, 2), "U2"), np.zeros((3, 3, 2, 1))),
+        (np.zeros((1, 4, 4, 2), "M8[s]"), np.zeros((3, 3, 2, 1))),
+        (np.zeros((1, 4, 4, 2), "i8"), np.zeros((3, 3, 2, 1), "i4")),
+        (np.zeros((1, 4, 4, 2)), np.zeros((3, 3, 2, 1), object)),
     ],
-    ids=["object", "complex", "empty", "rank", "small", "channels", "kernel"],
+    ids=[
+        "object",
+        "complex",
+        "empty",
+        "rank",
+        "small",
+        "channels",
+        "kernel",
+        "no-channels",
+        "text",
+        "time",
+        "wide-integers",
+        "object-kernel",
+    ],
 )
 def test_errors_are_the_functions_when_the_graph_is_made(x, kernel):
     with pytest.raises((TypeError, ValueError)) as expected:
@@ -210,12 +242,17 @@ def test_other_errors_when_the_graph_is_made():
         dwd.depthwise_conv2d(unknown, kernel)
     with pytest.raises(TypeError, match="Dask array"):
         dwd.depthwise_conv2d(np.zeros((4, 8, 8, 2)), kernel)
-    with pytest.raises(ValueError, match="fuses"):
-        dwd.depthwise_conv2d(x, kernel, activation="softmax")
+    with pytest.raises(ValueError, match="one chunk along axis 3"):
+        dwd.depthwise_conv2d(x, kernel, activation="softmax", chunks=(4, 6, 6, (2, 2)))
     with pytest.raises(ValueError, match="multiples of M"):
         dwd.depthwise_conv2d(x, kernel, chunks=(4, 6, 6, (1, 3)))
     with pytest.raises(TypeError, match="dtype"):
         dwd.depthwise_conv2d(x, kernel, dtype="c8")
+    with pytest.raises(ValueError, match="known sizes"):
+        dwd.apply(dwconv.Sequential([built_layer(3, (1, 8, 8, 2))]), unknown)
+    masked = da.from_array(np.ma.masked_array(np.zeros((4, 8, 8, 2)), False))
+    with pytest.raises(TypeError, match="mask"):
+        dwd.depthwise_conv2d(masked, kernel)
 
 
 def test_no_images():
@@ -226,52 +263,3 @@ def test_no_images():
         dwd.depthwise_conv2d(lazy, kernel).compute(scheduler="sync"),
         dwconv.depthwise_conv2d(x, kernel),
     )
-
-
-def _killing(block, path):
-    """Kills the worker that computes it, the first time."""
-    try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return block
-    os.kill(os.getpid(), signal.SIGKILL)
-    return None
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_cluster_with_a_killed_worker_has_the_same_bits(tmp_path, method):
-    distributed = pytest.importorskip("distributed")
-    if method not in multiprocessing.get_all_start_methods():
-        pytest.skip("no fork here")
-    rng = np.random.default_rng(5)
-    x = rng.standard_normal((4, 40, 40, 3)).astype("f4")
-    kernel = rng.standard_normal((5, 5, 3, 1)).astype("f4")
-    killer = tmp_path / "killed"
-    with (
-        dask.config.set({"distributed.worker.multiprocessing-method": method}),
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None, host="127.0.0.1"
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        lazy = da.from_array(x, chunks=(1, 17, 13, 2))
-        y = dwd.depthwise_conv2d(lazy, kernel, padding="same", strides=2)
-        y = y.map_blocks(_killing, str(killer), dtype=y.dtype, meta=y._meta)
-        result = client.compute(y).result(timeout=60)
-    assert killer.exists()
-    same_bits(result, dwconv.depthwise_conv2d(x, kernel, padding="same", strides=2))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_layer_in_a_pool_of_processes(method):
-    if method not in multiprocessing.get_all_start_methods():
-        pytest.skip("no fork here")
-    layer = dwconv.DepthwiseConv2D(3, padding="same")
-    x = np.random.default_rng(6).standard_normal((6, 9, 9, 2)).astype("f4")
-    expected = layer(x)
-    pool = ProcessPoolExecutor(2, mp_context=multiprocessing.get_context(method))
-    with pool:
-        parts = list(pool.map(pickle.loads(pickle.dumps(layer)), np.split(x, 3)))
-    same_bits(np.concatenate(parts), expected)

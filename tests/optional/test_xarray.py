@@ -86,3 +86,13 @@ def test_errors():
         dwx.depthwise_conv2d(image(), np.ones((1, 1, 3, 1)), dims=("lat", "lon"))
     with pytest.raises(ValueError, match="kernel"):
         dwx.depthwise_conv2d(image(), np.ones((1, 1, 3, 2)), channel="band")
+
+
+def test_activations_of_lazy_arrays():
+    x, kernel = image(), np.ones((2, 2, 3, 1), "f4")
+    arguments = {"channel": "band", "activation": "softmax"}
+    expected = dwx.depthwise_conv2d(x, kernel, **arguments)
+    lazy = dwx.depthwise_conv2d(x.chunk({"band": 2, "y": 4}), kernel, **arguments)
+    assert lazy.chunks is not None
+    assert lazy.values.tobytes() == expected.values.tobytes()
+    assert np.allclose(expected.sum("band"), 1)
