@@ -115,7 +115,7 @@ def test_adapters_have_examples() -> None:
     text = (DOCS / "reference" / "adapters.md").read_text(encoding="utf-8")
     for path in [
         ROOT / "dwconv" / "torch" / "__init__.py",
-        ROOT / "dwconv" / "dask.py",
+        ROOT / "dwconv" / "dask" / "__init__.py",
         ROOT / "dwconv" / "xarray.py",
     ]:
         names = re.search(r"__all__ = \[(.*?)\]", path.read_text(encoding="utf-8"), re.S)
