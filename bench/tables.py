@@ -148,7 +148,7 @@ def with_figures(readme: Path, results: Path) -> str:
 
 
 def side_by_side(found: list[Run], shapes: list[Shape]) -> list[str]:
-    """One table: of each machine our time and that of the fastest peer; then each in a few lines."""
+    """One table, of each machine our time and the fastest peer's; then each in a few lines."""
     kinds = [ISA_NAMES.get(run.machine.isa, run.machine.isa) for run in found]
     columns = [name for kind in kinds for name in (f"dwconv, {kind}", "fastest peer")]
     rows = [{row.shape: row for row in run.rows} for run in found]

@@ -88,7 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.add_argument("source", type=Path, metavar="IN")
     convert.add_argument(
-        "target", type=Path, metavar="OUT", help=".safetensors, .npz, .keras, .weights.h5 or .json"
+        "target",
+        type=Path,
+        metavar="OUT",
+        help=".safetensors, .npz, .keras, .weights.h5 or .json; with '*' in its name a file for "
+        "each layer, whose path it stands for",
     )
     convert.add_argument(
         "--layer", metavar="PATH", help="the one to write, if IN holds other layers, too"

@@ -159,10 +159,20 @@ def read_size(argument: str, size: Any) -> Size:
 
 def read_shape(argument: str, shape: Any) -> tuple[Size, ...]:
     """A sequence of sizes >= 0, None where one is not known, as a tuple."""
-    sizes = items_of(shape)
+    sizes = items_of(_plain_shape(shape))
     if sizes is None:
         raise ValueError(f"{argument}: expected a sequence of sizes; received {short(shape)}")
     return tuple([read_size(argument, size) for size in sizes])
+
+
+def _plain_shape(shape: Any) -> Any:
+    """TensorFlow's `TensorShape` as a list; anything else as it is."""
+    if isinstance(shape, (list, tuple)) or not callable(getattr(shape, "as_list", None)):
+        return shape
+    try:
+        return shape.as_list()
+    except ValueError:  # of unknown rank
+        return shape
 
 
 def read_four_sizes(argument: str, shape: Any, batch: bool) -> tuple[int, int, int, int]:

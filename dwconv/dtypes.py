@@ -22,7 +22,9 @@ bfloat16 is the dtype of the package ml_dtypes; without that package there is no
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -68,6 +70,10 @@ def read_array(argument: str, value: Any) -> NDArray[Any]:
             raise TypeError(
                 f"{argument}: expected an array for the CPU; received {error}"
             ) from error
+    if value is None or isinstance(value, (str, bytes, os.PathLike, Mapping)):
+        kind = "None" if value is None else f"a {type(value).__name__}"
+        hint = " (numpy.load reads a file)" if isinstance(value, (str, os.PathLike)) else ""
+        raise TypeError(f"{argument}: expected an array; received {kind}{hint}")
     try:
         return np.asarray(value)
     except ValueError as error:  # lists of different lengths

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,20 +13,38 @@ from . import CommandError, reading
 
 
 def run(source: Path, target: Path, config: Path | None, layer: str | None) -> int:
-    """Writes `target` and says what it holds; 0."""
+    """Writes `target`, or a file for each layer, and says what it holds; 0."""
     with reading(source):
         layers = load_layers(source, config, on_error="skip")
-        saveable, what = _chosen(source, layers, config, layer)
-    with reading(target):
-        saveable.save(target)
-    print(printable(f"read     {source}: {layers.kind}"))
-    print(printable(f"written  {target}: {what}, {target.stat().st_size:,} bytes"))
+        if "*" in target.name and layer is None:
+            files = list(_each(source, target, layers))
+        else:
+            files = [(target, *_chosen(source, layers, config, layer))]
+    for i, (path, saveable, what) in enumerate(files):
+        with reading(path):
+            saveable.save(path)
+        if i == 0:
+            print(printable(f"read     {source}: {layers.kind}"))
+        print(printable(f"written  {path}: {what}, {path.stat().st_size:,} bytes"))
     # The pointwise half of what is written is skipped under the same path.
     others = dict.fromkeys([*layers, *layers.skipped]) if layer else layers.skipped
     others = {path: None for path in others if path != layer}
     if others:
         print(printable(f"left out {len(others)}: {', '.join(others)}"))
     return 0
+
+
+def _each(source: Path, target: Path, layers: Any) -> Iterator[tuple[Path, Any, str]]:
+    """A file for each layer: `*` in its name is the layer's path, with '.' for '/'."""
+    if not layers:
+        raise CommandError(f"{source}: expected depthwise layers; it has none")
+    taken: dict[str, str] = {}
+    for path, layer in layers.items():
+        name = target.name.replace("*", path.replace("/", "."))
+        if name in taken:
+            raise CommandError(f"{target}: {taken[name]} and {path} would both be {name}")
+        taken[name] = path
+        yield target.with_name(name), layer, f"layer {path}"
 
 
 def _chosen(source: Path, layers: Any, config: Path | None, layer: str | None) -> tuple[Any, str]:
@@ -41,6 +60,10 @@ def _chosen(source: Path, layers: Any, config: Path | None, layer: str | None) -
         with suppress(FormatError):  # a model that is no Sequential
             return load(source), f"all of it, {names}"
     if len(layers) != 1:
-        raise CommandError(f"{source}: expected --layer with one of: {names or 'none'}", 2)
+        raise CommandError(
+            f"{source}: expected --layer with one of: {names or 'none'}; or '*' in OUT, which "
+            "stands for the name of each layer",
+            2,
+        )
     ((path, only),) = layers.items()
     return only, f"layer {path}"

@@ -97,11 +97,21 @@ def layer_vjp(layer: Any, weights: LayerWeights, x: Array) -> tuple[Array, Pullb
         )
     y = layer(x)
     x = casts.cast(x, layer.compute_dtype)
+    return y, _LayerPullback(layer, weights, x, y.shape)
 
-    def pullback(dy: Any, input: bool = True) -> Gradients:  # noqa: A002 (as in `grads.input`)
-        return _pull(layer, weights, x, y.shape, dy, input)
 
-    return y, pullback
+@dataclass(frozen=True, eq=False, repr=False)
+class _LayerPullback:
+    layer: Any
+    weights: LayerWeights
+    x: Array
+    y_shape: tuple[int, ...]
+
+    def __call__(self, dy: ArrayLike, input: bool = True) -> Gradients:  # noqa: A002 (as above)
+        return _pull(self.layer, self.weights, self.x, self.y_shape, dy, input)
+
+    def __repr__(self) -> str:
+        return f"<pullback of {self.layer.name!r}, dy {self.y_shape} -> input {self.x.shape}>"
 
 
 def _pull(
@@ -205,19 +215,28 @@ def model_vjp(layers: Iterable[Any], x: Any) -> tuple[Array, ModelPullback]:
     for layer in layers:
         x, back = layer.vjp(x)
         pullbacks.append(back)
+    return x, _ModelPullback(layers, pullbacks)
 
-    def pullback(dy: Any, input: bool = True) -> ModelGradients:  # noqa: A002 (as above)
+
+@dataclass(frozen=True, eq=False, repr=False)
+class _ModelPullback:
+    layers: list[Any]
+    pullbacks: list[Any]
+
+    def __call__(self, dy: Any, input: bool = True) -> ModelGradients:  # noqa: A002 (as above)
         found: list[Any] = []
-        for i in reversed(range(len(layers))):
-            further = input or any(getattr(before, "trainable", False) for before in layers[:i])
-            found.append(pullbacks[i](dy, input=further))
+        for i in reversed(range(len(self.layers))):
+            before = self.layers[:i]
+            further = input or any(getattr(layer, "trainable", False) for layer in before)
+            found.append(self.pullbacks[i](dy, input=further))
             dy = found[-1].input
             if not further:  # no weights before this layer, either
                 found += [None] * i
                 break
         return ModelGradients(dy, tuple(reversed(found)))
 
-    return x, pullback
+    def __repr__(self) -> str:
+        return f"<pullback of {len(self.layers)} layers: {short(self.pullbacks)}>"
 
 
 def model_loss_gradients(layers: Iterable[Any]) -> ModelGradients:

@@ -163,7 +163,8 @@ def read_copy(
     )
     if not fits:
         sizes = str(shape).replace("None", "any")
-        raise ValueError(f"{argument}: expected shape {sizes}; received {array.shape}")
+        hint = _TORCH_HINT if _looks_like_torchs(shape, array.shape) else ""
+        raise ValueError(f"{argument}: expected shape {sizes}; received {array.shape}{hint}")
     if is_integer(dtype):
         _check_whole(argument, array, dtype)
     # Values beyond a float's range become infinite. That is what casting means, and no reason to
@@ -172,6 +173,17 @@ def read_copy(
         if copy:
             return np.array(array, dtype, order="C", subok=False)
         return np.require(array, dtype, ["C", "A"]).view(np.ndarray)
+
+
+_TORCH_HINT = ". A weight of PyTorch's, (C*M, 1, kh, kw), needs dwconv.from_torch_weight"
+
+
+def _looks_like_torchs(wanted: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:
+    """Whether (C*M, 1, kh, kw) came where (kh, kw, C, M) is wanted."""
+    if len(wanted) != 4 or len(shape) != 4 or shape[1] != 1 or shape[2:] != wanted[:2]:
+        return False
+    channels, multiplier = wanted[2:]
+    return shape[0] % (multiplier or 1) == 0 and channels in (None, shape[0] // (multiplier or 1))
 
 
 def _check_whole(argument: str, array: Array, dtype: DType) -> None:

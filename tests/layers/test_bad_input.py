@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -335,3 +336,21 @@ def test_core_run() -> None:
         assert (out == 7).all()
     plan(x, out)
     assert (out == 3 * 3 + 1).all()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (None, "received None"),
+        ({"a": 1}, "received a dict"),
+        ("image.npy", r"received a str \(numpy.load reads a file\)"),
+        (Path("image.npy"), r"received a PosixPath|a WindowsPath"),
+        (b"123", "received a bytes"),
+    ],
+)
+def test_what_is_no_array_is_named_by_its_type(value: Any, message: str) -> None:
+    kernel = np.ones((3, 3, 1, 1))
+    with pytest.raises(TypeError, match=f"^x: expected an array; {message}"):
+        dwconv.depthwise_conv2d(value, kernel)
+    with pytest.raises(TypeError, match=f"^x: expected an array; {message}"):
+        dwconv.DepthwiseConv2D(3)(value)

@@ -149,3 +149,26 @@ def test_numpy_raises_nothing(dtype: str, activation: str | None) -> None:
         made.plan(x.shape)(x)
         made.vjp(x)[1](np.full(y.shape, HUGE))
         dwconv.depthwise_conv2d(narrow, kernel, [HUGE, TINY], activation=activation)
+
+
+class TensorShape:
+    """As TensorFlow's: no sequence, and `as_list` fails where the rank is unknown."""
+
+    def __init__(self, *sizes: int | None, known: bool = True) -> None:
+        self._sizes, self._known = sizes, known
+
+    def as_list(self) -> list[int | None]:
+        if not self._known:
+            raise ValueError("as_list() is not defined on an unknown TensorShape.")
+        return list(self._sizes)
+
+
+def test_a_tensor_shape_is_a_shape() -> None:
+    layer = dwconv.DepthwiseConv2D(3)
+    layer.build(TensorShape(None, 8, 8, 4))
+    assert layer.kernel.shape == (3, 3, 4, 1)
+    assert layer.compute_output_shape(TensorShape(2, 8, 8, 4)) == (2, 6, 6, 4)
+    assert layer.plan(TensorShape(2, 8, 8, 4)).y_shape == (2, 6, 6, 4)
+    assert dwconv.Input(TensorShape(8, 8, 4)).shape == (None, 8, 8, 4)
+    with pytest.raises(ValueError, match="expected a sequence of sizes"):
+        dwconv.Input(TensorShape(known=False))

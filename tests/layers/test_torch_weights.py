@@ -45,6 +45,19 @@ def test_other_shapes(shape: tuple[int, ...], multiplier: int) -> None:
         dwconv.from_torch_weight(np.zeros(shape), multiplier)
 
 
+def test_the_hint_of_a_layer() -> None:
+    weight, bias = np.zeros((4, 1, 3, 5)), np.zeros(4)
+    with pytest.raises(ValueError, match="from_torch_weight"):
+        dwconv.DepthwiseConv2D((3, 5), weights=[weight, bias])
+    layer = dwconv.DepthwiseConv2D((3, 5), input_shape=(8, 8, 4))
+    layer.build()
+    with pytest.raises(ValueError, match="from_torch_weight"):
+        layer.set_weights([weight, bias])
+    layer.set_weights([dwconv.from_torch_weight(weight), bias])
+    with pytest.raises(ValueError, match=r"^[^?]*received \(4, 1, 5, 3\)$"):
+        layer.set_weights([np.zeros((4, 1, 5, 3)), bias])
+
+
 def test_the_hint_where_a_kernel_looks_like_torchs() -> None:
     for channels in (4, 32):  # 32: as a kernel it would be higher than the image
         x, weight = np.zeros((1, 8, 8, channels)), np.zeros((channels, 1, 3, 3))

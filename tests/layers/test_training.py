@@ -437,3 +437,13 @@ def test_threads_do_not_change_the_sums() -> None:
         one = np.s_[:, :, :, c : c + 1]
         found = dwconv.depthwise_conv2d_kernel_grad(dy[one], x[one], (3, 3, 1, 1), padding="same")
         assert_same_bits(found[:, :, 0], expected.kernel[:, :, c], f"channel {c} alone")
+
+
+def test_a_pullback_tells_what_it_is() -> None:
+    layer = dwconv.DepthwiseConv2D(3, name="dw")
+    x = np.zeros((2, 8, 8, 4), np.float32)
+    _, pullback = layer.vjp(x)
+    assert repr(pullback) == "<pullback of 'dw', dy (2, 6, 6, 4) -> input (2, 8, 8, 4)>"
+    _, pullback = dwconv.Sequential([layer]).vjp(x)
+    assert "1 layers" in repr(pullback)
+    assert "'dw'" in repr(pullback)

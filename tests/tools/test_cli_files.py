@@ -97,6 +97,20 @@ def test_inspect_weights_alone(capsys: pytest.CaptureFixture[str]) -> None:
     assert "(2, 2, ?, 2)" in out
 
 
+def test_convert_writes_all_layers(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text, _ = run(capsys, "convert", "tf-2.15-mixed.h5", "*.npz")
+    assert status == 0
+    layers = dwconv.load_layers("tf-2.15-mixed.h5")
+    assert len(layers) >= 3
+    for path, layer in layers.items():
+        name = f"{path.replace('/', '.')}.npz"
+        assert f"written  {name}: layer {path}" in text
+        loaded = dwconv.load(name)
+        assert loaded.same_config(layer)
+        for old, new in zip(layer.get_weights(), loaded.get_weights(), strict=True):
+            assert old.tobytes() == new.tobytes()
+
+
 def test_convert(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, err = run(
         capsys, "convert", "tf-2.15-mixed.h5", "deep.safetensors", "--layer", "inner/deep"
