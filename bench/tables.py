@@ -122,7 +122,10 @@ def missing(judged: list[Run]) -> list[str]:
     there = {run.machine.isa for run in judged}
     kinds = {"avx512": "AVX-512", "avx2": "AVX2 and no AVX-512", "neon": "NEON"}
     lacking = [text for isa, text in kinds.items() if isa not in there]
-    return [*(f"- Missing: no machine with {text} has run all of `make bench`." for text in lacking), ""]
+    return [
+        *(f"- Missing: no machine with {text} has run all of `make bench`." for text in lacking),
+        "",
+    ]
 
 
 # ---- the README ----------------------------------------------------------------------------------
