@@ -9,9 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import numpy as np
-
-from . import activations, constraints, dtypes, initializers, regularizers
+from . import activations, casts, constraints, dtypes, initializers, regularizers
 from .arguments import read_data_format
 from .folding import Folder
 from .formats import (
@@ -164,6 +162,8 @@ def load_layers(
         raise ValueError(f"on_error: expected 'raise' or 'skip'; received {on_error!r}")
     with store.reading(path) as contents:
         document, generation, budget = _architecture(path, contents, config)
+        if on_error == "skip":
+            document = entries.mended(document)
         reader = _Reader(contents, generation, custom_objects or {})
         layers = Layers(contents.kind)
         found = list(reader.found(document, budget, skip=on_error == "skip"))
@@ -176,7 +176,7 @@ def load_layers(
             if layer is None or reason is not None:
                 named = entry.class_name if reason is None else f"{entry.class_name}: {reason}"
                 layers.skipped[entry.path] = named
-            if not entries.is_keras(entry.item) and layer is None:
+            if not entries.is_keras(entry.item) and layer is None and entry.error is None:
                 layers.skipped.update(_within(contents, entry))
     return layers
 
@@ -298,6 +298,8 @@ class _Reader:
             if entry.class_name == "InputLayer":
                 continue
             try:
+                if entry.error is not None:
+                    raise FormatError(f"layer {short(entry.path)}: {entry.error}")
                 found.append(self.read(entry))
             except FormatError as error:
                 if not skip:
@@ -426,8 +428,8 @@ class _Reader:
                     f"tensor {short(prefix + name)}: expected dtype {layer.variable_dtype}; "
                     f"received {array.dtype}"
                 )
-            with np.errstate(over="ignore"):  # as Keras does: a config says what weights become
-                found[name] = array.astype(layer.variable_dtype)
+            # As Keras does: a config says what weights become.
+            found[name] = casts.cast(array, layer.variable_dtype)
         self._expected += [prefix + name for name in names]
         if names:
             layer._start_with([found[name] for name in names], copy=False)

@@ -13,6 +13,7 @@ from . import WRAPPED, Document, FormatError, LayerPath, Step, short
 from .budget import LAYER_STEPS, Budget
 
 DEPTHWISE = "DepthwiseConv2D"
+_MODELS = ("Sequential", "Functional", "Model")
 _MAX_DEPTH = 32  # of models within models, and of wrappers
 _MAX_NAME = 1000  # characters, of a class, too; paths repeat those of the models around
 #: Layers, and depthwise ones among them: some ten times what the largest networks have. One of the
@@ -37,6 +38,11 @@ class LayerEntry(LayerPath):
     wrappers: tuple[str, ...] = ()
 
     @property
+    def error(self) -> str | None:
+        """Why the item is none of a layer, in a document that was `mended`."""
+        return self.item.reason if isinstance(self.item, Malformed) else None
+
+    @property
     def path(self) -> str:
         """The names, as people write them; a layer's own for a layer alone."""
         return "/".join(self.names) or name_of(self.item)
@@ -55,6 +61,83 @@ class LayerEntry(LayerPath):
         return self.class_name == DEPTHWISE and is_keras(self.item) and not self.wrappers
 
 
+class Malformed(dict[str, Any]):
+    """What stands in a document for an item that is none of a layer, with the name and the class
+    that this has, if any.
+    """
+
+    #: The class of an item that has none.
+    UNKNOWN = "?"
+
+    def __init__(self, item: Any, name: str, reason: str) -> None:
+        kind = item.get("class_name") if isinstance(item, dict) else None
+        known = isinstance(kind, str) and len(kind) <= _MAX_NAME
+        super().__init__(class_name=kind if known else self.UNKNOWN, config={"name": name})
+        if isinstance(item, dict) and isinstance(item.get("inbound_nodes"), list):
+            self["inbound_nodes"] = item["inbound_nodes"]
+        self.reason = reason
+
+
+def mended(document: Document) -> Document:
+    """The document with a `Malformed` in the place of each item that `walk` would refuse, so that
+    one such item does not hide the others.
+    """
+    return document if children(document) is None else _mended_model(document, 0)
+
+
+def _mended_model(model: Document, depth: int) -> Document:
+    items: list[Document] = []
+    seen: set[str] = set()
+    for number, item in enumerate(children(model) or ()):
+        try:
+            _class_of(item)
+            name = name_of(item)
+            if name in seen:
+                raise _twice(name)
+            items.append(_mended(item, depth + 1))
+        except FormatError as error:
+            name = _name_of_malformed(item, number, seen)
+            items.append(Malformed(item, name, str(error)))
+        seen.add(name)
+    config = model["config"]
+    return {**model, "config": items if isinstance(config, list) else {**config, "layers": items}}
+
+
+def _mended(item: Document, depth: int) -> Document:
+    """A layer, or a model or a wrapper with what is in it. FormatError if it is too deep."""
+    if depth > _MAX_DEPTH:
+        raise FormatError(f"expected models nested {_MAX_DEPTH} deep at most; received more")
+    if children(item) is not None:
+        return _mended_model(item, depth)
+    inner = wrapped(item)
+    if inner is None:
+        return item
+    try:
+        _class_of(inner)
+        name_of(inner)
+        inner = _mended(inner, depth + 1)
+    except FormatError as error:
+        inner = Malformed(inner, _name_of_malformed(inner, 0, set()), str(error))
+    return {**item, "config": {**item["config"], "layer": inner}}
+
+
+def _name_of_malformed(item: Any, number: int, seen: set[str]) -> str:
+    """Its name, unless it has none or one of another layer."""
+    config = item.get("config") if isinstance(item, dict) else None
+    name = config.get("name") if isinstance(config, Mapping) else None
+    if name is None and isinstance(item, dict):
+        name = item.get("name")
+    known = isinstance(name, str) and 0 < len(name) <= _MAX_NAME
+    found = str(name) if known and name not in seen else f"item {number}"
+    while found in seen:
+        found += "'"
+    return found
+
+
+def _twice(name: str) -> FormatError:
+    return FormatError(f"expected names of layers once; received {short(name)} twice")
+
+
 def is_keras(item: Document) -> bool:
     """Whether an item's class is Keras' own, not a user's class of that name.
 
@@ -63,7 +146,7 @@ def is_keras(item: Document) -> bool:
     their modules, if any, and no registered_name or, with the module, their plain name.
     """
     kind, module, registered = (item.get(k) for k in ("class_name", "module", "registered_name"))
-    if not isinstance(kind, str) or ">" in kind:
+    if not isinstance(kind, str) or ">" in kind or isinstance(item, Malformed):
         return False
     if module is None:
         return registered in (None, "")
@@ -79,7 +162,9 @@ def as_entry(value: Any) -> Document:
         return {"class_name": "Sequential", "config": value}
     if not isinstance(value, dict):
         raise FormatError(f"expected the config of a model; received {type(value).__name__}")
-    if "config" not in value:  # what get_config() of a model or a layer gives
+    if (
+        "config" not in value and "class_name" not in value
+    ):  # what get_config() of a model or a layer gives
         kind = "Sequential" if isinstance(value.get("layers"), list) else DEPTHWISE
         return {"class_name": kind, "config": value}
     return value
@@ -162,7 +247,7 @@ class _Walker:
         for inner in children(item) or ():
             kind, name = _class_of(inner), name_of(inner)
             if name in seen:
-                raise FormatError(f"expected names of layers once; received {short(name)} twice")
+                raise _twice(name)
             seen.add(name)
             step = Step.of(kind, numbers)
             yield from self._item(inner, kind, name, step, around, length)
@@ -226,4 +311,8 @@ def _class_of(item: Any) -> str:
             f"class_name: expected a string of at most {_MAX_NAME} characters; "
             f"received {short(kind)}"
         )
+    config = item["config"]
+    layers = config.get("layers", []) if isinstance(config, dict) else []
+    if kind in _MODELS and not isinstance(layers, list):
+        raise FormatError(f"layers: expected a list; received {short(layers)}")
     return kind

@@ -11,6 +11,7 @@ from dataclasses import replace as replace_fields
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
+from ..waiting import waiting
 from . import (
     Arrays,
     Contents,
@@ -52,6 +53,9 @@ WRITERS: dict[str, Writer] = {
 
 #: Suffix -> who reads it; `sniff` reads all others.
 READERS: dict[str, Reader] = {".safetensors": safetensors, ".npz": npz}
+
+#: Bytes of a file that is flushed without another thread.
+_SYNCED_AT_ONCE = 8 << 20
 
 #: Characters of a message, the file's name aside.
 _LONGEST = 500
@@ -132,11 +136,18 @@ def depthwise_weights(path: PathLike, name: str) -> Arrays:
 
 def _by_document(contents: Contents, document: Document, name: str) -> Arrays | FormatError:
     """The same for a file that says what its layers are."""
-    layers = list(entries.walk(document, contents.budget))
+    layers = list(entries.walk(entries.mended(document), contents.budget))
     contents.weights.bind(layers, contents.generation)
     known, hidden = {}, {}
+    unread: list[FormatError] = []  # layers that cannot be read hide no other
     for entry in layers:
-        kind = kinds.kind_of(entry, in_any_wrapper=True)
+        try:
+            if entry.error is not None:
+                raise FormatError(f"layer {short(entry.path)}: {entry.error}")
+            kind = kinds.kind_of(entry, in_any_wrapper=True)
+        except FormatError as error:
+            unread.append(error)
+            continue
         if kind is not None:
             known[entry.path] = (entry, kind)
         elif not entries.is_keras(entry.item):  # its layers are in the code of its class
@@ -144,6 +155,8 @@ def _by_document(contents: Contents, document: Document, name: str) -> Arrays | 
                 hidden[f"{entry.path}/{inner}"] = arrays
     # A Conv2D or the half of a SeparableConv2D counts where there is nothing else.
     plain = [path for path, (_, kind) in known.items() if kind.is_plain]
+    if unread and not known and not hidden:
+        raise unread[0]
     key = _only([*plain, *hidden] or list(known), name)
     if key in hidden:
         return hidden[key]
@@ -205,7 +218,7 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
             file.flush()
             if old is not None:
                 _keep(temporary, old)
-            os.fsync(file.fileno())
+            _sync(file)
         finally:
             file.close()
         temporary.replace(target)
@@ -214,6 +227,22 @@ def replacing(path: PathLike) -> Iterator[BinaryIO]:
             temporary.unlink()
         raise
     _sync_directory(target.parent)
+
+
+def _sync(file: BinaryIO) -> None:
+    """Flushes a file to the disk. Of a large one Ctrl-C ends the wait, not the flushing."""
+    if os.name != "posix" or file.tell() <= _SYNCED_AT_ONCE:
+        os.fsync(file.fileno())
+        return
+    handle = os.dup(file.fileno())  # its own: after Ctrl-C the file is closed and removed
+
+    def sync() -> None:
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+    waiting(sync)
 
 
 def _keep(path: Path, old: os.stat_result) -> None:

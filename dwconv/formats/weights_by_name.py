@@ -391,9 +391,11 @@ def _leaves(paths: list[str]) -> dict[str, str]:
 
 
 def _split(path: str) -> tuple[str, str]:
-    """('inner/dw', 'depthwise_kernel') out of 'inner/dw/depthwise_kernel:0'."""
-    owner, _, leaf = path.partition(":")[0].rpartition("/")
-    return owner, leaf
+    """('inner/dw', 'depthwise_kernel') out of 'inner/dw/depthwise_kernel:0'. In Keras 3 a name may
+    have a colon.
+    """
+    owner, _, leaf = path.rpartition("/")
+    return owner, leaf.partition(":")[0]
 
 
 def _ends(owner: str) -> Iterator[str]:
@@ -452,7 +454,7 @@ def _fits(group: hdf5.Group, entry: LayerEntry, owner: _Owner) -> bool:
     """Whether weights can be those of a depthwise layer, by the kernel's shape and their number.
     Nothing is known of other layers.
     """
-    if entry.class_name != DEPTHWISE:
+    if entry.class_name != DEPTHWISE or entry.error is not None:
         return True
     found, wanted = _shape_of(group, owner), _wanted_shape(entry)
     if found is None:

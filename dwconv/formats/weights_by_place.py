@@ -13,12 +13,15 @@ model around them:
     blocks/conv2d, stem     layers of a subclassed model, by its attributes
 
 A layer that is in the model twice, of two inner models, has its weights at the first place alone.
+Where an item of a damaged config has no class, the number of groups of a class tells whether it is
+one of them.
 """
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,7 +29,7 @@ from numpy.typing import NDArray
 
 from . import WRAPPED, Arrays, FormatError, LayerPath, hdf5, short
 from .budget import Budget
-from .entries import LayerEntry
+from .entries import LayerEntry, Malformed
 
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
 _KEY = re.compile(r"depthwise_conv2d(_\d{1,9})?")
@@ -49,11 +52,15 @@ class ByPlace:
         self._shared: dict[LayerPath, LayerPath] = {}
         #: The numbers of layers beside such; -1: it has no place of its own.
         self._numbers: dict[LayerPath, int] = {}
+        #: The numbers of layers and models that come after items without a class, by their names;
+        #: -1: not known.
+        self._after_unknown: dict[tuple[str, ...], int] = {}
 
     def bind(self, paths: Sequence[LayerEntry], generation: int | None) -> None:
         """See `Weights`."""
         if generation == 2:
             self._generations = (2, 3)
+        self._place_among_unknown(paths)
         asked = [path for path in paths if path.names and path.class_name in _SHARED]
         homeless = [path for path in asked if not self._has_weights(path)]
         if not homeless or len(homeless) == len(asked):
@@ -70,6 +77,37 @@ class ByPlace:
             homes = [other for other in _others(path, named) if self._has_weights(other)]
             if len(homes) == 1:
                 self._shared[path] = homes[0]
+
+    def _place_among_unknown(self, paths: Sequence[LayerEntry]) -> None:
+        around = {path.names[:-1] for path in paths if path.class_name == Malformed.UNKNOWN}
+        for names in sorted(around, key=len):
+            depth = len(names)
+            within = [path for path in paths if path.names[:depth] == names]
+            self._budget.step(len(within))
+            #: The layers and models directly within; None: an item without a class.
+            members: dict[tuple[str, ...], tuple[str, int] | None] = {}
+            for path in within:
+                unknown = len(path.names) == depth + 1 and path.class_name == Malformed.UNKNOWN
+                key = None if unknown else path.steps[depth].key(self._generations[0])
+                members.setdefault(path.names[: depth + 1], key)
+            group = self._group_at(LayerPath(names, within[0].steps[:depth]))
+            layers = None if group is None else group.get(_CONTAINERS[0])
+            unknown_ones = sum(key is None for key in members.values())
+            known = Counter(key[0] for key in members.values() if key is not None)
+            before = 0
+            for member, key in members.items():
+                if key is None:
+                    before += 1
+                    continue
+                there = 0
+                while layers is not None and layers.get(numbered(key[0], there)) is not None:
+                    self._budget.step()
+                    there += 1
+                if there == known[key[0]]:  # none of them is of this class
+                    continue
+                every = there == known[key[0]] + unknown_ones
+                if before:
+                    self._after_unknown[member] = key[1] + before if every else -1
 
     def _renumber(
         self,
@@ -102,6 +140,10 @@ class ByPlace:
         """See `Weights`."""
         path = self._shared.get(path, path)
         group = self._group_at(path)
+        if group is None and -1 in self._after_unknown.values():
+            raise FormatError(
+                "an item before it has no class: it is not known which weights it has"
+            )
         if group is None:
             if not any(self._root.get(container) for container in _CONTAINERS):
                 return None  # nothing in this model was ever built
@@ -123,7 +165,7 @@ class ByPlace:
 
     def _group_at(self, path: LayerPath) -> hdf5.Group | None:
         here: hdf5.Group | None = self._root
-        for step in path.steps:
+        for depth, step in enumerate(path.steps, 1):
             if here is None:
                 return None
             if step is WRAPPED:
@@ -132,6 +174,9 @@ class ByPlace:
             keys = [step.key(generation) for generation in self._generations]
             if step is path.steps[-1] and path in self._numbers:
                 keys = [(key, self._numbers[path]) for key, _ in keys]
+            moved = self._after_unknown.get(path.names[:depth])
+            if moved is not None:
+                keys = [(key, moved) for key, _ in keys]
             found = (self._member(here, *key) for key in keys)
             here = next((group for group in found if group is not None), None)
         return here

@@ -37,6 +37,7 @@ _POLICY_CLASSES = {
 #: Names of TensorFlow 1.14 to 2.0. 'infer': the dtype of the first input.
 _OLD_NAMES = {
     "infer": "float32",
+    "_infer": "float32",
     "infer_float32_vars": "float32",
     "infer_with_float32_vars": "float32",
     "float16_with_float32_vars": "mixed_float16",

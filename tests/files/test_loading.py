@@ -432,3 +432,12 @@ def test_an_architecture_of_another_session(tmp_path: Path) -> None:
     by_name(path, model(start, item("dw_3"), item("dw_4"), item("dw_5")), groups)
     with pytest.raises(FormatError, match="expected the weights of layer 'dw_3'; received none"):
         load_layers(path)
+
+
+def test_a_colon_in_a_name(tmp_path: Path) -> None:
+    """Keras 3 allows it; in Keras 2 what comes after one is the number of an output."""
+    names = ("x:y", "x:z")
+    inner = {**model(*map(item, names), name="inner"), "inbound_nodes": []}
+    groups = {"inner": {f"inner/{name}/kernel": kernel(i) for i, name in enumerate(names)}}
+    path = by_name(tmp_path / "m.h5", model(inner), groups)
+    assert numbers(load_layers(path)) == {"inner/x:y": 0, "inner/x:z": 1}
