@@ -365,14 +365,15 @@ cdef class Plan:
         run_kernel(self, source, target, threads)
         return out
 
-    def run_part(self, x, out, int part, int parts):
+    def run_part(self, x, out, part, parts):
         """Part `part` of `parts` of run(x, out): for threads of one's own. No two parts write the same byte.
 
         Arrays as for run; ValueError for others, and for a part that is none. A part that takes long is run in pieces,
         between which Ctrl-C ends the call; `out` then holds some of them.
         """
-        if not 0 <= part < parts:
-            raise ValueError(f"part: expected one of {parts} from 0 on; received {part}")
+        cdef int count = read_int("parts", parts, 1), number = read_int("part", part, 0)
+        if number >= count:
+            raise ValueError(f"part: expected one of {count} from 0 on; received {number}")
         source = operand("x", x, self.numpy_dtype, self.x_shape, False)
         target = operand("out", out, self.numpy_dtype, self.y_shape, True)
         check_apart("out", target, "x", source)
@@ -381,10 +382,10 @@ cdef class Plan:
         cdef void *y_at = arrays_data(target)
         # The number of pieces depends on the plan and `parts` alone: parts that threads run at the same time are cut
         # alike, or else two of them might write the same byte.
-        cdef int piece, pieces = <int>max(1, min(self.multiply_adds / PIECE, 2**30) / parts)
+        cdef int piece, pieces = <int>max(1, min(self.multiply_adds / PIECE, 2**30) / count)
         for piece in range(pieces):
             with nogil:
-                dw_plan_run_part(self.plan, x_at, y_at, part * pieces + piece, parts * pieces)
+                dw_plan_run_part(self.plan, x_at, y_at, number * pieces + piece, count * pieces)
             PyErr_CheckSignals()
 
     def info(self):
@@ -521,6 +522,20 @@ cdef int read_threads(num_threads) except 0:
             f"num_threads: expected a positive integer below 2**63 or 'auto'; received {num_threads!r}"
         )
     return min(number, DW_MOST_THREADS)
+
+
+cdef int read_int(str name, value, int least) except -1:
+    """An int from `least`, at least 0, to 2**31 - 1; NumPy's and whole floats are integers, bools are not. Else
+    ValueError.
+    """
+    if type(value) is not int:
+        from .arguments import as_integer
+        number = as_integer(value, least)
+    else:
+        number = value
+    if number is None or not least <= number < 2**31:
+        raise ValueError(f"{name}: expected an integer from {least} to 2**31 - 1; received {value!r}")
+    return number
 
 
 def set_default_threads(num_threads):

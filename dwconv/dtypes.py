@@ -80,6 +80,11 @@ def read_array(argument: str, value: Any) -> NDArray[Any]:
         raise ValueError(f"{argument}: expected an array; received {error}") from error
 
 
+def is_array_like(value: Any) -> bool:
+    """Whether it is an array of some library, by NumPy's protocols or DLPack's."""
+    return any(hasattr(value, name) for name in (*_ARRAY_PROTOCOLS, "__dlpack__"))
+
+
 _NAME = re.compile(r"[<>=|]?(\?|[A-Za-z]\w{0,30})").fullmatch
 
 

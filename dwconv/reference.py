@@ -6,7 +6,7 @@ a mistake elsewhere is not repeated here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ def depthwise_conv2d(
     flipped.)
 
     Args:
-        x: (N, H, W, C), or (N, C, H, W) if data_format is 'channels_first'; any real dtype.
+        x: (N, H, W, C), or (N, C, H, W) if data_format is 'channels_first'; anything that NumPy
+            makes an array of real numbers of, or that has `__dlpack__`.
         kernel: (kh, kw, C, M).
         bias: (C*M,), or None for zeros.
         strides: an int or (sh, sw), in pixels.
@@ -50,12 +51,14 @@ def depthwise_conv2d(
 
     Raises:
         ValueError: shapes that do not fit together, an unknown name, an empty output.
+        TypeError: a masked array, since a convolution would drop the mask; what holds no real
+            numbers.
 
     Example:
         >>> depthwise_conv2d(np.ones((1, 2, 2, 1)), np.ones((2, 2, 1, 1)))
         array([[[[4.]]]])
     """
-    x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)
+    x, kernel = _numbers("x", x), _numbers("kernel", kernel)
     if x.ndim != 4 or kernel.ndim != 4:
         raise ValueError(
             f"expected x and kernel of rank 4; received shapes {x.shape} and {kernel.shape}"
@@ -79,26 +82,82 @@ def depthwise_conv2d(
 
     row_of_tap, row_inside = _taps(height, kernel_h, stride_h, dilation_h, vertical)
     column_of_tap, column_inside = _taps(width, kernel_w, stride_w, dilation_w, horizontal)
-    sums = np.zeros((count, row_of_tap.shape[1], column_of_tap.shape[1], channels, multiplier))
+    heights, widths = row_of_tap.shape[1], column_of_tap.shape[1]
+    outputs = channels * multiplier
     if bias is not None:
-        bias = np.asarray(bias, np.float64)
-        if bias.shape != (channels * multiplier,):
-            raise ValueError(
-                f"expected a bias of shape ({channels * multiplier},); received {bias.shape}"
-            )
-        sums += bias.reshape(channels, multiplier)
-    with np.errstate(invalid="ignore", over="ignore"):
-        for ki in range(kernel_h):
-            for kj in range(kernel_w):
-                to = np.ix_(row_inside[ki], column_inside[kj])
-                taken = np.ix_(row_of_tap[ki][row_inside[ki]], column_of_tap[kj][column_inside[kj]])
-                for n in range(count):
-                    sums[n][to] += x[n][taken][..., np.newaxis] * kernel[ki, kj]
+        bias = _numbers("bias", bias)
+        if bias.shape != (outputs,):
+            raise ValueError(f"expected a bias of shape ({outputs},); received {bias.shape}")
+        bias = bias.reshape(channels, multiplier)
+    name = "linear"
+    if not callable(activation):
+        name = _one_of("activation", activation or "linear", ("linear", "relu", "relu6"))
 
-    y = sums.reshape(*sums.shape[:3], channels * multiplier)
+    # As it is returned, and seen as (N, OH, OW, C, M).
     if channels_first:
-        y = y.transpose(0, 3, 1, 2)
-    return _activate(np.ascontiguousarray(y), activation)
+        result = np.zeros((count, outputs, heights, widths))
+        y = result.reshape(count, channels, multiplier, heights, widths).transpose(0, 3, 4, 1, 2)
+    else:
+        result = np.zeros((count, heights, widths, outputs))
+        y = result.reshape(count, heights, widths, channels, multiplier)
+    with np.errstate(all="ignore"):
+        for n, rows, columns, some in _blocks(y.shape):
+            sums = y[n, rows, columns, some]
+            if bias is not None:
+                sums += bias[some]
+            for ki in range(kernel_h):
+                for kj in range(kernel_w):
+                    inside_h, inside_w = row_inside[ki, rows], column_inside[kj, columns]
+                    from_h, from_w = row_of_tap[ki, rows], column_of_tap[kj, columns]
+                    taken = x[n, ..., some][np.ix_(from_h[inside_h], from_w[inside_w])]
+                    weights = kernel[ki, kj, some].astype(np.float64)
+                    products = taken.astype(np.float64)[..., np.newaxis] * weights
+                    sums[np.ix_(inside_h, inside_w)] += products
+            if name != "linear":
+                sums[sums < 0] = 0  # NaN stays NaN
+            if name == "relu6":
+                sums[sums > 6] = 6
+    return np.asarray(activation(result), np.float64) if callable(activation) else result
+
+
+def _numbers(name: str, value: Any) -> NDArray[Any]:
+    """An array of real numbers."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name}: expected an array without a mask; received a masked array")
+    protocols = ("__array__", "__array_interface__", "__array_struct__", "__buffer__")
+    if hasattr(value, "__dlpack__") and not any(hasattr(value, each) for each in protocols):
+        try:
+            value = np.from_dlpack(value)
+        except (BufferError, RuntimeError, ValueError) as error:
+            raise TypeError(f"{name}: expected an array for the CPU; received {error}") from error
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub" and array.dtype.name != "bfloat16":
+        raise TypeError(
+            f"{name}: expected an array of floats or integers; received dtype {array.dtype}"
+        )
+    return array
+
+
+#: Elements of y that are computed at a time: Ctrl-C is noticed in between.
+_AT_ONCE = 1 << 18
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[int, slice, slice, slice]]:
+    """Blocks of an output (N, OH, OW, C, M): an image, some rows, some columns, some channels."""
+    count, height, width, channels, multiplier = shape
+    deep = max(1, min(channels, _AT_ONCE // multiplier))
+    wide = max(1, min(width, _AT_ONCE // (deep * multiplier)))
+    high = max(1, min(height, _AT_ONCE // (wide * deep * multiplier)))
+    for n in range(count):
+        for top in range(0, height, high):
+            for left in range(0, width, wide):
+                for first in range(0, channels, deep):
+                    yield (
+                        n,
+                        slice(top, top + high),
+                        slice(left, left + wide),
+                        slice(first, first + deep),
+                    )
 
 
 def _taps(
@@ -112,8 +171,7 @@ def _taps(
         before = missing // 2
     else:
         before, after = (0, 0) if isinstance(padding, str) else padding
-        if before < 0 or after < 0:
-            raise ValueError(f"padding: expected no negative number; received {padding!r}")
+        before, after = _integer("padding", before, 0), _integer("padding", after, 0)
         out = (before + size + after - last_tap - 1) // stride + 1
     if out < 1:
         raise ValueError(
@@ -125,25 +183,21 @@ def _taps(
 
 def _two(name: str, value: Any) -> tuple[int, int]:
     first, second = (value, value) if np.ndim(value) == 0 else value
-    if first < 1 or second < 1:
-        raise ValueError(f"{name}: expected positive integers; received {value!r}")
-    return int(first), int(second)
+    return _integer(name, first, 1), _integer(name, second, 1)
+
+
+def _integer(name: str, value: Any, least: int) -> int:
+    """An int, also of NumPy's integers and whole floats."""
+    is_number = np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iuf"
+    if not is_number or not np.isfinite(value) or value != int(value) or value < least:
+        raise ValueError(f"{name}: expected an integer of at least {least}; received {value!r}")
+    return int(value)
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
     if value.lower() not in choices:
         raise ValueError(f"{name}: expected one of {choices}; received {value!r}")
     return value.lower()
-
-
-def _activate(y: NDArray[np.float64], activation: Any) -> NDArray[np.float64]:
-    if callable(activation):
-        return np.asarray(activation(y), np.float64)
-    name = _one_of("activation", activation or "linear", ("linear", "relu", "relu6"))
-    if name == "linear":
-        return y
-    y = np.where(y < 0, 0.0, y)  # NaN stays NaN
-    return y if name == "relu" else np.where(y > 6, 6.0, y)
 
 
 __all__ = [

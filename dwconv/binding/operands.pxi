@@ -25,8 +25,8 @@ cdef type BOOL = _numpy.bool_
 
 cdef object as_array(str name, object guest):
     """An array of NumPy's own class over the memory of `guest`: an array, a subclass or anything with the buffer
-    protocol, which the result holds. TypeError, which begins with `name`, for another object and for a masked array,
-    whose mask a kernel would not see.
+    protocol or DLPack's, which the result holds. TypeError, which begins with `name`, for another object and for a
+    masked array, whose mask a kernel would not see.
     """
     if arrays_is_exact(guest):
         return guest
@@ -37,10 +37,15 @@ cdef object as_array(str name, object guest):
     try:
         view = memoryview(guest)
     except TypeError:
-        raise TypeError(
-            f"{name}: expected a NumPy array or another object with the buffer protocol; "
-            f"received {type(guest).__name__}"
-        ) from None
+        if not hasattr(guest, "__dlpack__"):
+            raise TypeError(
+                f"{name}: expected a NumPy array or another object with the buffer protocol or DLPack's; "
+                f"received {type(guest).__name__}"
+            ) from None
+        try:
+            return _numpy.from_dlpack(guest)
+        except (BufferError, RuntimeError, ValueError, TypeError) as error:
+            raise TypeError(f"{name}: expected an array for the CPU; received {error}") from None
     try:
         array = arrays_of_buffer(view)
     except (TypeError, ValueError, RuntimeError):

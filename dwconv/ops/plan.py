@@ -8,6 +8,8 @@ import numpy as np
 
 from .. import _core, activations, casts, config, dtypes
 from .. import isa as isas
+from ..arguments import as_integer
+from ..messages import short
 from .epilogue import (
     Array,
     Epilogue,
@@ -156,9 +158,13 @@ class BoundPlan(_core.PlanCall):
     def for_batch(self, batch: int) -> BoundPlan:
         """The same plan for `batch` images, with the same weights in the same memory.
 
-        ValueError for a negative batch, and for another one than 0 if this plan is one of an empty
-        batch.
+        ValueError for a batch that is no integer of at least 0, and for another one than 0 if this
+        plan is one of an empty batch.
         """
+        number = as_integer(batch, minimum=0)
+        if number is None:
+            raise ValueError(f"batch: expected an integer of at least 0; received {short(batch)}")
+        batch = number
         if batch == self.kernel.x_shape[0]:
             return self
         kernel = self.kernel.with_batch(batch)
@@ -184,7 +190,7 @@ class BoundPlan(_core.PlanCall):
         """The kernel alone: x of `x_shape` -> `out` of `y_shape`, or a new array for None.
 
         Both C-contiguous, aligned, of the kernel's dtype, and disjoint: arrays or anything with the
-        buffer protocol. TypeError for another type or dtype, ValueError for the rest.
+        buffer protocol or DLPack's. TypeError for another type or dtype, ValueError for the rest.
         """
         return self.kernel.run(x, out, num_threads)
 
@@ -265,6 +271,6 @@ def _unchanging(array: Array | None) -> Array | None:
     """`array`, or a copy if somebody may write to it."""
     if array is None or not array.flags.writeable:
         return array
-    copy = array.copy()
+    copy = casts.copy(array)
     copy.flags.writeable = False
     return copy

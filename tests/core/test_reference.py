@@ -141,6 +141,33 @@ def test_float64_inside() -> None:
     assert y.item() == 1.0
 
 
+@pytest.mark.parametrize("which", ["x", "kernel", "bias"])
+@pytest.mark.parametrize("bad", [np.complex64(1j), "1", None, np.datetime64(1, "s")])
+def test_what_holds_no_real_numbers(which: str, bad: Any) -> None:
+    arguments = {"x": np.ones((1, 4, 4, 2)), "kernel": np.ones((3, 3, 2, 1)), "bias": np.ones(2)}
+    arguments[which] = np.full(arguments[which].shape, bad)
+    with pytest.raises(TypeError, match=f"^{which}: expected an array of floats or integers"):
+        reference.depthwise_conv2d(**arguments)
+
+
+@pytest.mark.parametrize("integer", [np.uint8, np.uint64, np.int32, float, np.float16, np.array])
+def test_integers_of_any_kind(integer: Any) -> None:
+    x, kernel = np.arange(24.0).reshape(1, 4, 6, 1), np.arange(6.0).reshape(2, 3, 1, 1)
+    plain: Any = {"strides": (1, 2), "padding": ((1, 0), (2, 1)), "dilation_rate": 2}
+    other: Any = {
+        "strides": (integer(1), integer(2)),
+        "padding": ((integer(1), integer(0)), (integer(2), integer(1))),
+        "dilation_rate": integer(2),
+    }
+    wanted = reference.depthwise_conv2d(x, kernel, **plain)
+    np.testing.assert_array_equal(reference.depthwise_conv2d(x, kernel, **other), wanted)
+    for bad in (True, 1.5, "1", np.nan):
+        with pytest.raises(ValueError, match=r"^strides: expected an integer"):
+            reference.depthwise_conv2d(x, kernel, strides=bad)
+        with pytest.raises(ValueError, match=r"^padding: expected an integer"):
+            reference.depthwise_conv2d(x, kernel, padding=((bad, 0), (0, 0)))
+
+
 def test_empty_batch() -> None:
     y = reference.depthwise_conv2d(np.ones((0, 4, 5, 2)), np.ones((3, 3, 2, 3)), np.ones(6))
     assert y.shape == (0, 2, 3, 6)

@@ -12,6 +12,7 @@ from support import assert_same_bits
 from support.layers import draw
 
 import dwconv
+from dwconv.layers.backward import Gradients
 
 Array = NDArray[Any]
 
@@ -66,7 +67,30 @@ USES: dict[str, tuple[str, Array, Callable[[Any], Any]]] = {
         lambda dy: dwconv.depthwise_conv2d_input_grad(dy, KERNEL, X.shape),
     ),
     "bias gradient": ("dy", DY, dwconv.depthwise_conv2d_bias_grad),
+    "plan.run": ("x", X, lambda x: layer().plan(X.shape).run(x)),
+    "reference, x": ("x", X, lambda x: dwconv.reference.depthwise_conv2d(x, KERNEL)),
+    "reference, kernel": ("kernel", KERNEL, lambda k: dwconv.reference.depthwise_conv2d(X, k)),
+    "reference, bias": ("bias", BIAS, lambda b: dwconv.reference.depthwise_conv2d(X, KERNEL, b)),
+    "regularizer": ("x", X, lambda x: np.float64(dwconv.regularizers.L2()(x))),
+    "slope of a penalty": ("x", X, dwconv.regularizers.L1(1).gradient),
+    "constraint": ("w", X, dwconv.constraints.UnitNorm()),
+    "initializer": ("value", X, lambda x: dwconv.initializers.Constant(x)(X.shape)),
+    "an array as initializer": (
+        "value",
+        KERNEL,
+        lambda k: dwconv.DepthwiseConv2D(2, depthwise_initializer=k, use_bias=False)(X),
+    ),
+    "step": ("kernel", KERNEL, lambda k: stepped(k)),
+    "weight of PyTorch": ("weight", X[:, :1], dwconv.from_torch_weight),
 }
+
+
+def stepped(gradient: Any) -> Array:
+    """A kernel after a step of an optimizer."""
+    found = layer()
+    found.build(X.shape)
+    dwconv.optimizers.Adam().apply(found, Gradients(kernel=gradient))
+    return found.get_weights()[0]
 
 
 @pytest.mark.parametrize("use", USES)

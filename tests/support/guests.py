@@ -19,6 +19,7 @@ import numpy as np
 
 import dwconv
 from dwconv import _core, activations, constraints, ops, regularizers
+from dwconv.layers import backward
 from dwconv.ops import gradients
 
 Array = np.ndarray[Any, Any]
@@ -83,6 +84,19 @@ class OtherDevice:
         raise BufferError("in the memory of device 2")
 
 
+class OnlyDLPack:
+    """An array of a library that speaks DLPack and nothing else."""
+
+    def __init__(self, base: Array) -> None:
+        self.base = base
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self.base.__dlpack_device__()
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.base.__dlpack__(**options)
+
+
 def strided(base: Array) -> Array:
     wide = np.zeros((*base.shape[:-1], 2 * base.shape[-1]), base.dtype)
     wide[..., ::2] = base
@@ -113,6 +127,7 @@ GUESTS: dict[str, Callable[[Array], Any]] = {
     "converted": lambda a: Converted(a.copy()),
     "pretender": lambda a: Pretender(),
     "other device": lambda a: OtherDevice(),
+    "DLPack": lambda a: OnlyDLPack(a.copy()),
     "memoryview": lambda a: memoryview(a.copy()),
     "read-only memoryview": lambda a: memoryview(frozen(a)),
     "strided memoryview": lambda a: memoryview(strided(a)),
@@ -154,7 +169,7 @@ GUESTS: dict[str, Callable[[Array], Any]] = {
 
 #: Guests that hold the bytes of their array, whatever they are called.
 SAME_BYTES = {"plain", "liar", "shape liar", "memoryview", "strided", "Fortran", "unaligned"}
-SUMS = {"l1", "l2", "l1_l2", "max_norm", "unit_norm"}
+SUMS = {"l1", "l2", "l1_l2", "max_norm", "unit_norm"}  # and their gradients
 
 
 def released(base: Array) -> Any:
@@ -276,9 +291,42 @@ class Places:
             calls[f"{name}.gradient"] = act.gradient, [self.x, self.x + 1], False
         for name in ("l1", "l2", "l1_l2"):
             calls[name] = regularizers.get(name), [self.kernel], False
+            calls[f"{name}.gradient"] = regularizers.get(name).gradient, [self.kernel], False
         for name in ("non_neg", "max_norm", "unit_norm"):
             calls[name] = constraints.get(name), [self.kernel], False
+        calls |= {
+            "Constant": (
+                lambda k: dwconv.initializers.Constant(k)(self.kernel.shape), [self.kernel], False),
+            "an array as initializer": (
+                lambda k: dwconv.initializers.get(k)(self.kernel.shape), [self.kernel], False),
+            "a layer's initializer": (
+                lambda k: dwconv.DepthwiseConv2D(
+                    3, depth_multiplier=2, depthwise_initializer=k)(self.x),
+                [self.kernel], False),
+            "fold_batch_norm": (
+                lambda a, b, c, d: dwconv.fold_batch_norm(
+                    self.layer, a, b, c, np.abs(d) + 1).get_weights(),
+                [self.bias, self.bias, self.bias, self.bias], False),
+            "from_torch_weight": (
+                lambda w: dwconv.from_torch_weight(w, 2), [np.zeros((8, 1, 3, 3), "f4")], False),
+            "to_torch_weight": (dwconv.to_torch_weight, [self.kernel], False),
+            "optimizer": (step, [self.kernel, self.bias], False),
+            "set_state": (
+                lambda k: state(dwconv.optimizers.SGD(momentum=0.5), k), [self.kernel], False),
+        }  # fmt: skip
         return calls
+
+
+def step(kernel: Any, bias: Any) -> Any:
+    layer = dwconv.DepthwiseConv2D(3, depth_multiplier=2, depthwise_initializer="ones")
+    layer.build((None, None, None, 4))
+    dwconv.optimizers.Adam().apply(layer, backward.Gradients(None, kernel, bias))
+    return layer.get_weights()
+
+
+def state(optimizer: Any, kernel: Any) -> Any:
+    optimizer.set_state({"iterations": 1, "kernel/momentum": kernel})
+    return optimizer.get_state()["kernel/momentum"]
 
 
 def numbers(result: Any) -> list[Array]:
@@ -340,7 +388,8 @@ def main(seed: int, count: int) -> None:
         # What NumPy reads in the guest, as plain arrays.
         plain = [each.copy() for each in good]
         if not (writes and at == len(good) - 1):
-            plain[at] = np.array(GUESTS[kind](good[at]), subok=False, order="C")
+            guest = good[at] if kind == "DLPack" else GUESTS[kind](good[at])
+            plain[at] = np.array(guest, subok=False, order="C")
         expected = None
         with contextlib.suppress(*ERRORS):
             expected = numbers(function(*plain))

@@ -120,8 +120,24 @@ def test_a_part_that_is_none() -> None:
     plan = ops.make_plan(SAME, (1, 4, 4, 2), np.ones((3, 3, 2, 1), "f"), None)
     x, y = np.ones((1, 4, 4, 2), "f"), np.ones((1, 4, 4, 2), "f")
     for part, parts in ((-1, 2), (2, 2), (0, 0)):
-        with pytest.raises(ValueError, match="part: expected one of"):
+        with pytest.raises(ValueError, match=r"^parts?: expected"):
             plan.run_part(x, y, part, parts)
+
+
+def test_parts_are_integers() -> None:
+    """NumPy's and whole floats are, bools are not, as everywhere."""
+    plan = ops.make_plan(SAME, (1, 4, 4, 2), np.ones((3, 3, 2, 1), "f"), None)
+    x, y = np.ones((1, 4, 4, 2), "f"), np.ones((1, 4, 4, 2), "f")
+    for integer in (np.int8, np.uint64, float, np.float32, np.array):
+        y[...] = 0
+        for part in (0, 1):
+            plan.run_part(x, y, integer(part), integer(2))
+        assert_same_bits(y, plan.run(x), integer)
+    for bad in (True, np.True_, 1.5, "1", None, 2**40):
+        with pytest.raises(ValueError, match=r"^parts: expected an integer from 1 to"):
+            plan.run_part(x, y, 0, bad)
+        with pytest.raises(ValueError, match=r"^part: expected an integer from 0 to"):
+            plan.run_part(x, y, bad, 2)
 
 
 # ---- threads -------------------------------------------------------------------------------------
