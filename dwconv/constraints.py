@@ -3,7 +3,8 @@
 A constraint is a callable weight -> weight of the same shape and dtype. The norms are the L2 norms
 along `axis`; for a depthwise kernel (kh, kw, C, M) the default axis 0 means the kernel's columns,
 one norm for each of the kw*C*M, and [0, 1] one norm per output channel. As in Keras, 1e-7 is added
-to a norm before dividing by it.
+to a norm before dividing by it. Large weights are worked on in pieces, so that Ctrl-C ends a long
+call.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import casts
 from .arguments import read_axes, read_number
 from .dtypes import is_float, read_array
 from .messages import short
@@ -38,7 +40,7 @@ class NonNeg(Constraint):
 
     def __call__(self, w: ArrayLike) -> Array:
         weight = read_array("w", w)
-        return np.asarray(np.maximum(weight, 0), dtype=weight.dtype)
+        return casts.elementwise(lambda some: np.maximum(some, 0), weight, dtype=weight.dtype)
 
 
 class _NormConstraint(Constraint):
@@ -58,12 +60,21 @@ class _NormConstraint(Constraint):
                 f"{type(self).__name__}: expected a floating-point weight; received {weight.dtype}"
             )
         axis = tuple(self.axis) if isinstance(self.axis, list) else self.axis
+
         # float64, so that the squares of large float32 or float16 weights do not overflow.
-        with np.errstate(all="ignore"):
-            wide = weight.astype(np.float64)
-            norm = np.sqrt(np.sum(np.square(wide), axis=axis, keepdims=True))
-            scaled = wide * (self._target(norm) / (EPSILON + norm))
-            return np.asarray(scaled.astype(weight.dtype))
+        def squares(some: Array) -> Array:
+            return np.square(some.astype(np.float64))
+
+        def scaled(some: Array, factor: Array) -> Array:
+            return some.astype(np.float64) * factor
+
+        def factor(squared: Array) -> Array:
+            norm = np.sqrt(squared)
+            return self._target(norm) / (EPSILON + norm)
+
+        total = casts.sums(squares, weight, axis=axis)
+        factors = casts.elementwise(factor, total, dtype=total.dtype)
+        return casts.elementwise(scaled, weight, factors, dtype=weight.dtype)
 
 
 class MaxNorm(_NormConstraint):

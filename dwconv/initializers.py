@@ -4,7 +4,8 @@ An initializer is a callable (shape, dtype=None) -> array; dtype None means floa
 
 The random ones follow Keras' distributions. They draw from NumPy's PCG64, so a seed gives other
 values here than in Keras. With a seed every call gives the same values, which are drawn in float64
-and then rounded to the dtype; without one every call draws new values.
+and then rounded to the dtype; without one every call draws new values. Values are drawn in pieces
+of one stream, so that Ctrl-C ends a long call.
 
 Fans are Keras': a kernel (kh, kw, C, M) has fan_in = kh*kw*C and fan_out = kh*kw*M, although in a
 depthwise convolution an output depends on kh*kw inputs only.
@@ -19,10 +20,12 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from . import casts
 from .arguments import read_choice, read_integer, read_number, unwrap
-from .dtypes import named, read_array
+from .dtypes import is_array_like, named, read_array
 from .messages import short
 from .registry import Config, Configured, Registry
+from .waiting import waiting
 
 # The standard deviation of a standard normal distribution that is cut at +-2:
 # sqrt(1 - 4 phi(2) / (2 Phi(2) - 1)).
@@ -81,7 +84,9 @@ def _check_numbers(value: Any) -> None:
         item = stack.pop()
         if isinstance(item, (list, tuple)):
             stack.extend(item)
-        elif not isinstance(item, (int, float, np.generic)) and not hasattr(item, "__array__"):
+        elif isinstance(item, (str, bytes, bytearray)) or not (
+            isinstance(item, (int, float, np.generic)) or is_array_like(item)
+        ):
             raise ValueError(
                 f"value: expected a number or an array of numbers; received {short(value)}"
             )
@@ -158,14 +163,12 @@ class Constant(Initializer):
         if kind.kind in "iu":
             self._check_fits(kind)
         try:
-            values = np.broadcast_to(np.asarray(self.value), sizes)
+            return casts.filled(sizes, self.value, kind)
         except ValueError as error:
             received = np.shape(self.value)
             raise ValueError(
                 f"expected a constant that fits {sizes}; received shape {received}"
             ) from error
-        with np.errstate(all="ignore"):
-            return values.astype(kind)
 
     def _check_fits(self, dtype: np.dtype[Any]) -> None:
         limits, values = np.iinfo(dtype), np.asarray(self.value)
@@ -225,7 +228,7 @@ class Ones(Initializer):
         return True
 
     def __call__(self, shape: Any, dtype: Any = None) -> Array:
-        return np.ones(_read_shape(shape), _read_dtype(dtype))
+        return casts.filled(_read_shape(shape), 1, _read_dtype(dtype))
 
 
 class Identity(Initializer):
@@ -261,7 +264,8 @@ class _RandomInitializer(Initializer):
     def __init__(self, seed: Any = None) -> None:
         self.seed = _read_seed(seed)
 
-    def _draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    def _draw(self, generator: np.random.Generator, out: Array) -> None:
+        """Fills an array, C-contiguous and of any float dtype."""
         raise NotImplementedError
 
     def __call__(self, shape: Any, dtype: Any = None) -> Array:
@@ -274,23 +278,39 @@ class _RandomInitializer(Initializer):
             )
         # Keras takes negative seeds, PCG64 does not.
         seed = None if self.seed is None else self.seed % 2**64
+        out = np.empty(sizes, kind)
         with np.errstate(all="ignore"):
-            return self._draw(np.random.Generator(np.random.PCG64(seed)), sizes).astype(kind)
+            self._draw(np.random.Generator(np.random.PCG64(seed)), out)
+        return out
 
     def get_config(self) -> Config:
         return {"seed": self.seed}
 
 
+def _fill(out: Array, draw: Callable[[int], Array]) -> None:
+    """Fills an array, C-contiguous, with what `draw` gives for each number of values in turn."""
+    values = out.reshape(-1)
+    for piece in casts.pieces(values.shape):
+        some = values[piece]
+        casts.assign(some, draw(some.size))
+
+
 def _truncated_normal(
-    generator: np.random.Generator, shape: tuple[int, ...], stddev: float
-) -> Array:
-    """Normal values, redrawn beyond two standard deviations (before cutting)."""
-    values = generator.standard_normal(math.prod(shape))
-    outside = np.flatnonzero(np.abs(values) > _CUT)
-    while outside.size:
-        values[outside] = generator.standard_normal(outside.size)
-        outside = outside[np.abs(values[outside]) > _CUT]
-    return (values * stddev).reshape(shape)
+    generator: np.random.Generator, out: Array, finish: Callable[[Array], Array]
+) -> None:
+    """finish(values) of standard normal values, those beyond two standard deviations redrawn."""
+    values = np.empty(out.size)
+    _fill(values, generator.standard_normal)
+    pieces = [values[piece] for piece in casts.pieces(values.shape)]
+    outside = [np.flatnonzero(np.abs(piece) > _CUT) for piece in pieces]
+    # All are drawn before any is drawn again, whatever the size of a piece.
+    while any(places.size for places in outside):
+        for number, (piece, places) in enumerate(zip(pieces, outside, strict=True)):
+            piece[places] = again = generator.standard_normal(places.size)
+            outside[number] = places[np.abs(again) > _CUT]
+    flat = out.reshape(-1)
+    for piece in casts.pieces(values.shape):
+        casts.assign(flat[piece], finish(values[piece]))
 
 
 class RandomNormal(_RandomInitializer):
@@ -301,8 +321,8 @@ class RandomNormal(_RandomInitializer):
         self.mean = read_number("mean", mean)
         self.stddev = read_number("stddev", stddev, minimum=0)
 
-    def _draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        return self.mean + self.stddev * generator.standard_normal(shape)
+    def _draw(self, generator: np.random.Generator, out: Array) -> None:
+        _fill(out, lambda count: self.mean + self.stddev * generator.standard_normal(count))
 
     def get_config(self) -> Config:
         return {**super().get_config(), "mean": self.mean, "stddev": self.stddev}
@@ -314,8 +334,8 @@ class TruncatedNormal(RandomNormal):
     `stddev` is that of the distribution before cutting; the values' own is 0.8796 of it.
     """
 
-    def _draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        return self.mean + _truncated_normal(generator, shape, self.stddev)
+    def _draw(self, generator: np.random.Generator, out: Array) -> None:
+        _truncated_normal(generator, out, lambda values: self.mean + values * self.stddev)
 
 
 class RandomUniform(_RandomInitializer):
@@ -328,8 +348,8 @@ class RandomUniform(_RandomInitializer):
         if self.minval > self.maxval:
             raise ValueError(f"expected minval <= maxval; received {self.minval} and {self.maxval}")
 
-    def _draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        return generator.uniform(self.minval, self.maxval, shape)
+    def _draw(self, generator: np.random.Generator, out: Array) -> None:
+        _fill(out, lambda count: generator.uniform(self.minval, self.maxval, count))
 
     def get_config(self) -> Config:
         return {**super().get_config(), "minval": self.minval, "maxval": self.maxval}
@@ -384,15 +404,16 @@ class VarianceScaling(_RandomInitializer):
         count = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         return self.scale / max(1.0, count)
 
-    def _draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        variance = self.variance(shape)
+    def _draw(self, generator: np.random.Generator, out: Array) -> None:
+        variance = self.variance(out.shape)
+        limit, stddev = math.sqrt(3 * variance), math.sqrt(variance)
         if self.distribution == "uniform":
-            limit = math.sqrt(3 * variance)
-            return generator.uniform(-limit, limit, shape)
-        stddev = math.sqrt(variance)
-        if self.distribution == "untruncated_normal":
-            return stddev * generator.standard_normal(shape)
-        return _truncated_normal(generator, shape, stddev / TRUNCATED_STDDEV)
+            _fill(out, lambda count: generator.uniform(-limit, limit, count))
+        elif self.distribution == "untruncated_normal":
+            _fill(out, lambda count: stddev * generator.standard_normal(count))
+        else:
+            stddev /= TRUNCATED_STDDEV
+            _truncated_normal(generator, out, lambda values: values * stddev)
 
     def get_config(self) -> Config:
         config = super().get_config()
@@ -475,6 +496,8 @@ class Orthogonal(_RandomInitializer):
     sign of R's diagonal, which makes Q uniform (Mezzadri 2007, 'How to generate random matrices
     from the classical compact groups'). Saxe et al. 2013, arXiv 1312.6120. ValueError for fewer
     than two axes. Keras 1 called the argument `scale`.
+
+    Ctrl-C ends the call while LAPACK decomposes a large matrix, but not the thread that does it.
     """
 
     _renamed: ClassVar[Mapping[str, str]] = {"scale": "gain"}
@@ -483,16 +506,23 @@ class Orthogonal(_RandomInitializer):
         super().__init__(seed)
         self.gain = read_number("gain", gain)
 
-    def _draw(self, generator: np.random.Generator, shape: tuple[int, ...]) -> Array:
-        if len(shape) < 2:
+    def _draw(self, generator: np.random.Generator, out: Array) -> None:
+        if out.ndim < 2:
             raise ValueError(
-                f"Orthogonal: expected a shape of at least rank 2; received {short(shape)}"
+                f"Orthogonal: expected a shape of at least rank 2; received {short(out.shape)}"
             )
-        rows, columns = math.prod(shape[:-1]), shape[-1]
-        normal = generator.standard_normal((max(rows, columns), min(rows, columns)))
-        q, r = np.linalg.qr(normal)
-        q = q * np.where(np.diagonal(r) < 0, -1.0, 1.0)
-        return np.asarray(self.gain * (q if rows >= columns else q.T).reshape(shape))
+        rows, columns = math.prod(out.shape[:-1]), out.shape[-1]
+        normal = np.empty((max(rows, columns), min(rows, columns)))
+        _fill(normal, generator.standard_normal)
+        # LAPACK cannot be interrupted: Ctrl-C leaves it to end by itself.
+        long = normal.size * normal.shape[1] > casts.PIECE
+        q, r = waiting(lambda: np.linalg.qr(normal)) if long else np.linalg.qr(normal)
+        signs = np.where(np.diagonal(r) < 0, -1.0, 1.0)
+        matrix = out.reshape(rows, columns)
+        turned = matrix if rows >= columns else matrix.T
+        signs = np.broadcast_to(signs, q.shape)  # a column's sign each
+        for piece in casts.pieces(q.shape):
+            casts.assign(turned[piece], self.gain * (q[piece] * signs[piece]))
 
     def get_config(self) -> Config:
         return {**super().get_config(), "gain": self.gain}
@@ -535,7 +565,7 @@ def get(identifier: Any) -> InitializerLike | None:
     An array becomes a `Constant`. None stays None: the layer knows its own defaults.
     ValueError for an unknown name, naming the nearest known ones, and for anything else.
     """
-    if isinstance(identifier, np.ndarray):
+    if is_array_like(identifier) and not isinstance(identifier, (type, bytes, bytearray)):
         return Constant(identifier)
     return _REGISTRY.get(identifier)
 

@@ -18,7 +18,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from . import dtypes
+from . import casts, dtypes
 from .arguments import read_bool, read_number
 from .layers.backward import Gradients, ModelGradients
 from .registry import Config, Configured
@@ -86,7 +86,7 @@ class Optimizer(Configured):
         self, name: str, weight: Array, gradient: Any, state: dict[str, Array], count: int
     ) -> Array:
         """The weight after the step; its part of `state` is replaced."""
-        gradient = np.asarray(gradient)
+        gradient = dtypes.read_array(f"{name}: gradient", gradient)
         if gradient.shape != weight.shape:
             raise ValueError(
                 f"{name}: expected a gradient of shape {weight.shape}; received {gradient.shape}"
@@ -99,11 +99,22 @@ class Optimizer(Configured):
                 raise ValueError(
                     f"{name}/{slot}: expected a state of shape {weight.shape}; received {old.shape}"
                 )
-            slots[slot] = old.astype(dtype, copy=False)
+            slots[slot] = casts.cast(old, dtype)
+        new = np.empty(weight.shape, weight.dtype)
+        # An update that looks at one element at a time is made in pieces: Ctrl-C ends it.
+        in_pieces = type(self)._update in (SGD._update, Adam._update)
+        kept = {slot: np.empty(weight.shape, dtype) for slot in slots} if in_pieces else {}
         with np.errstate(all="ignore"):
-            step, slots = self._update(gradient.astype(dtype, copy=False), slots, count)
-            new: Array = (weight.astype(dtype, copy=False) - step).astype(weight.dtype, copy=False)
-        state.update({f"{name}/{slot}": value for slot, value in slots.items()})
+            for piece in casts.pieces(weight.shape) if in_pieces else (...,):
+                some = {slot: old[piece] for slot, old in slots.items()}
+                step, changed = self._update(casts.cast(gradient[piece], dtype), some, count)
+                casts.assign(new[piece], casts.cast(weight[piece], dtype) - step)
+                for slot, value in changed.items():
+                    if in_pieces:
+                        kept[slot][piece] = value
+                    else:
+                        kept[slot] = value
+        state.update({f"{name}/{slot}": value for slot, value in kept.items()})
         return new
 
     def _update(
@@ -121,7 +132,7 @@ class Optimizer(Configured):
         been interrupted. `np.savez(path, **optimizer.get_state())` writes it,
         `optimizer.set_state(np.load(path))` reads it.
         """
-        state = {name: array.copy() for name, array in self._state.items()}
+        state = {name: casts.copy(array) for name, array in self._state.items()}
         return {ITERATIONS: np.asarray(self.iterations, np.int64), **state}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -138,7 +149,7 @@ class Optimizer(Configured):
         for name in state:
             if name == ITERATIONS:
                 continue
-            array = np.array(state[name])
+            array = casts.copy(dtypes.read_array(name, state[name]))
             if name.rpartition("/")[2] not in self._slots or array.dtype.kind != "f":
                 raise ValueError(
                     f"expected names that end in one of {list(self._slots)} and arrays of floats; "

@@ -2,22 +2,27 @@
 
 A regularizer is a callable array -> float, computed in float64 whatever the array's dtype; the
 built-in ones also have `gradient(x)`, the penalty's derivative with respect to x, with x's shape
-and dtype.
+and dtype. Large arrays are worked on in pieces, so that Ctrl-C ends a long call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from . import casts
 from .arguments import read_choice, read_number, unwrap
 from .dtypes import check_numeric, is_float, read_array
 from .registry import Config, Configured, Registry
 
 DEFAULT_FACTOR = 0.01
+
+_DOUBLE = np.dtype(np.float64)
+_WORK = 1 << 26  # multiply-adds of one product of matrices: some 50 ms where it is slow
 
 Array = NDArray[Any]
 RegularizerLike = Callable[[Any], Any]
@@ -44,7 +49,7 @@ class Regularizer(Configured):
         array = read_array("x", x)
         check_numeric(array.dtype, "x")
         with np.errstate(all="ignore"):
-            return float(self._penalty(array.astype(np.float64)))
+            return float(self._penalty(casts.cast(array, _DOUBLE)))
 
     def gradient(self, x: ArrayLike) -> Array:
         """d penalty / d x, of x's shape and dtype; where |x| has a kink the derivative is 0."""
@@ -55,7 +60,7 @@ class Regularizer(Configured):
                 f"received {array.dtype}"
             )
         with np.errstate(all="ignore"):
-            return np.asarray(self._slope(array.astype(np.float64)).astype(array.dtype))
+            return casts.cast(self._slope(casts.cast(array, _DOUBLE)), array.dtype)
 
     def _penalty(self, x: Array) -> Any:
         raise NotImplementedError(f"{type(self).__name__} does not define a penalty")
@@ -77,18 +82,21 @@ class L1L2(Regularizer):
     def _penalty(self, x: Array) -> Any:
         total = 0.0
         if self.l1:
-            total += self.l1 * np.sum(np.abs(x))
+            total += self.l1 * casts.sums(np.abs, x).item()
         if self.l2:
-            total += self.l2 * np.sum(np.square(x))
+            total += self.l2 * casts.sums(np.square, x).item()
         return total
 
     def _slope(self, x: Array) -> Array:
-        slope = np.zeros_like(x)
-        if self.l1:
-            slope += self.l1 * np.sign(x)
-        if self.l2:
-            slope += 2 * self.l2 * x
-        return slope
+        def slope_of(some: Array) -> Array:
+            slope = np.zeros_like(some)
+            if self.l1:
+                slope += self.l1 * np.sign(some)
+            if self.l2:
+                slope += 2 * self.l2 * some
+            return slope
+
+        return casts.elementwise(slope_of, x, dtype=_DOUBLE)
 
     def get_config(self) -> Config:
         return {"l1": self.l1, "l2": self.l2}
@@ -147,29 +155,68 @@ class OrthogonalRegularizer(Regularizer):
 
     def _penalty(self, x: Array) -> Any:
         vectors = self._vectors(x)
-        unit = vectors / self._lengths(vectors)
-        products = np.abs(unit @ unit.T)
-        return self._scale(vectors) * np.sum(np.triu(products, 1))
+        unit, scale = self._unit(vectors)[0], self._scale(vectors)
+        total = 0.0
+        for mine, others in _blocks(unit):
+            # Of a block with itself the pairs i < j alone, which are above its diagonal.
+            products = np.abs(_products(unit[mine], unit[others]))
+            total += np.sum(np.triu(products, 1) if mine == others else products)
+        return scale * total
 
     def _slope(self, x: Array) -> Array:
         vectors = self._vectors(x)
-        lengths = self._lengths(vectors)
-        unit = vectors / lengths
-        signs = np.sign(unit @ unit.T)
-        np.fill_diagonal(signs, 0.0)
-        slope: Array = self._scale(vectors) * (signs @ unit)
+        unit, lengths = self._unit(vectors)
+        slope = np.zeros(unit.shape)
+        for mine, others in _blocks(unit):
+            signs = np.sign(_products(unit[mine], unit[others]))
+            if mine == others:
+                np.fill_diagonal(signs, 0.0)
+            for part in _columns(signs.shape, unit.shape[1]):
+                slope[mine, part] += signs @ unit[others, part]
+                if mine != others:
+                    slope[others, part] += signs.T @ unit[mine, part]
+        slope = casts.elementwise(np.multiply, slope, self._scale(vectors), dtype=_DOUBLE)
         # Through v / |v|: what lies along u drops out. Below 1e-7 the divisor is constant and
         # nothing drops out.
-        along = np.sum(slope * unit, axis=1, keepdims=True)
-        slope = (slope - np.where(lengths > self._SHORTEST, along, 0.0) * unit) / lengths
+        along = casts.sums(np.multiply, slope, unit, axis=1)
+        along = np.where(lengths > self._SHORTEST, along, 0.0)
+        slope = casts.elementwise(
+            lambda s, a, u, length: (s - a * u) / length, slope, along, unit, lengths, dtype=_DOUBLE
+        )
         return slope if self.mode == "rows" else slope.T
 
-    def _lengths(self, vectors: Array) -> Array:
-        lengths = np.sqrt(np.sum(np.square(vectors), axis=1, keepdims=True))
-        return np.asarray(np.maximum(lengths, self._SHORTEST))
+    def _unit(self, vectors: Array) -> tuple[Array, Array]:
+        """(the vectors by their lengths, the lengths)"""
+        lengths = np.maximum(np.sqrt(casts.sums(np.square, vectors, axis=1)), self._SHORTEST)
+        return casts.elementwise(np.divide, vectors, lengths, dtype=_DOUBLE), lengths
 
     def get_config(self) -> Config:
         return {"factor": self.factor, "mode": self.mode}
+
+
+def _blocks(unit: Array) -> Iterator[tuple[slice, slice]]:
+    """Each pair of blocks of vectors (n, length) once, and each block with itself."""
+    size = max(1, min(1024, math.isqrt(_WORK // max(1, unit.shape[1]))))
+    blocks = [slice(begin, begin + size) for begin in range(0, len(unit), size)]
+    for number, mine in enumerate(blocks):
+        for others in blocks[number:]:
+            yield mine, others
+
+
+def _columns(shape: tuple[int, ...], length: int) -> Iterator[slice]:
+    """Parts of vectors of that length for products with a matrix of that shape."""
+    rows, columns = shape
+    step = max(1, min(_WORK // (rows * columns), 4 * casts.PIECE // max(rows, columns)))
+    for begin in range(0, length, step):
+        yield slice(begin, begin + step)
+
+
+def _products(a: Array, b: Array) -> Array:
+    """a @ b.T"""
+    products = np.zeros((len(a), len(b)))
+    for part in _columns(products.shape, a.shape[1]):
+        products += a[:, part] @ b[:, part].T
+    return products
 
 
 _REGISTRY: Registry[RegularizerLike] = Registry("regularizer", "keras.regularizers")

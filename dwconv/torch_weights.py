@@ -6,6 +6,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from . import casts
 from .arguments import IntLike, read_positive_int
 from .dtypes import read_array
 
@@ -39,7 +40,7 @@ def from_torch_weight(weight: Any, depth_multiplier: IntLike = 1) -> NDArray[Any
             "weight: expected shape (C*M, 1, kh, kw), of a convolution with groups=C, with "
             f"M = {multiplier}; received shape {array.shape}"
         )
-    return kernel_view(array, array.shape[0] // multiplier, multiplier).copy(order="C")
+    return casts.copy(kernel_view(array, array.shape[0] // multiplier, multiplier))
 
 
 def to_torch_weight(kernel: Any) -> NDArray[Any]:
@@ -56,7 +57,7 @@ def to_torch_weight(kernel: Any) -> NDArray[Any]:
     if array.ndim != 4:
         raise ValueError(f"kernel: expected shape (kh, kw, C, M); received shape {array.shape}")
     kernel_h, kernel_w, channels, multiplier = array.shape
-    moved = array.transpose(2, 3, 0, 1).copy(order="C")
+    moved = casts.copy(array.transpose(2, 3, 0, 1))
     return moved.reshape(channels * multiplier, 1, kernel_h, kernel_w)
 
 

@@ -21,7 +21,7 @@ squareplus'(0) = 0 with b = 0, where it gives NaN.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any, NamedTuple
@@ -57,7 +57,6 @@ _COMPUTE: dict[str, np.dtype[Any]] = {
 }
 # Elements computed at a time: about 20 temporaries of 8 bytes each stay in a 2 MB L2 cache.
 _BLOCK = 8192
-_PIECE = 1 << 20  # elements of a single operation of NumPy's; larger ones are cut
 
 
 class Fused(NamedTuple):
@@ -112,8 +111,10 @@ class Activation:
             return self.function(x, **chosen)
         array = read_array("x", x)
         if self.integers and array.dtype.kind in "iu" and np.can_cast(array.dtype, np.int64):
-            result = self.function(array.astype(np.int64), **_whole(self.name, chosen))
-            return np.asarray(result).astype(array.dtype)
+            whole = _whole(self.name, chosen)
+            return casts.elementwise(
+                lambda some: self.function(some.astype(np.int64), **whole), array, dtype=array.dtype
+            )
         fused = self._fused(chosen)
         if fused is None:
             return self._evaluate(self.function, array, chosen)
@@ -171,19 +172,14 @@ class Activation:
         check_numeric(outer.dtype, "upstream")
         if self.backward_function is None:
             slope = self.derivative(array, **parameters)
-            with np.errstate(all="ignore"):
-                if array.size <= _PIECE:
-                    return np.asarray(slope * outer, dtype=array.dtype)
-                result = np.empty(array.shape, array.dtype)
-                step = max(1, len(array) * _PIECE // array.size)
-                for start in range(0, len(array), step):  # Ctrl-C is noticed in between
-                    part = slice(start, start + step)
-                    result[part] = slope[part] * outer[part]
-                return result
-        wide = self._widen(array)
+            return casts.elementwise(np.multiply, slope, outer, dtype=array.dtype)
+        result = np.empty(array.shape, array.dtype)
         with np.errstate(all="ignore"):
-            inner = self.backward_function(wide, outer.astype(wide.dtype), **chosen)
-            return np.asarray(inner, dtype=array.dtype)
+            for piece in _beside(array.shape, chosen.get("axis", -1)):
+                wide = self._widen(array[piece])
+                inner = self.backward_function(wide, outer[piece].astype(wide.dtype), **chosen)
+                casts.assign(result[piece], np.asarray(inner))
+        return result
 
     def _evaluate(self, function: Callable[..., Any], array: Array, chosen: Config) -> Array:
         """function(array) in the computing dtype, by blocks whose temporaries fit a cache."""
@@ -192,7 +188,15 @@ class Activation:
             by_rows = self.backward_function is not None
             splits = array.flags.c_contiguous and array.size > _BLOCK
             if not splits or (by_rows and axis not in (-1, array.ndim - 1)):
-                return np.array(function(self._widen(array), **chosen), dtype=array.dtype)
+                if array.size <= casts.PIECE:
+                    return np.array(function(self._widen(array), **chosen), dtype=array.dtype)
+                shape = self._output_shape(array.shape, chosen)
+                result = np.empty(shape, array.dtype)
+                pieces = _beside(shape, axis) if by_rows else casts.pieces(shape)
+                for piece in pieces:  # Ctrl-C is noticed in between
+                    some = np.asarray(function(self._widen(array[piece]), **chosen))
+                    casts.assign(result[piece], some)
+                return result
             if by_rows:
                 chosen = {**chosen, "axis": -1}
             rows = array.reshape(-1, array.shape[-1]) if by_rows else array.reshape(-1)
@@ -285,6 +289,22 @@ class Activation:
         name = self.registered or self.name
         arguments = ", ".join(f"{key}={value!r}" for key, value in self.parameters.items())
         return f"<activation {name}({arguments})>" if arguments else f"<activation {name}>"
+
+
+def _beside(shape: tuple[int, ...], axis: int) -> Iterator[Any]:
+    """Indices that together are the whole array, of few elements each if the axis, which none of
+    them cuts, is no longer; a single one for an axis that is none.
+    """
+    if not -len(shape) <= axis < len(shape):
+        yield ...
+        return
+    axis %= len(shape)
+    others = (*shape[:axis], *shape[axis + 1 :])
+    for piece in casts.pieces(others, max(1, casts.PIECE // max(1, shape[axis]))):
+        cut = () if piece is ... else piece
+        index = [*cut, *[slice(None)] * (len(others) - len(cut))]
+        index.insert(axis, slice(None))
+        yield tuple(index)
 
 
 @functools.cache

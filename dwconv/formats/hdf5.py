@@ -26,7 +26,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import FormatError, bfloat16, hdf5_chunks, hdf5_links, short
+from .. import casts
+from . import FormatError, bfloat16, hdf5_chunks, hdf5_links, plain, short
 from .budget import Budget
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -110,16 +111,17 @@ class File:
         self.budget.step()
         if count > MAX_PIECE:
             raise FormatError(f"{what}: expected at most {MAX_PIECE} bytes; received {count}")
-        return self._bytes_at(offset, count, what)
+        data: bytes = self._bytes_at(offset, count, what)
+        return data
 
-    def _bytes_at(self, offset: int, count: int, what: str) -> bytes:
+    def _bytes_at(self, offset: int, count: int, what: str) -> Any:
         if offset + count > self.size:
             raise FormatError(
                 f"{what}: expected {count} bytes at {offset}; received a file of {self.size}"
             )
         self.budget.read(count, what)
         self._file.seek(offset)
-        data = self._file.read(count)
+        data = self._file.read(count) if count <= MAX_PIECE else plain.read(self._file, count).data
         if len(data) != count:
             raise FormatError(f"{what}: expected {count} bytes at {offset}; received {len(data)}")
         return data
@@ -494,7 +496,7 @@ class Group:
 def _in_native_order(what: str, array: NDArray[Any]) -> NDArray[Any]:
     if array.dtype.kind == "V":
         return bfloat16(what, array)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return casts.cast(array, array.dtype.newbyteorder("="))
 
 
 def _newer(what: str) -> FormatError:

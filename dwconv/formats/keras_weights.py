@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import casts
 from ..dtypes import is_bfloat16
 from . import Arrays, Contents, FormatError, UnreadableWeights, Weights, entries, hdf5, short
 from .budget import Budget
@@ -83,13 +84,16 @@ def dump(weights: dict[str, Arrays], file: BinaryIO) -> None:
         for place, arrays in weights.items():
             for number, name in enumerate(("kernel", "bias")):
                 if name in arrays and watched.error is None:
-                    _write(root, f"{place}/vars/{number}", arrays[name])
+                    _write(root, f"{place}/vars/{number}", arrays[name], watched)
     if watched.error is not None:
         raise watched.error
 
 
-def _write(root: Any, path: str, array: NDArray[Any]) -> None:
-    root[path] = np.ascontiguousarray(array)
+def _write(root: Any, path: str, array: NDArray[Any], watched: _Watched) -> None:
+    dataset = root.create_dataset(path, array.shape, array.dtype)
+    for piece in casts.pieces(array.shape):
+        if watched.error is None:
+            dataset[piece] = np.ascontiguousarray(array[piece])
     if is_bfloat16(array.dtype):  # HDF5 has no such type: bytes and a word
         root[path].attrs["dtype"] = "bfloat16"
 

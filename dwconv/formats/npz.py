@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import casts
 from . import Arrays, Contents, Document, FormatError, bfloat16, native, short, zip_writer
 from .budget import Budget
 from .untrusted import Archive, parse_object
@@ -69,21 +70,23 @@ def load(file: BinaryIO, budget: Budget) -> Contents:
     return native.contents("an npz file", native.document(metadata, budget), arrays)
 
 
-def _header(name: str, data: bytes) -> tuple[str, bool, tuple[int, ...], int]:
+def _header(name: str, data: bytes | bytearray) -> tuple[str, bool, tuple[int, ...], int]:
     """(dtype, Fortran order, shape, where the data begin); numpy.lib.format describes it."""
     if data[:6] != b"\x93NUMPY" or len(data) < 12:
-        raise FormatError(f"{name}: expected an array of NumPy; received {short(data[:6])}")
+        raise FormatError(f"{name}: expected an array of NumPy; received {short(bytes(data[:6]))}")
     wide = data[6] != 1
     start = 12 if wide else 10
     end = start + int.from_bytes(data[8:start], "little")
     match = _HEADER.fullmatch(data, start, end)
     if match is None or end > len(data):
-        raise FormatError(f"{name}: expected a plain array; received {short(data[start:end])}")
+        raise FormatError(
+            f"{name}: expected a plain array; received {short(bytes(data[start:end]))}"
+        )
     sizes = tuple(int(size) for size in match[3].replace(b" ", b"").split(b",") if size)
     return match[1].decode(), match[2] == b"True", sizes, end
 
 
-def _array(name: str, data: bytes) -> NDArray[Any]:
+def _array(name: str, data: bytes | bytearray) -> NDArray[Any]:
     dtype, fortran, shape, start = _header(name, data)
     if dtype not in _DTYPES:
         raise FormatError(f"{name}: expected floats or int32; received {dtype!r}")
@@ -94,11 +97,11 @@ def _array(name: str, data: bytes) -> NDArray[Any]:
     array = np.frombuffer(data, dtype, offset=start).reshape(shape, order="F" if fortran else "C")
     if dtype == _BFLOAT16:
         return bfloat16(name, array)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return casts.cast(array, array.dtype.newbyteorder("="))
 
 
-def _bytes(data: bytes) -> bytes:
+def _bytes(data: bytes | bytearray) -> bytes:
     dtype, _, shape, start = _header(METADATA, data)
     if dtype[:2] != "|S" or shape != ():
         raise FormatError(f"{METADATA}: expected bytes; received {dtype!r} of shape {shape}")
-    return data[start:].rstrip(b"\0")
+    return bytes(data[start:]).rstrip(b"\0")

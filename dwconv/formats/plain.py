@@ -10,7 +10,10 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from . import PathLike
 from .errors import FormatError
@@ -40,6 +43,28 @@ def reading(path: PathLike) -> BinaryIO:
     except BaseException:
         os.close(handle)
         raise
+
+
+#: Bytes that are read or written at a time: Ctrl-C is noticed in between.
+AT_ONCE = 4 << 20
+
+
+def read(file: BinaryIO, count: int) -> NDArray[np.uint8]:
+    """The next `count` bytes of a file, or fewer at its end, read once and copied nowhere."""
+    data = np.empty(count, np.uint8)
+    done = 0
+    while done < count:
+        some = file.readinto(data[done : done + AT_ONCE])  # type: ignore[attr-defined]
+        if not some:
+            break
+        done += some
+    return data[:done]
+
+
+def write(file: Any, data: memoryview) -> None:
+    """All of `data`, bytes, to a file or a member of an archive."""
+    for begin in range(0, len(data), AT_ONCE):
+        file.write(data[begin : begin + AT_ONCE])
 
 
 def replaced(path: PathLike) -> tuple[Path, os.stat_result | None]:

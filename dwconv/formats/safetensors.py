@@ -15,7 +15,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import Arrays, Contents, Document, FormatError, bfloat16, native, short
+from .. import casts
+from . import Arrays, Contents, Document, FormatError, bfloat16, native, plain, short
 from .budget import Budget
 from .native import MAX_HEADER
 from .untrusted import parse_object
@@ -55,7 +56,7 @@ def dump(document: Document, arrays: Arrays, file: BinaryIO) -> None:
     file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
     for name in names:
         array = arrays[name]
-        file.write(raw(array.astype(array.dtype.newbyteorder("<"), copy=False)))
+        plain.write(file, raw(casts.cast(array, array.dtype.newbyteorder("<"))))
 
 
 def load(file: BinaryIO, budget: Budget, mmap: bool = False) -> Contents:
@@ -104,7 +105,7 @@ class _Tensor(NamedTuple):
         array = data.view(self.dtype).reshape(self.shape)
         if array.dtype.kind == "V":
             return bfloat16(f"tensor {short(self.name)}", array)
-        return array.astype(array.dtype.newbyteorder("="), copy=False)
+        return casts.cast(array, array.dtype.newbyteorder("="))
 
 
 def _tensors(header: dict[str, Any]) -> list[_Tensor]:
@@ -163,10 +164,10 @@ def _read(tensors: list[_Tensor], file: BinaryIO) -> Arrays:
     """Each tensor in memory of its own, read once and copied nowhere."""
     arrays: Arrays = {}
     for tensor in tensors:
-        data = np.empty(tensor.stop - tensor.begin, np.uint8)
-        received = file.readinto(data)  # type: ignore[attr-defined]
-        if received != data.size:
-            raise FormatError(f"truncated: expected {data.size} bytes; received {received}")
+        expected = tensor.stop - tensor.begin
+        data = plain.read(file, expected)
+        if len(data) != expected:
+            raise FormatError(f"truncated: expected {expected} bytes; received {len(data)}")
         arrays[tensor.name] = tensor.array(data)
     return arrays
 

@@ -10,11 +10,11 @@ import zipfile
 import zlib
 from collections import Counter
 from pathlib import PurePosixPath
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from . import FormatError, short
+from . import FormatError, plain, short
 from .budget import Budget
 
 #: Bytes and items of JSON that are read. The configs of the largest models that Keras has have a
@@ -32,7 +32,7 @@ _MAX_INFLATED = 16 << 20
 _MAX_RATIO = 8
 
 
-def parse_json(raw: bytes | str, what: str, budget: Budget | None = None) -> Any:
+def parse_json(raw: bytes | bytearray | str, what: str, budget: Budget | None = None) -> Any:
     """The value in `raw`; FormatError for anything but JSON in UTF-8, too much of it, or a key that
     comes twice.
 
@@ -61,7 +61,7 @@ def parse_json(raw: bytes | str, what: str, budget: Budget | None = None) -> Any
         raise FormatError(f"{what}: expected JSON; {error}") from error
 
 
-def too_much(raw: bytes) -> str | None:
+def too_much(raw: bytes | bytearray) -> str | None:
     """Why JSON is too long or deep to be read, if it is; what is written must not be, either."""
     items = _items(raw)
     if len(raw) > MAX_JSON or items > MAX_ITEMS:
@@ -81,11 +81,11 @@ def too_much(raw: bytes) -> str | None:
     return None
 
 
-def _items(raw: bytes) -> int:
+def _items(raw: bytes | bytearray) -> int:
     return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
 
 
-def _depth(marks: bytes) -> int:
+def _depth(marks: bytes | bytearray) -> int:
     """How deep JSON is nested by its brackets and quotation marks, without recursion: the parser of
     `json` takes a part of the C stack for each level, and threads may have little of it.
     """
@@ -98,7 +98,9 @@ _NO_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
 
-def parse_object(raw: bytes | str, what: str, budget: Budget | None = None) -> dict[str, Any]:
+def parse_object(
+    raw: bytes | bytearray | str, what: str, budget: Budget | None = None
+) -> dict[str, Any]:
     """The JSON object in `raw`; FormatError for anything else."""
     value = parse_json(raw, what, budget)
     if not isinstance(value, dict):
@@ -137,7 +139,7 @@ class Archive:
         """The names of the members."""
         return self._zip.namelist()
 
-    def read(self, name: str, limit: int | None = None) -> bytes:
+    def read(self, name: str, limit: int | None = None) -> bytes | bytearray:
         """A member's bytes, at most `limit`. FormatError if it is missing, damaged or too
         large.
         """
@@ -163,12 +165,22 @@ class Archive:
             raise FormatError(f"{name}: expected a stored or deflated member; received another")
         try:
             with self._zip.open(info) as member:
-                data = member.read(info.file_size + 1)
+                data = _all_of(member, info.file_size)
         except _ERRORS as error:
             raise FormatError(f"{name}: damaged: {error}") from error
         if len(data) != info.file_size:
             raise FormatError(f"{name}: expected {info.file_size} bytes; received {len(data)}")
         return data
+
+
+def _all_of(member: IO[bytes], size: int) -> bytes | bytearray:
+    """The bytes of a member, up to one more than `size`."""
+    if size <= plain.AT_ONCE:
+        return member.read(size + 1)
+    data = bytearray()
+    while len(data) <= size and (some := member.read(min(plain.AT_ONCE, size + 1 - len(data)))):
+        data += some
+    return data
 
 
 # What `zipfile` and `zlib` raise for damaged archives.

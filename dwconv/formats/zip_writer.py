@@ -10,6 +10,9 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import casts
+from . import plain
+
 
 @contextmanager
 def archive(file: BinaryIO) -> Iterator[zipfile.ZipFile]:
@@ -29,7 +32,7 @@ def add(archive: zipfile.ZipFile, name: str, *pieces: bytes | memoryview) -> Non
     info.file_size = sum(map(len, pieces))
     with archive.open(info, "w") as member:
         for piece in pieces:
-            member.write(piece)
+            plain.write(member, memoryview(piece))
 
 
 def add_file(archive: zipfile.ZipFile, name: str, source: BinaryIO) -> None:
@@ -44,4 +47,5 @@ def add_file(archive: zipfile.ZipFile, name: str, source: BinaryIO) -> None:
 
 def raw(array: NDArray[Any]) -> memoryview:
     """The bytes of an array in C order, not copied if it is in that order."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    whole = array if array.flags.c_contiguous else casts.copy(array)
+    return whole.reshape(-1).view(np.uint8).data

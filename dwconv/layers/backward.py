@@ -81,6 +81,8 @@ class ModelPullback(Protocol):
 def _sum(a: Any, b: Any) -> Any:
     if a is None or b is None:
         return b if a is None else a
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.shape == b.shape:
+        return casts.elementwise(np.add, a, b, dtype=np.result_type(a, b))
     with np.errstate(all="ignore"):
         return a + b
 
@@ -166,7 +168,9 @@ def _before_activation(
     z = ops.run(plan, x, dtype=dy.dtype)
     if penalty is not None and len(z):  # the penalty is divided by N
         y = z if linear else ops.activated(activation, z, layer.name)
-        dy = dy + _gradient_of(penalty, "activity_regularizer")(y).astype(dy.dtype) / len(z)
+        slope_of_y = casts.cast(_gradient_of(penalty, "activity_regularizer")(y), dy.dtype)
+        count = len(z)
+        dy = casts.elementwise(lambda d, s: d + s / count, dy, slope_of_y, dtype=dy.dtype)
     if linear:
         return dy
     slope = getattr(activation, "gradient", None)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import activations
+from .. import activations, casts
 from ..arguments import read_number
 from ..dtypes import check_numeric, is_integer, read_array
 from .depthwise_conv2d import DepthwiseConv2D
@@ -115,10 +115,13 @@ def folded(layer: DepthwiseConv2D, after: Affine) -> DepthwiseConv2D:
         name = getattr(layer.activation, "name", layer.activation)
         raise ValueError(f"layer: expected the activation linear; received {name}")
     assert layer.kernel is not None
-    with np.errstate(all="ignore"):  # what is not finite is an error below
-        kernel = layer.kernel.astype(np.float64) * after.scale.reshape(layer.kernel.shape[2:])
-        bias = after.shift
-        if layer.bias is not None:
+    wide = np.dtype(np.float64)
+    scale = after.scale.reshape(layer.kernel.shape[2:])
+    # What is not finite is an error below.
+    kernel = casts.elementwise(np.multiply, casts.cast(layer.kernel, wide), scale, dtype=wide)
+    bias = after.shift
+    if layer.bias is not None:
+        with np.errstate(all="ignore"):
             bias = layer.bias.astype(np.float64) * after.scale + bias
     new = DepthwiseConv2D(
         layer.kernel_size,
@@ -138,10 +141,10 @@ def folded(layer: DepthwiseConv2D, after: Affine) -> DepthwiseConv2D:
         allow_strided_dilation=layer.allow_strided_dilation,
     )
     new.build()
-    for name, array in zip(("kernel", "bias"), new.get_weights(), strict=True):
-        with np.errstate(over="ignore"):
-            computed = array.astype(new.compute_dtype).astype(np.float64)
-        if not np.isfinite(computed).all():
+    for name, array in zip(("kernel", "bias"), new.weights, strict=True):
+        computed = casts.cast(array, new.compute_dtype)
+        pieces = (computed[piece] for piece in casts.pieces(computed.shape))
+        if not all(np.isfinite(some.astype(np.float64)).all() for some in pieces):
             raise ValueError(
                 f"layer: expected a folded {name} that {new.compute_dtype} holds; "
                 "received values that are not finite"

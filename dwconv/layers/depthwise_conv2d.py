@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from .. import _core, dtypes, naming, ops
+from .. import _core, casts, dtypes, naming, ops
 from ..arguments import (
     BoolLike,
     DataFormat,
@@ -564,7 +564,7 @@ class DepthwiseConv2D(_core.PlannedLayer):
         build.
         """
         weights = self._weights
-        return [] if weights is None else [array.copy() for array in weights.arrays()]
+        return [] if weights is None else weights.copies()
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Replaces the weights by copies of [kernel] or [kernel, bias], cast to their dtype.
@@ -657,7 +657,7 @@ class DepthwiseConv2D(_core.PlannedLayer):
         if old is None or rules == (None, None):
             return
         values = [
-            array if rule is None else rule(array.copy())
+            array if rule is None else rule(casts.copy(array))
             for rule, array in zip(rules, old.arrays(), strict=False)
         ]
         new = old.like(values, self.name)

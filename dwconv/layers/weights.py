@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import _core, config
+from .. import _core, casts, config
 from ..dtypes import DType, check_numeric, is_integer, read_array
 from ..messages import short
 
@@ -112,9 +112,8 @@ class LayerWeights:
         """(kernel, bias or None) in another dtype. A large weight may become infinite there."""
         if self.kernel.dtype == dtype:
             return self.kernel, self.bias
-        with np.errstate(all="ignore"):
-            bias = None if self.bias is None else self.bias.astype(dtype)
-            return self.kernel.astype(dtype), bias
+        bias = None if self.bias is None else casts.cast(self.bias, dtype)
+        return casts.cast(self.kernel, dtype), bias
 
     def like(self, values: list[Any], prefix: str) -> LayerWeights:
         """Weights that are copies of `values`, in the shapes and the dtype of these.
@@ -127,6 +126,13 @@ class LayerWeights:
             for name, value, array in zip(NAMES, values, self.arrays(), strict=False)
         ]
         return LayerWeights(*copies)
+
+    def copies(self) -> list[Array]:
+        """Copies of `arrays()`."""
+        return [casts.copy(array) for array in self.arrays()]
+
+    def __deepcopy__(self, _: Any) -> LayerWeights:
+        return LayerWeights(*self.copies())
 
     def __reduce__(self) -> tuple[type[LayerWeights], tuple[Array, Array | None]]:
         # Copies and pickles hold the arrays; plans are made again where they are needed.
@@ -167,12 +173,9 @@ def read_copy(
         raise ValueError(f"{argument}: expected shape {sizes}; received {array.shape}{hint}")
     if is_integer(dtype):
         _check_whole(argument, array, dtype)
-    # Values beyond a float's range become infinite. That is what casting means, and no reason to
-    # warn.
-    with np.errstate(all="ignore"):
-        if copy:
-            return np.array(array, dtype, order="C", subok=False)
-        return np.require(array, dtype, ["C", "A"]).view(np.ndarray)
+    if not copy and array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
+        return array.view(np.ndarray)
+    return casts.copy(array, dtype)
 
 
 _TORCH_HINT = ". A weight of PyTorch's, (C*M, 1, kh, kw), needs dwconv.from_torch_weight"
@@ -189,13 +192,16 @@ def _looks_like_torchs(wanted: tuple[int | None, ...], shape: tuple[int, ...]) -
 def _check_whole(argument: str, array: Array, dtype: DType) -> None:
     """ValueError unless all values are integers that `dtype` holds, so that no weight changes."""
     limits = np.iinfo(dtype)
-    # In float64 all of them are compared exactly, as int32's limits are.
-    values = array if is_integer(array.dtype) else array.astype(np.float64)
-    wrong = ~((values >= limits.min) & (values <= limits.max))
-    if not is_integer(array.dtype):
-        wrong |= values != np.trunc(values)
-    if wrong.any():
-        raise ValueError(
-            f"{argument}: expected whole values in the range of {dtype}; "
-            f"received {short(array[wrong].flat[0])}"
-        )
+    for piece in casts.pieces(array.shape):
+        some = array[piece]
+        with np.errstate(all="ignore"):
+            # In float64 all of them are compared exactly, as int32's limits are.
+            values = some if is_integer(some.dtype) else some.astype(np.float64)
+            wrong = ~((values >= limits.min) & (values <= limits.max))
+            if not is_integer(some.dtype):
+                wrong |= values != np.trunc(values)
+        if wrong.any():
+            raise ValueError(
+                f"{argument}: expected whole values in the range of {dtype}; "
+                f"received {short(some[wrong].flat[0])}"
+            )

@@ -58,7 +58,7 @@ def test_pieces_are_the_whole_array(
 ) -> None:
     monkeypatch.setattr(casts, "PIECE", 10)
     count = np.zeros(shape, int)
-    for piece in casts._pieces(shape):
+    for piece in casts.pieces(shape):
         assert count[piece].size <= 10
         count[piece] += 1
     assert (count == 1).all(), (shape, count)

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import dwconv
-from dwconv import activations
+from dwconv import activations, casts
 from dwconv.activations import Activation
 from dwconv.activations.erf import erf
 
@@ -887,7 +887,7 @@ def test_gradients_of_large_arrays_are_cut(monkeypatch: pytest.MonkeyPatch) -> N
             act, low = activations.get("gelu"), x.astype(dtype)
             wanted = act.gradient(low, upstream)
             for piece in (1, 10, 40):
-                monkeypatch.setattr(activations, "_PIECE", piece)
+                monkeypatch.setattr(casts, "PIECE", piece)
                 got = act.gradient(low, upstream)
                 assert got.dtype == wanted.dtype
                 assert got.tobytes() == wanted.tobytes(), (shape, dtype, piece)

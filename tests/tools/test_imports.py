@@ -26,7 +26,7 @@ ORDER = [
     *("binding", "_version", "_core", "messages"),
     *("arguments", "shapes", "dtypes", "casts", "config", "isa", "naming", "reference", "registry"),
     "torch_weights",
-    *("messages", "terminal"),
+    *("messages", "terminal", "waiting"),
     *("activations", "initializers", "regularizers", "constraints"),
     *("ops", "formats", "layers", "optimizers"),
     *("folding", "saving", "torch"),
