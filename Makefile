@@ -40,7 +40,7 @@ help:
 	@echo 'make fuzz    a minute of fuzzing the core                  SECONDS=3600'
 	@echo 'make sanitizers   both, and reads of unwritten memory: MSan (clang), valgrind'
 	@echo 'make torture  random convolutions and gradients against float64   MINUTES=30 ARGS="--case SEED"'
-	@echo 'make fuzz-files  a minute of fuzzing for each reader of files   SECONDS=3600 TARGETS=hdf5'
+	@echo 'make fuzz-files  a minute of fuzzing for each reader of files   SECONDS=3600 TARGETS=hdf5 ARGS="--jobs 2"'
 	@echo 'make soak    a minute of the example service at full load  ARGS="--seconds 600"'
 	@echo 'make neon-mca cycles of the NEON loops, as llvm-mca estimates them'
 	@echo 'make lint    ruff, mypy and pyright; make lint-c: clang-format'
@@ -146,7 +146,7 @@ torture: $(VENV)/installed
 	nice -n 19 $(BIN)/python tests/core/torture.py --minutes $(or $(MINUTES),1) $(ARGS)
 
 fuzz-files: $(VENV)/fuzzers
-	PYTHON=$(BIN)/python tools/fuzz_files.sh $(or $(SECONDS),60) $(TARGETS)
+	$(BIN)/python tools/fuzz_files.py --seconds $(or $(SECONDS),60) $(ARGS) $(TARGETS)
 
 soak: $(VENV)/installed
 	$(BIN)/python tests/threads/soak.py $(ARGS)

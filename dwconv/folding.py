@@ -15,6 +15,7 @@ from . import activations
 from .activations import Activation
 from .arguments import read_bool, read_number, unwrap
 from .formats import Document, FormatError, Weights, entries, short
+from .formats.budget import Budget
 from .formats.entries import LayerEntry
 from .formats.graph import Call, Graph, Names, Value
 from .layers import batch_norm, dtype_policy, inputs
@@ -96,8 +97,9 @@ class Folder:
         weights: Weights,
         generation: int | None,
         custom_objects: Mapping[str, Any] | None = None,
+        budget: Budget | None = None,
     ) -> None:
-        self._graph = Graph(document)
+        self._graph = Graph(document, budget)
         self._entries = {entry.names: entry for entry in layers}
         self._weights = weights
         self._generation = generation
@@ -426,6 +428,8 @@ def _tensorflow_function(call: Call) -> Activation | None:
 def _arithmetic(call: Call) -> tuple[str | None, float | None]:
     """('add', 3) for x + 3, ('multiply', None) for x * y; (None, None) for what is neither."""
     item = call.item
+    if len(call.tensors) > 2:  # each of a thousand tensors asks, and the arguments may be many
+        return None, None
     kind = item["class_name"] if entries.is_keras(item) else None
     if kind == "TFOpLambda":
         kind = _config(call).get("function")

@@ -18,7 +18,6 @@ from .formats import (
     Document,
     FormatError,
     PathLike,
-    Weights,
     entries,
     keras_json,
     kinds,
@@ -168,7 +167,15 @@ def load_layers(
         layers = Layers(contents.kind)
         found = list(reader.found(document, budget, skip=on_error == "skip"))
         if fold:
-            found = _folded(layers, document, found, contents.weights, generation, custom_objects)
+            folder = Folder(
+                document,
+                [each.entry for each in found],
+                contents.weights,
+                generation,
+                custom_objects,
+                budget,
+            )
+            found = _folded(layers, folder, found)
         for entry, kind, layer, reason in found:
             if layer is not None:
                 layers[entry.path] = layer
@@ -181,17 +188,8 @@ def load_layers(
     return layers
 
 
-def _folded(
-    layers: Layers,
-    document: Document,
-    found: list[_Found],
-    weights: Weights,
-    generation: int | None,
-    custom_objects: CustomObjects | None,
-) -> list[_Found]:
+def _folded(layers: Layers, folder: Folder, found: list[_Found]) -> list[_Found]:
     """What is left of `found` when all is folded that can be; `layers` takes the report."""
-    all_entries = [each.entry for each in found]
-    folder = Folder(document, all_entries, weights, generation, custom_objects)
     folded = [
         each
         if each.layer is None
@@ -279,6 +277,7 @@ class _Reader:
         self._custom_objects = custom_objects
         self._expected: list[str] = []  # the tensors of a file of ours
         self._name = ""  # of the whole model
+        self._tried = 0  # layers of ours that were made, or could not be
 
     def found(self, document: Document, budget: Budget | None, skip: bool) -> list[_Found]:
         """What is made of each layer but inputs and wrappers of depthwise layers.
@@ -305,6 +304,11 @@ class _Reader:
                 if not skip:
                     raise
                 found.append(_Found(entry, None, None, str(error)))
+            # `walk` has counted those of Keras' classes. A user's may be such as well.
+            if self._tried > entries.MAX_DEPTHWISE:
+                raise FormatError(
+                    f"expected at most {entries.MAX_DEPTHWISE} depthwise layers; received more"
+                )
         self._check_complete()
         # A wrapper is named by what is in it, or what is in it by the wrapper.
         around = {each.entry.names[:-1] for each in found if each.entry.wrappers and each.is_told}
@@ -373,6 +377,7 @@ class _Reader:
             arrays = kind.weights(self._contents.weights, entry)
         if arrays is None and not kind.is_certain:
             return None
+        self._tried += 1
         config = self._config(entry, kind, arrays)
         generation = self._generation
         if generation is None and "module" in entry.item:

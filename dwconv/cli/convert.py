@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 from .. import FormatError, load, load_layers
 from ..terminal import printable
 from . import CommandError, reading
+
+_SHOWN = 100  # names in a message
 
 
 def run(source: Path, target: Path, config: Path | None, layer: str | None) -> int:
@@ -47,9 +50,16 @@ def _each(source: Path, target: Path, layers: Any) -> Iterator[tuple[Path, Any, 
         yield target.with_name(name), layer, f"layer {path}"
 
 
+def _some(layers: Any) -> str:
+    """Names for a message: a file may have a thousand."""
+    first = list(itertools.islice(layers, _SHOWN))
+    rest = len(layers) - len(first)
+    return ", ".join(first) + (f" and {rest} others" if rest else "")
+
+
 def _chosen(source: Path, layers: Any, config: Path | None, layer: str | None) -> tuple[Any, str]:
     """The layer or model to write, and what to call it."""
-    names = ", ".join(layers)
+    names = _some(layers)
     if layer is not None:
         if layer not in layers and ": " in layers.skipped.get(layer, ""):
             raise CommandError(f"{source}: layer {layer}: {layers.skipped[layer]}")

@@ -19,7 +19,7 @@ _MAX_NAME = 1000  # characters, of a class, too; paths repeat those of the model
 #: Layers, and depthwise ones among them: some ten times what the largest networks have. One of the
 #: latter with all that a config may say takes half a millisecond to make.
 _MAX_LAYERS = 20_000
-_MAX_DEPTHWISE = 1_000
+MAX_DEPTHWISE = 1_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,17 +284,24 @@ class _Walker:
 
     def one(self, entry: LayerEntry) -> Iterator[LayerEntry]:
         """The entry, counted."""
-        is_depthwise = entry.class_name == DEPTHWISE
+        is_made = _is_made(entry)
         self._layers += 1
-        self._depthwise += is_depthwise
+        self._depthwise += is_made
         if self._budget is not None:
-            self._budget.step(LAYER_STEPS if is_depthwise else 1)
-        if self._layers > _MAX_LAYERS or self._depthwise > _MAX_DEPTHWISE:
+            self._budget.step(LAYER_STEPS if is_made else 1)
+        if self._layers > _MAX_LAYERS or self._depthwise > MAX_DEPTHWISE:
             raise FormatError(
-                f"expected at most {_MAX_LAYERS} layers, {_MAX_DEPTHWISE} of them depthwise; "
+                f"expected at most {_MAX_LAYERS} layers, {MAX_DEPTHWISE} of them depthwise; "
                 "received more"
             )
         yield entry
+
+
+def _is_made(entry: LayerEntry) -> bool:
+    """Whether a layer of ours is made of it; `kinds` has the whole truth."""
+    if entry.class_name == "Conv2D" and isinstance(entry.item["config"], Mapping):
+        return entry.item["config"].get("groups") not in (None, 1)
+    return entry.class_name in (DEPTHWISE, "SeparableConv2D")
 
 
 def _says_trainable(item: Document) -> bool:

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from . import Document, entries, short
+from .budget import Budget
 
 Names: TypeAlias = tuple[str, ...]
 
@@ -60,9 +61,12 @@ class Call:
 
 
 class Graph:
-    """The calls of the layers in a document."""
+    """The calls of the layers in a document; `budget` is that of the file that it comes from, None
+    for one of the caller's own.
+    """
 
-    def __init__(self, document: Document) -> None:
+    def __init__(self, document: Document, budget: Budget | None = None) -> None:
+        self._budget = budget
         self._calls: dict[Names, list[Call]] = {}
         self._lost: dict[Names, str] = {}
         outputs = self._model(document, (), None)
@@ -107,7 +111,7 @@ class Graph:
         if not isinstance(config, Mapping):
             raise _LostError(f"expected a dict as config; received a {type(config).__name__}")
         layers = {entries.name_of(layer): layer for layer in entries.children(item) or ()}
-        nodes = {name: _nodes(layer) for name, layer in layers.items()}
+        nodes = {name: self._nodes(layer) for name, layer in layers.items()}
         results = list(_tensors(config.get("output_layers")))
         mentioned = [*results, *(t for many in nodes.values() for node in many for t in node.given)]
         first = _first_calls(mentioned, nodes)
@@ -125,7 +129,9 @@ class Graph:
                 here = (name, number)
                 if here in made:
                     continue
-                missing[here] = {(t.name, t.call - first[t.name]) for t in node.given} - made.keys()
+                sources = {(t.name, t.call - first[t.name]) for t in node.given}
+                # Not `- made.keys()`, which walks over all keys, for each call.
+                missing[here] = {source for source in sources if source not in made}
                 for source in missing[here]:
                     users.setdefault(source, []).append(here)
         ready = deque(here for here, sources in missing.items() if not sources)
@@ -153,6 +159,19 @@ class Graph:
         if missing:
             raise _LostError(f"nothing makes the inputs of {short(next(iter(missing))[0])}")
         return [value_of(tensor) for tensor in results]
+
+    def _nodes(self, layer: Document) -> list[_Node]:
+        """The calls of a layer."""
+        nodes = layer.get("inbound_nodes")
+        if not isinstance(nodes, list):
+            raise _LostError(f"{short(entries.name_of(layer))} has no list of inbound_nodes")
+        found = []
+        for each in nodes:
+            node = _node(each)
+            if self._budget is not None:
+                self._budget.step(1 + len(node.given) // 4)
+            found.append(node)
+        return found
 
     def _layer(self, item: Document, around: Names, given: _Given, calls: int) -> _Made:
         """What one of `calls` calls of a layer or a model returns."""
@@ -209,14 +228,6 @@ class _Node(NamedTuple):
 
 def _described(names: Names) -> str:
     return f"the model {short('/'.join(names))}" if names else "the model"
-
-
-def _nodes(layer: Document) -> list[_Node]:
-    """The calls of a layer."""
-    nodes = layer.get("inbound_nodes")
-    if not isinstance(nodes, list):
-        raise _LostError(f"{short(entries.name_of(layer))} has no list of inbound_nodes")
-    return [_node(node) for node in nodes]
 
 
 def _node(node: Any) -> _Node:

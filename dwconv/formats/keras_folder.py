@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from . import (
@@ -31,31 +32,32 @@ def reading(path: Path) -> Iterator[Contents]:
         raise FormatError(_not_ours(path))
     version = None
     if (path / METADATA).is_file():
-        text, budget = _read(path / METADATA, MAX_METADATA)
-        version = parse_object(text, METADATA, budget).get("keras_version")
+        text = _read(path / METADATA, MAX_METADATA)
+        version = parse_object(text, METADATA, Budget(len(text))).get("keras_version")
         version = version if isinstance(version, str) else None
-    text, budget = _read(path / CONFIG, MAX_JSON)
+    text = _read(path / CONFIG, MAX_JSON)
+    is_whole = (path / WEIGHTS).is_file()
+    budget = Budget(len(text) + ((path / WEIGHTS).stat().st_size if is_whole else 0))
     config = parse_json(text, CONFIG, budget)
     kind = f"folder of Keras {short(version)[1:-1] if version else '?'}, a whole model"
     generation = keras_weights.generation(version)
-    if not (path / WEIGHTS).is_file():
+    if not is_whole:
         others = sorted(each.name for each in path.iterdir())
         reason = f"expected the weights as {WEIGHTS}; received {short(others)}"
-        yield keras_json.contents(kind, config, generation, UnreadableWeights(reason))
+        found = keras_json.contents(kind, config, generation, UnreadableWeights(reason))
+        yield replace(found, budget=budget)
         return
     with plain.reading(path / WEIGHTS) as file:
-        budget = Budget(len(text) + (path / WEIGHTS).stat().st_size)
         try:
             weights: Weights = keras_weights.of_group(hdf5.File(file, budget).root, budget)
         except FormatError as error:
             weights = UnreadableWeights(f"{WEIGHTS}: {error}")
-        yield keras_json.contents(kind, config, generation, weights)
+        yield replace(keras_json.contents(kind, config, generation, weights), budget=budget)
 
 
-def _read(path: Path, most: int) -> tuple[bytes, Budget]:
+def _read(path: Path, most: int) -> bytes:
     with plain.reading(path) as file:
-        text = file.read(most + 1)
-    return text, Budget(len(text))
+        return file.read(most + 1)
 
 
 def _not_ours(path: Path) -> str:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..arguments import unwrap
+from ..messages import LONGEST
 from . import Arrays, FormatError, LayerPath, hdf5, short
 from .budget import Budget
 from .entries import DEPTHWISE, LayerEntry
@@ -219,7 +220,7 @@ class _Members:
         generation: int | None,
         budget: Budget,
     ) -> None:
-        budget.step(len(paths) + len(entries))
+        budget.step(len(paths) + sum(1 + len(entry.names) // 4 for entry in entries))
         self._group = group
         self._budget = budget
         self._owners = _owners(paths)
@@ -306,7 +307,7 @@ class _Members:
             if len(found) == 1:
                 return found[0]
             if found:
-                names = [owner.name for owner in found]
+                names = [owner.name for owner in found[:LONGEST]]
                 raise FormatError(
                     f"{short(whole)}: expected one layer of that name; received {short(names)}"
                 )
@@ -316,14 +317,17 @@ class _Members:
 def _by_ends(owners: Iterable[_Owner]) -> dict[str, list[_Owner]]:
     """The owners by the ends of their names, those first whose name is that."""
     found: dict[str, list[_Owner]] = {}
+    whole: dict[str, list[_Owner]] = {}
     for owner in owners:
-        found.setdefault(owner.name, []).insert(0, owner)
+        whole.setdefault(owner.name, []).append(owner)
         for end in _ends(owner.name):
             found.setdefault(end, []).append(owner)
         plain = re.sub(r"_\d{1,9}$", "", owner.name)
         if plain != owner.name:
             for end in {plain, *_ends(plain)}:
                 found.setdefault(f"{end}_#", []).append(owner)
+    for name, named in whole.items():
+        found[name] = [*reversed(named), *found.get(name, ())]
     return found
 
 
@@ -333,24 +337,29 @@ def _in_order_of_weights(entries: list[LayerEntry], generation: int | None) -> l
     A model that is not trainable has first the weights of its layers that say they are, then the
     others; in Keras 3 all in the order of the layers.
     """
-    first: dict[tuple[str, ...], int] = {}
-    for number, entry in enumerate(entries):
-        for depth in range(2, len(entry.names) + 1):
-            first.setdefault(entry.names[:depth], number)
+    numbers: dict[tuple[int, str], int] = {}  # of models and layers, by that of the model around
+    first: list[int] = []  # by that number: the place of its first layer
 
-    def key(entry: LayerEntry) -> list[int]:
+    def key(place: int, entry: LayerEntry) -> list[int]:
         # For each model within: whether its list is the second, and where it stands in that.
-        found: list[int] = []
         last = len(entry.names)
-        frozen = [depth for depth in range(1, last) if not entry.flags[depth]]
-        for depth in range(2, last + 1):
-            second = not all(entry.flags[depth:])
-            if generation == 3 and frozen and depth > frozen[0]:
-                second = False
-            found += [int(second), first[entry.names[:depth]]]
+        trainable = [True] * (last + 2)  # from this depth on
+        for depth in reversed(range(1, last + 1)):
+            trainable[depth] = entry.flags[depth] and trainable[depth + 1]
+        frozen = next((depth for depth in range(1, last) if not entry.flags[depth]), last)
+        found: list[int] = []
+        around = -1
+        for depth, name in enumerate(entry.names, 1):
+            around = numbers.setdefault((around, name), len(numbers))
+            if around == len(first):
+                first.append(place)
+            if depth > 1:
+                second = not trainable[depth] and not (generation == 3 and depth > frozen)
+                found += [int(second), first[around]]
         return found
 
-    return sorted(entries, key=key)
+    keys = {entry: key(place, entry) for place, entry in enumerate(entries)}
+    return sorted(entries, key=keys.__getitem__)
 
 
 def _owners(paths: list[str]) -> list[_Owner]:

@@ -20,10 +20,11 @@ one of them.
 from __future__ import annotations
 
 import itertools
+import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 
@@ -47,9 +48,11 @@ class ByPlace:
         self._budget = budget
         self._generations = (3, 2)
         #: By the address of a group of layers: their names by class and number.
-        self._sorted: dict[int, dict[str, dict[int, str]]] = {}
+        self._sorted: dict[int, dict[str, _Numbered]] = {}
         #: Of layers that have no place of their own: the place of the same layer elsewhere.
         self._shared: dict[LayerPath, LayerPath] = {}
+        #: Of layers whose name others have, too: their classes and configs, as texts.
+        self._described: dict[LayerPath, str] = {}
         #: The numbers of layers beside such; -1: it has no place of its own.
         self._numbers: dict[LayerPath, int] = {}
         #: The numbers of layers and models that come after items without a class, by their names;
@@ -70,11 +73,15 @@ class ByPlace:
             named.setdefault(path.names[-1], []).append(path)
         # Each is compared with all of its name.
         self._budget.step(sum(len(named[path.names[-1]]) for path in asked))
-        twice = [path for path in homeless if _others(path, named)]
+        self._described = {
+            path: _described(path) if len(named[path.names[-1]]) > 1 else "" for path in asked
+        }
+        twice = [path for path in homeless if any(self._others(path, named))]
         if generation == 2:
             twice = self._renumber(paths, homeless, named) or twice
+        housed = {path for path in asked if self._has_weights(path)}
         for path in twice:
-            homes = [other for other in _others(path, named) if self._has_weights(other)]
+            homes = [other for other in self._others(path, named) if other in housed]
             if len(homes) == 1:
                 self._shared[path] = homes[0]
 
@@ -126,15 +133,32 @@ class ByPlace:
         for path in homeless:
             group = members.pop((path.names[:-1], path.steps[-1].key(2)[0]), [])
             missing = [member for member in group if not self._has_weights(member)]
-            again = [member for member in group if _comes_again(member, named)]
-            if all(member in again for member in missing):  # TensorFlow 2.12 does count it
+            again = [member for member in group if self._comes_again(member, named)]
+            comes_again = set(again)
+            if comes_again.issuperset(missing):  # TensorFlow 2.12 does count it
                 twice += missing
             elif len(again) == len(missing):
                 twice += again
-                single = [member for member in group if member not in again]
+                single = [member for member in group if member not in comes_again]
                 self._numbers.update({member: number for number, member in enumerate(single)})
                 self._numbers.update(dict.fromkeys(again, -1))
         return twice
+
+    def _others(self, path: LayerEntry, named: dict[str, list[LayerEntry]]) -> Iterator[LayerEntry]:
+        """The entries elsewhere that may be of the same layer."""
+        for other in named[path.names[-1]]:
+            if other is not path and self._same(other, path):
+                yield other
+
+    def _comes_again(self, path: LayerEntry, named: dict[str, list[LayerEntry]]) -> bool:
+        """Whether an entry before may be of the same layer."""
+        before = itertools.takewhile(lambda other: other is not path, named.get(path.names[-1], []))
+        return any(self._same(other, path) for other in before)
+
+    def _same(self, home: LayerEntry, path: LayerEntry) -> bool:
+        """Whether two entries describe one layer, which two models share."""
+        described = self._described.get(path)
+        return described is not None and self._described.get(home) == described
 
     def weights_at(self, path: LayerPath) -> list[NDArray[Any]] | None:
         """See `Weights`."""
@@ -198,12 +222,14 @@ class ByPlace:
             return None
         if layers.address not in self._sorted:
             self._sorted[layers.address] = _by_class(layers.names())
-        found = self._sorted[layers.address].get(key, {})
-        if 2 * number in found:
-            return layers.get(found[2 * number])
-        if all(count % 2 == 0 for count in found) or number >= len(found):
+        found = self._sorted[layers.address].get(key)
+        if found is None:
             return None
-        return layers.get(found[sorted(found)[number]])  # those without weights count once
+        if 2 * number in found.names:
+            return layers.get(found.names[2 * number])
+        if found.are_even or number >= len(found.names):
+            return None
+        return layers.get(found.in_order[number])  # those without weights count once
 
     # ---- without a document ----------------------------------------------------------------------
 
@@ -260,21 +286,10 @@ def place(path: LayerPath) -> str:
     return "/".join(f"{_CONTAINERS[0]}/{numbered(*step.key(3))}" for step in path.steps)
 
 
-def _others(path: LayerEntry, named: dict[str, list[LayerEntry]]) -> list[LayerEntry]:
-    """The entries elsewhere that may be of the same layer."""
-    return [other for other in named[path.names[-1]] if other is not path and _same(other, path)]
-
-
-def _comes_again(path: LayerEntry, named: dict[str, list[LayerEntry]]) -> bool:
-    """Whether an entry before may be of the same layer."""
-    before = itertools.takewhile(lambda other: other is not path, named.get(path.names[-1], []))
-    return any(_same(other, path) for other in before)
-
-
-def _same(home: LayerEntry, path: LayerEntry) -> bool:
-    """Whether two entries describe one layer, which two models share."""
-    same = home.class_name == path.class_name
-    return same and _without_ids(home.config) == _without_ids(path.config)
+def _described(path: LayerEntry) -> str:
+    """What entries of one layer, which two models share, have in common."""
+    config = json.dumps(_without_ids(path.config), sort_keys=True, default=repr)
+    return f"{path.class_name} {config}"
 
 
 def _without_ids(value: Any) -> Any:
@@ -294,7 +309,15 @@ def _is_depthwise(found: list[hdf5.Group]) -> bool:
     return channels > 1 and found[1].shape == (channels * multiplier,)
 
 
-def _by_class(names: list[str]) -> dict[str, dict[int, str]]:
+class _Numbered(NamedTuple):
+    """The names of layers of one class, by the numbers in them."""
+
+    names: dict[int, str]
+    in_order: list[str]
+    are_even: bool
+
+
+def _by_class(names: list[str]) -> dict[str, _Numbered]:
     """The names of layers by the class and the number in them: {'dense': {0: 'dense', 1:
     'dense_1'}}. A class may end in a number itself, so `dense_1` is also the first of its own.
     """
@@ -304,7 +327,12 @@ def _by_class(names: list[str]) -> dict[str, dict[int, str]]:
         match = re.search(r"_(\d{1,9})$", name)
         if match is not None:
             found.setdefault(name[: match.start()], {})[int(match[1])] = name
-    return found
+    return {
+        key: _Numbered(
+            named, [named[number] for number in sorted(named)], all(n % 2 == 0 for n in named)
+        )
+        for key, named in found.items()
+    }
 
 
 def _variables(group: hdf5.Group) -> list[hdf5.Group]:

@@ -10,15 +10,19 @@ from ..terminal import can_print, printable
 _BOX = ("┏━┳┓", "┃", "┡━╇┩", "├─┼┤", "│", "└─┴┘")
 _ASCII = ("+-++", "|", "+=++", "+-++", "|", "+-++")
 
+#: Characters of a column. What is longer stays whole and goes beyond it, in its own row alone: a
+#: path of models within models may have 30,000, and the table a thousand rows.
+_WIDEST = 200
+
 
 def render(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """The lines of a table with a box around it, as wide as its cells need.
+    """The lines of a table with a box around it, as wide as its cells need, up to _WIDEST.
 
     What cells hold is made printable; the box is ASCII where standard output has no other.
     """
     top, edge, middle, between, bar, bottom = _BOX if can_print("".join(_BOX)) else _ASCII
     rows = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    widths = [min(max(map(len, column)), _WIDEST) for column in zip(header, *rows, strict=True)]
     lines = [_rule(top, widths), _cells(edge, header, widths), _rule(middle, widths)]
     for i, row in enumerate(rows):
         if i:

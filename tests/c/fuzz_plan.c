@@ -1,6 +1,6 @@
 /* fuzz_plan.c - a fuzz target: bytes become a descriptor (dw_desc) with arrays of exactly its sizes. Whatever the descriptor,
- * nothing crashes; every instruction set gives what the portable one gives, to the bit, in parts and by threads,
- * too, gradients included, and that is what a naive loop gives; no byte outside of the arrays is touched.
+ * nothing crashes; every instruction set and every strategy gives what the portable one gives, to the bit, in parts and
+ * by threads, too, gradients included, and that is what a naive loop gives; no byte outside of the arrays is touched.
  *
  * With libFuzzer:
  *   clang -g -O1 -Icsrc -ffp-contract=off -fsanitize=fuzzer,address,undefined \
@@ -244,6 +244,28 @@ static void try_gradients(const sizes *s, const char *x, const char *kernel) {
     }
 }
 
+/* The ways to compute the problem that the planner did not choose: all, or so many of them by chance. */
+static void try_strategies(const sizes *s, dw_isa isa, const char *x, const char *kernel, const char *bias,
+                           const char *portable) {
+    enum { MOST = 12 };
+    int count = 0;
+    if (dw_strategies_of(&descriptor, isa, NULL, 0, &count) != DW_OK || count < 1) fail("dw_strategies_of", isa, 0);
+    for (int i = 1; i < count && i <= MOST; i++) {
+        const int index = count - 1 <= MOST ? i : 1 + (int)(random64() >> 33) % (count - 1);
+        dw_plan *plan = NULL;
+        if (dw_plan_create_strategy(&descriptor, isa, index, kernel, bias, &plan) != DW_OK)
+            fail("dw_plan_create_strategy", isa, (size_t)index);
+        char *y = room(5, s->y * item_size(descriptor.dtype), s->y_place);
+        if (s->threads) dw_plan_run_threads(plan, x, y, s->parts);
+        else
+            for (int part = s->parts - 1; part >= 0; part--) dw_plan_run_part(plan, x, y, part, s->parts);
+        dw_plan_info info;
+        dw_plan_describe(plan, &info);
+        expect_same(portable, y, s->y, isa, info.strategy);
+        dw_plan_destroy(plan);
+    }
+}
+
 static void try_case(const sizes *s, int64_t oh, int64_t ow) {
     const size_t item = item_size(descriptor.dtype);
     char *x = room(0, s->x * item, s->place), *kernel = room(1, s->kernel * item, s->place);
@@ -272,6 +294,7 @@ static void try_case(const sizes *s, int64_t oh, int64_t ow) {
         dw_plan_describe(plan, &info);
         if (!info.kernel || info.isa != (dw_isa)isa) fail("dw_plan_describe", (dw_isa)isa, 0);
         dw_plan_destroy(plan);
+        try_strategies(s, (dw_isa)isa, x, kernel, bias, portable);
     }
     if (descriptor.activation <= DW_RELU6 && !(s->special && descriptor.dtype != DW_I32) && descriptor.batch > 0)
         expect_naive(x, kernel, bias, portable, oh, ow);

@@ -221,6 +221,71 @@ def layers_without_a_place() -> bytes:
     return keras(model(*inside), hdf5(write), zipfile.ZIP_STORED)
 
 
+@attack(".keras")
+def layers_without_a_place_and_long_configs() -> bytes:
+    """Few enough to be compared with each other, and each comparison is long."""
+
+    def write(file: h5py.File) -> None:
+        place = file.create_group("layers/sequential/layers/depthwise_conv2d/vars")
+        place["0"] = np.zeros((1, 2, 2, 1), "f4")
+
+    rest = {f"x{i}": None for i in range(390)}
+    inside = [model(layer(input_shape=[rest]), name=f"m{i}") for i in range(400)]
+    return keras(model(*inside), hdf5(write), zipfile.ZIP_STORED)
+
+
+@attack(".keras")
+def many_layers_beside_many_names() -> bytes:
+    """Each layer sorts the names of its class, as TensorFlow 2.12 numbers them."""
+
+    def write(file: h5py.File) -> None:
+        layers = file.create_group("_layer_checkpoint_dependencies")
+        inner = layers.create_group("conv2d_1")
+        for i in range(1, 6000):
+            layers[f"conv2d_{2 * i + 1}"] = inner
+
+    convolution = {"kernel_size": [1, 1], "filters": 1}
+    inside = (
+        {"class_name": "Conv2D", "config": {"name": f"{i}", **convolution}} for i in range(12_000)
+    )
+    return keras(model(layer(), *inside), hdf5(write), zipfile.ZIP_STORED)
+
+
+@attack(".h5")
+def many_layers_in_deep_models() -> bytes:
+    """The order of their weights depends on all models around each."""
+
+    def write(group: h5py.Group) -> None:
+        group.attrs["layer_names"] = [b"other"]
+        inner = group.create_group("other")
+        inner.attrs["weight_names"] = np.array([b"dw/depthwise_kernel:0"], "S")
+        inner["dw/depthwise_kernel:0"] = np.zeros((1, 2, 2, 1), "f4")
+
+    norms = (
+        {"class_name": "BatchNormalization", "config": {"name": f"{i}"}} for i in range(12_000)
+    )
+    found = model(layer(), *norms)
+    for i in range(30):
+        found = model(found, name=f"m{i}")
+    return by_name(found, write)
+
+
+@attack(".h5")
+def one_name_for_many_weights() -> bytes:
+    """A layer for each, of one name, and as many layers that look for it."""
+
+    def write(group: h5py.Group) -> None:
+        group.attrs["layer_names"] = [b"outer"]
+        inner = group.create_group("outer")
+        names = np.array([b"dw/depthwise_kernel:0"] * 3000, "S")
+        for i in range(25):
+            inner.attrs[f"weight_names{i}"] = names
+        inner["dw/depthwise_kernel:0"] = np.zeros((1, 2, 2, 1), "f4")
+
+    inside = (model(layer("a/dw"), name=f"m{i}") for i in range(900))
+    return by_name(model(model(*inside, name="outer")), write)
+
+
 # ---- configs: texts, lists, names ----------------------------------------------------------------
 
 
@@ -315,9 +380,61 @@ def long_class_names() -> bytes:
 
 
 @attack(".json")
+def a_long_path_beside_many_layers() -> bytes:
+    """A table whose rows are all as wide as the widest cell."""
+    deep: dict[str, Any] = layer("x" * 990)
+    for i in range(31):
+        deep = model(deep, name=f"{i:0>990}")
+    return json.dumps(model(deep, *(layer(f"l{i}") for i in range(990)))).encode()
+
+
+@attack(".json")
+def many_separable_layers() -> bytes:
+    """Each is a depthwise layer of ours, and its class another."""
+    config = {"kernel_size": [1, 2], "filters": 1}
+    found = (
+        {"class_name": "SeparableConv2D", "config": {"name": f"{i}", **config}}
+        for i in range(19_000)
+    )
+    return json.dumps(model(*found)).encode()
+
+
+@attack(".json")
 def foreign_layers_in_the_item_of_ours() -> bytes:
     document = {**model([1]), "dwconv": {"layer": {}}}
     return json.dumps(document).encode()
+
+
+# ---- graphs: who is called with whose output -----------------------------------------------------
+
+
+def functional(layers: list[Any], inputs: list[Any], outputs: list[Any]) -> bytes:
+    config = {"name": "m", "layers": layers, "input_layers": inputs, "output_layers": outputs}
+    return json.dumps({"class_name": "Functional", "config": config}).encode()
+
+
+def called(item: dict[str, Any], *nodes: Any) -> dict[str, Any]:
+    return {**item, "name": item["config"]["name"], "inbound_nodes": list(nodes)}
+
+
+@attack(".json")
+def many_calls_beside_many_inputs() -> bytes:
+    """For each call all that is there already is looked through."""
+    start = {"class_name": "InputLayer", "config": {"name": "x"}}
+    calls = ([["x", 0, 0]] for _ in range(14_000))
+    inputs = [["x", 0, 0], *([f"{i}", 0, 0] for i in range(14_000))]
+    return functional([called(start), called(layer(), *calls)], inputs, [])
+
+
+@attack(".json")
+def two_calls_of_many_layers() -> bytes:
+    """Each of the layers asks whether the two are its gate, and they have many arguments."""
+    start = {"class_name": "InputLayer", "config": {"name": "x"}}
+    layers = [called(layer(f"{i}"), [["x", 0, 0, {}]]) for i in range(900)]
+    arguments = {f"argument{i}": None for i in range(60_000)}
+    tensors = [[f"{i}", 0, 0, arguments if i == 0 else {}] for i in range(900)]
+    twice = (called({"class_name": "Add", "config": {"name": name}}, tensors) for name in "ab")
+    return functional([called(start), *layers, *twice], [["x", 0, 0]], [])
 
 
 # ---- JSON ----------------------------------------------------------------------------------------

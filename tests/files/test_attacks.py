@@ -22,13 +22,14 @@ from support.layers import isolate
 
 import dwconv
 from dwconv import DepthwiseConv2D, FormatError
-from dwconv.cli import inspect
+from dwconv.cli import convert, inspect
 
 resource = pytest.importorskip("resource", reason="limits and SIGPROF are POSIX")
 
 ATTACKS = sorted((ROOT / "tests" / "data" / "attacks").glob("*.gz"))
 #: Those that cost most of their kind.
 LONG = {
+    "a-long-path-beside-many-layers.json.gz",
     "attributes-of-a-shared-group.h5.gz",
     "long-class-names.keras.gz",
     "long-numbers.json.gz",
@@ -82,9 +83,11 @@ def ways(path: Path) -> dict[str, Callable[[], Any]]:
     target.build((None, 4, 4, 2))
     return {
         "load_layers": lambda: dwconv.load_layers(path),
+        "fold": lambda: dwconv.load_layers(path, fold=True, on_error="skip"),
         "load": lambda: dwconv.load(path),
         "load_weights": lambda: target.load_weights(path),
         "inspect": lambda: inspect.run(path, None),
+        "convert": lambda: convert.run(path, path.with_name("converted.npz"), None, None),
     }
 
 

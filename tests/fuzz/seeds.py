@@ -1,5 +1,5 @@
 """Writes first inputs of the fuzzer: `python tests/fuzz/seeds.py build/fuzz-files`, a folder per
-target, from which `MERGE=1 make fuzz-files` takes what the corpora do not have.
+target, from which `make fuzz-files ARGS=--merge` takes what the corpora do not have.
 
 They are small files of each format, by dwconv and, from tests/data, by real Kerases.
 """
