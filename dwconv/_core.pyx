@@ -123,6 +123,7 @@ def compiler():
 
 include "binding/kernels.pxi"
 include "binding/operands.pxi"
+include "binding/half.pxi"
 
 
 cdef enum:
