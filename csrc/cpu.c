@@ -5,8 +5,7 @@
 
 #include "dwconv.h"
 
-#if defined(__x86_64__) || defined(_M_X64)
-#define DW_X86 1
+#ifdef DW_X86
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <immintrin.h>
 #include <intrin.h>
@@ -20,7 +19,7 @@
 
 #ifdef DW_X86
 
-static void cpuid(unsigned leaf, unsigned sub, unsigned r[4]) {
+void dw_cpuid(unsigned leaf, unsigned sub, unsigned r[4]) {
 #if defined(_MSC_VER) && !defined(__clang__)
     int out[4];
     __cpuidex(out, (int)leaf, (int)sub);
@@ -46,15 +45,15 @@ static unsigned detect(void) {
     enum { OSXSAVE = 1u << 27, AVX = 1u << 28, FMA = 1u << 12 };
     enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xe6 };
     unsigned r[4], flags = 0;
-    cpuid(0, 0, r);
+    dw_cpuid(0, 0, r);
     if (r[0] < 7) return 0;
-    cpuid(1, 0, r);
+    dw_cpuid(1, 0, r);
     if (!(r[2] & OSXSAVE) || !(r[2] & AVX)) return 0;
     const unsigned xcr0 = xgetbv0();
     if ((xcr0 & XCR0_YMM) != XCR0_YMM) return 0;
     flags |= DW_CPU_AVX;
     if (r[2] & FMA) flags |= DW_CPU_FMA;
-    cpuid(7, 0, r);
+    dw_cpuid(7, 0, r);
     if (r[1] & (1u << 5)) flags |= DW_CPU_AVX2;
     if ((xcr0 & XCR0_ZMM) != XCR0_ZMM) return flags;
     if (r[1] & (1u << 16)) flags |= DW_CPU_AVX512F;

@@ -16,4 +16,10 @@ enum {
 /* The DW_CPU_* that may be used: the CPU has the instructions, and the OS saves their registers. */
 unsigned dw_cpu_flags(void);
 
+#if defined(__x86_64__) || defined(_M_X64)
+#define DW_X86 1
+/* EAX, EBX, ECX, EDX of a leaf. */
+void dw_cpuid(unsigned leaf, unsigned sub, unsigned r[4]);
+#endif
+
 #endif

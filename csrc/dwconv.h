@@ -134,6 +134,7 @@ typedef struct dw_strategy_info {
     char name[DW_STRATEGY_NAME]; /* "k3x3s1_t0x7_avx512+aligned": the kernel, and what else was decided. Its own among
                                     those of a problem */
     double nanoseconds;          /* of a run by one thread, as the planner estimates it; it ranks them */
+    double measured;             /* of a run by the threads of dw_measuring, as measured; 0: it was not */
 } dw_strategy_info;
 
 /* Stores the first `capacity` strategies of a problem at `to`, which may be NULL if that is 0, and in *count how many
@@ -143,6 +144,32 @@ dw_status dw_strategies_of(const dw_desc *desc, dw_isa isa, dw_strategy_info *to
 /* dw_plan_create with strategy `index` of these. */
 dw_status dw_plan_create_strategy(const dw_desc *desc, dw_isa isa, int index, const void *kernel, const void *bias,
                                   dw_plan **plan);
+
+/* dw_plan_create_until with the strategy of this name; DW_ERR_STRATEGY if the problem has none of that name. */
+dw_status dw_plan_create_named(const dw_desc *desc, dw_isa isa, const char *name, const void *kernel, const void *bias,
+                               dw_stop_fn *stop, void *context, dw_plan **plan);
+
+/* How to measure strategies. */
+typedef struct dw_measuring {
+    double nanoseconds;    /* of CPU time that it may take, no run begins later; at most ten times that by the clock */
+    int num_threads;       /* of the runs */
+    int64_t scratch_bytes; /* that arrays to run on may take; what they begin with is measured of a larger batch */
+    int x_place;           /* where in a page of 4096 bytes the caller's x will begin; -1: not known */
+    dw_stop_fn *stop;      /* asked between runs, and by long ones: then DW_ERR_STOPPED; may be NULL */
+    void *context;
+} dw_measuring;
+
+/* dw_plan_create with the strategy that is fastest when tried: of those with the best estimates, as many as the time
+ * allows. They are run on arrays of the library's, placed as the caller's will be. The estimate's choice is kept unless
+ * another one is faster by more than the noise; also where not even that can be measured, for lack of time or memory,
+ * or because the batch is empty. Which strategy it is never changes a result. */
+dw_status dw_plan_create_measured(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
+                                  const dw_measuring *how, dw_plan **plan);
+
+/* Stores the first `capacity` strategies of the plan's problem at `to`, which may be NULL if that is 0, and in *count
+ * how many there are: the plan's own, then those that were measured, the fastest first, then the others in the order of
+ * their estimates. */
+dw_status dw_plan_strategies(const dw_plan *plan, dw_strategy_info *to, int capacity, int *count);
 
 /* x (N, H, W, C) -> y (N, OH, OW, OC), or as the layout says. The arrays must not overlap. */
 void dw_plan_run(const dw_plan *plan, const void *x, void *y);
@@ -280,6 +307,20 @@ dw_isa dw_isa_best(void);            /* the one that DW_ISA_AUTO stands for */
 /* Walks the CPU features that matter here: stores the name of feature `index` and returns whether this CPU
  * and OS offer it; the name is NULL past the last one. */
 int dw_cpu_feature(int index, const char **name);
+
+/* What this CPU tells of itself, which estimates of plans use; 0 or "" where neither it nor the system tells. */
+typedef struct dw_cpu_info {
+    char maker[16];     /* "AuthenticAMD", "GenuineIntel", "Apple", "ARM" */
+    int family, model;  /* x86: as cpuid counts them; ARM on Linux: codes of implementer and part */
+    int64_t line_bytes; /* of a cache line */
+    int64_t l1_bytes;   /* of data, */
+    int64_t l2_bytes;   /* and what a core has of the next level, */
+    int64_t l3_bytes;   /* and what all cores of a group share */
+    int vector_bits;    /* that are loaded, stored and computed at once: the width of the data paths */
+    const char *design; /* "Zen 3": of those that estimates know something of; never NULL */
+} dw_cpu_info;
+void dw_cpu_describe(dw_cpu_info *info);
+
 const char *dw_compiler(void); /* the compiler of this build, with its version */
 
 /* What a kernel computes. */

@@ -188,6 +188,8 @@ const dw_tile *dw_narrower_tile(const dw_nhwc *nhwc, const dw_tile *tile, int64_
 const dw_tile *dw_tile_of_width(const dw_nhwc *nhwc, int width);
 /* What `rows` output rows under one tile, or of one column of a rolling kernel, cost. */
 double dw_column_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile, double rows);
+/* What a row of one column more costs, with the plan's tile, / what it costs. */
+double dw_extra_column(const dw_nhwc *nhwc, const dw_problem *problem);
 /* Outputs [*first, *end) of a row have no tap in the padding; none if *first == *end. */
 void dw_inner_columns(const dw_problem *problem, int64_t *first, int64_t *end);
 /* Fills cross_pixel; returns whether there are such kernels. */

@@ -71,11 +71,14 @@ double dw_column_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_t
     const int in_rows = tile->tile_h > 0 ? (h - 1) * tile->stride + tile->kernel_h : tile->stride;
     /* Few sums wait for each other. */
     const double chained = h * w < tuning->fma_latency ? (h * w + tuning->fma_latency) / 2.0 : h * w;
-    double work = larger(chained * taps, in_rows * inputs + h * taps) + h * tuning->row_start;
+    double work = larger(chained * taps, in_rows * inputs + h * taps);
+    const int sums = tile->tile_h > 0 ? h * w : w * ((tile->kernel_h - 1) / tile->stride + 1);
+    const int excess = sums + inputs + 2 - nhwc->isa->usable_registers, many = nhwc->isa->registers > 16;
+    /* At stride 2 an input has half as many taps. */
+    if (excess > 0) work += tuning->spills[many] + work * excess / tile->stride * tuning->spill_rate[many];
+    work += h * tuning->row_start;
     if (tile->tile_h == 0 && !(tile->flavour & DW_FOLDED))
         work += inputs; /* they come from L2: a column has few tiles that would find them in L1 */
-    const int sums = tile->tile_h > 0 ? h * w : w * ((tile->kernel_h - 1) / tile->stride + 1);
-    if (sums + inputs + 2 > nhwc->isa->usable_registers) work += tuning->spills;
     return ceil(rows / h) * work + tuning->column_start;
 }
 
@@ -86,6 +89,12 @@ static double row_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_
     double cost = (double)whole * dw_column_cost(nhwc, problem, tile, rows);
     if (rest) cost += dw_column_cost(nhwc, problem, dw_narrower_tile(nhwc, tile, rest), rows);
     return cost;
+}
+
+double dw_extra_column(const dw_nhwc *nhwc, const dw_problem *problem) {
+    const double rows = (double)dw_div_up(problem->out_h, problem->desc.dilation_h);
+    const int64_t cols = dw_div_up(problem->out_w, problem->desc.dilation_w);
+    return row_cost(nhwc, problem, nhwc->tile, rows, cols + 1) / row_cost(nhwc, problem, nhwc->tile, rows, cols);
 }
 
 /* What `cols` columns of each output row cost for one block of channels; infinite if the tile does not fit. */
@@ -191,27 +200,34 @@ double dw_tile_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_til
     return INFINITY; /* a part of another strategy */
 }
 
-/* The tile of nhwc->isa, or NULL. */
-static const dw_tile *choose_of_isa(dw_nhwc *nhwc, const dw_problem *problem) {
+/* The tile of nhwc->isa, or NULL, and what makes its edges in *masked. */
+static const dw_tile *choose_of_isa(dw_nhwc *nhwc, const dw_problem *problem, const dw_tile **masked) {
     const int64_t channels = problem->out_channels, lanes = nhwc->table->lanes;
     const int multiplier = problem->desc.multiplier > 1 ? DW_MULTIPLIER : 0;
     const double blocks = (double)dw_div_up(channels, lanes);
-    double least = INFINITY;
-    const dw_tile *best = NULL, *masked;
+    double least = INFINITY, least_free = INFINITY;
+    const dw_tile *best = NULL, *best_free = NULL, *edges; /* free: that does not crowd the sets of L1 */
+    *masked = NULL;
     for (const dw_tile *tile = nhwc->table->tiles; tile->name && channels >= lanes; tile++) {
         if (tile->flavour != multiplier) continue;
         const double cost = block_cost(nhwc, problem, tile, problem->out_w) * blocks;
+        if (cost < least_free && !crowds_sets(nhwc, problem, tile)) {
+            least_free = cost;
+            best_free = tile;
+        }
         if (cost >= least) continue;
         least = cost;
         best = tile;
     }
-    if (best) best = interleaved_tile(nhwc, problem, best);
+    if (best_free && least_free <= least * problem->tuning->free_tile) best = best_free;
+    else if (best) best = interleaved_tile(nhwc, problem, best);
     for (const dw_tile *tile = nhwc->table->tiles; tile->name && channels % lanes != 0; tile++) {
         if (tile->flavour != (DW_FOLDED | multiplier) || tile->kernel_h != problem->desc.kernel_h) continue;
-        const double cost = folded_cost(nhwc, problem, tile, &masked);
+        const double cost = folded_cost(nhwc, problem, tile, &edges);
         if (cost >= least) continue;
         least = cost;
         best = tile;
+        *masked = edges;
     }
     return best;
 }
@@ -222,27 +238,30 @@ static void use_isa(dw_nhwc *nhwc, const dw_problem *problem, const dw_instructi
     nhwc->chunk = isa->chunk_bytes / (nhwc->table->lanes * problem->element_size);
 }
 
-void dw_use_tile(dw_nhwc *nhwc, const dw_problem *problem, const dw_instruction_set *isa, const dw_tile *tile) {
-    use_isa(nhwc, problem, isa);
+static void use_tile(dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile, const dw_tile *masked) {
     nhwc->tile = tile;
-    nhwc->fold = 1;
-    nhwc->masked = NULL;
-    if (!tile || !(tile->flavour & DW_FOLDED)) return;
-    nhwc->fold = pixels_of_column(nhwc, problem);
-    folded_cost(nhwc, problem, tile, &nhwc->masked);
+    nhwc->masked = masked;
+    nhwc->fold = tile && tile->flavour & DW_FOLDED ? pixels_of_column(nhwc, problem) : 1;
+}
+
+void dw_use_tile(dw_nhwc *nhwc, const dw_problem *problem, const dw_instruction_set *isa, const dw_tile *tile) {
+    const dw_tile *masked = NULL;
+    use_isa(nhwc, problem, isa);
+    if (tile && tile->flavour & DW_FOLDED) folded_cost(nhwc, problem, tile, &masked);
+    use_tile(nhwc, problem, tile, masked);
 }
 
 void dw_choose_tile(dw_nhwc *nhwc, const dw_problem *problem) {
     const dw_instruction_set *isa = problem->isa;
     use_isa(nhwc, problem, isa);
-    const dw_tile *tile = choose_of_isa(nhwc, problem);
+    const dw_tile *masked, *tile = choose_of_isa(nhwc, problem, &masked);
     /* Channels that fill no vector, and pixels that do not either, may fill one of half the width. */
     if (!tile && isa->narrower && problem->out_channels < nhwc->table->lanes) {
         isa = isa->narrower;
         use_isa(nhwc, problem, isa);
-        tile = choose_of_isa(nhwc, problem);
+        tile = choose_of_isa(nhwc, problem, &masked);
     }
-    dw_use_tile(nhwc, problem, isa, tile);
+    use_tile(nhwc, problem, tile, masked);
 }
 
 /* ---- blocks that span two pixels ------------------------------------------------------------------- */

@@ -54,6 +54,7 @@ static inline int64_t os_nanoseconds(void) {
     QueryPerformanceFrequency(&per_second);
     return (int64_t)((double)count.QuadPart * (1e9 / (double)per_second.QuadPart));
 }
+static inline int64_t os_cpu_nanoseconds(void) { return os_nanoseconds(); } /* that of threads is too coarse */
 
 #else
 
@@ -121,6 +122,12 @@ static inline int64_t os_nanoseconds(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+/* That this thread has computed for. */
+static inline int64_t os_cpu_nanoseconds(void) {
+    struct timespec used;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+    return (int64_t)used.tv_sec * 1000000000 + used.tv_nsec;
 }
 
 #endif

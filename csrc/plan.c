@@ -9,8 +9,10 @@
 #include "plan.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "float_env.h"
+#include "shared.h"
 
 /* ---- the layouts ----------------------------------------------------------------------------------- */
 
@@ -78,8 +80,7 @@ static int64_t estimate_nanoseconds(const dw_plan *plan) {
 
 /* ---- strategies ------------------------------------------------------------------------------------ */
 
-/* Those of a problem, to free(); NULL if there is no memory. */
-static dw_strategies *strategies_of(const dw_problem *problem) {
+dw_strategies *dw_plan_list_strategies(const dw_problem *problem) {
     dw_strategies *list = malloc(sizeof *list);
     if (!list) return NULL;
     list->count = 0;
@@ -94,6 +95,7 @@ static void tell(const dw_problem *problem, const dw_strategy *strategy, dw_stra
         dw_nchw_strategy_name(strategy->isa->nchw[dtype], strategy, info->name, DW_STRATEGY_NAME);
     else dw_nhwc_strategy_name(strategy->isa->nhwc[dtype], strategy, info->name, DW_STRATEGY_NAME);
     info->nanoseconds = strategy->cost * (double)problem->desc.batch / problem->tuning->vectors_per_ns;
+    info->measured = 0;
 }
 
 dw_status dw_strategies_of(const dw_desc *desc, dw_isa isa, dw_strategy_info *to, int capacity, int *count) {
@@ -101,7 +103,7 @@ dw_status dw_strategies_of(const dw_desc *desc, dw_isa isa, dw_strategy_info *to
     dw_problem problem;
     const dw_status status = dw_problem_init(&problem, desc, isa);
     if (status != DW_OK) return status;
-    dw_strategies *list = strategies_of(&problem);
+    dw_strategies *list = dw_plan_list_strategies(&problem);
     if (!list) return DW_ERR_NOMEM;
     *count = list->count;
     for (int i = 0; i < list->count && i < capacity; i++) tell(&problem, list->at + i, to + i);
@@ -109,11 +111,47 @@ dw_status dw_strategies_of(const dw_desc *desc, dw_isa isa, dw_strategy_info *to
     return DW_OK;
 }
 
+static const dw_strategy *strategy_of(const dw_plan *plan) {
+    return is_nchw(plan) ? &plan->of.nchw.strategy : &plan->of.nhwc.strategy;
+}
+
+/* The place in the order of what the plan knows: itself, what was measured, the rest. */
+static int place_of(const dw_plan *plan, const dw_strategy *strategy, double *measured) {
+    const dw_measured *list = plan->measured;
+    const int count = list ? list->count : 0;
+    const double own = plan->problem.desc.batch > 0 ? (double)plan->problem.desc.batch : 1;
+    *measured = 0;
+    for (int i = 0; i < count; i++)
+        if (dw_strategy_is(&list->at[i].strategy, strategy)) *measured = list->at[i].nanoseconds_per_image * own;
+    if (dw_strategy_is(strategy_of(plan), strategy)) return 0;
+    for (int i = 0; i < count; i++)
+        if (dw_strategy_is(&list->at[i].strategy, strategy)) return 1 + i;
+    return 1 + count;
+}
+
+dw_status dw_plan_strategies(const dw_plan *plan, dw_strategy_info *to, int capacity, int *count) {
+    if (!plan || !count || (!to && capacity > 0)) return DW_ERR_NULL;
+    dw_strategies *list = dw_plan_list_strategies(&plan->problem);
+    if (!list) return DW_ERR_NOMEM;
+    const int places = 1 + (plan->measured ? plan->measured->count : 0);
+    int stored = 0;
+    for (int place = 0; place <= places && stored < capacity; place++) {
+        for (int i = 0; i < list->count && stored < capacity; i++) {
+            double measured;
+            if (place_of(plan, list->at + i, &measured) != place) continue;
+            tell(&plan->problem, list->at + i, to + stored);
+            to[stored++].measured = measured;
+        }
+    }
+    *count = list->count;
+    free(list);
+    return DW_OK;
+}
+
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-/* index < 0: the first one, without a list of the others. */
-static dw_status create_plan(const dw_desc *desc, dw_isa isa, int index, const void *kernel, const void *bias,
-                             dw_stop_fn *stop, void *context, dw_plan **out) {
+dw_status dw_plan_make(const dw_desc *desc, dw_isa isa, const dw_strategy *strategy, const void *kernel,
+                       const void *bias, dw_stop_fn *stop, void *context, dw_plan **out) {
     if (!out) return DW_ERR_NULL;
     *out = NULL;
     if (!desc || !kernel) return DW_ERR_NULL;
@@ -126,11 +164,7 @@ static dw_status create_plan(const dw_desc *desc, dw_isa isa, int index, const v
     }
     dw_stopper stopper = {stop, context, 0};
     if (stop) plan->problem.stopper = &stopper;
-    dw_strategies *list = index < 0 ? NULL : strategies_of(&plan->problem);
-    if (index >= 0 && !list) status = DW_ERR_NOMEM;
-    else if (list && index >= list->count) status = DW_ERR_STRATEGY;
-    else status = create(plan, list ? list->at + index : NULL, kernel, bias);
-    free(list);
+    status = create(plan, strategy, kernel, bias);
     if (status != DW_OK) {
         dw_plan_destroy(plan);
         return status;
@@ -141,25 +175,55 @@ static dw_status create_plan(const dw_desc *desc, dw_isa isa, int index, const v
     return DW_OK;
 }
 
+/* A plan of strategy `index`, or, if that is negative, of the one with this name. */
+static dw_status create_listed(const dw_desc *desc, dw_isa isa, int index, const char *name, const void *kernel,
+                               const void *bias, dw_stop_fn *stop, void *context, dw_plan **out) {
+    if (!out) return DW_ERR_NULL;
+    *out = NULL;
+    if (!desc || !kernel) return DW_ERR_NULL;
+    dw_problem problem;
+    dw_status status = dw_problem_init(&problem, desc, isa);
+    if (status != DW_OK) return status;
+    dw_strategies *list = dw_plan_list_strategies(&problem);
+    if (!list) return DW_ERR_NOMEM;
+    for (int i = 0; index < 0 && i < list->count; i++) {
+        dw_strategy_info info;
+        tell(&problem, list->at + i, &info);
+        if (strcmp(info.name, name) == 0) index = i;
+    }
+    if (index < 0 || index >= list->count) status = DW_ERR_STRATEGY;
+    else status = dw_plan_make(desc, isa, list->at + index, kernel, bias, stop, context, out);
+    free(list);
+    return status;
+}
+
 dw_status dw_plan_create(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, dw_plan **plan) {
-    return create_plan(desc, isa, -1, kernel, bias, NULL, NULL, plan);
+    return dw_plan_make(desc, isa, NULL, kernel, bias, NULL, NULL, plan);
 }
 
 dw_status dw_plan_create_until(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, dw_stop_fn *stop,
                                void *context, dw_plan **plan) {
-    return create_plan(desc, isa, -1, kernel, bias, stop, context, plan);
+    return dw_plan_make(desc, isa, NULL, kernel, bias, stop, context, plan);
 }
 
 dw_status dw_plan_create_strategy(const dw_desc *desc, dw_isa isa, int index, const void *kernel, const void *bias,
                                   dw_plan **plan) {
     if (plan) *plan = NULL;
     if (index < 0) return DW_ERR_STRATEGY;
-    return create_plan(desc, isa, index, kernel, bias, NULL, NULL, plan);
+    return create_listed(desc, isa, index, NULL, kernel, bias, NULL, NULL, plan);
+}
+
+dw_status dw_plan_create_named(const dw_desc *desc, dw_isa isa, const char *name, const void *kernel, const void *bias,
+                               dw_stop_fn *stop, void *context, dw_plan **plan) {
+    if (plan) *plan = NULL;
+    if (!name) return DW_ERR_NULL;
+    return create_listed(desc, isa, -1, name, kernel, bias, stop, context, plan);
 }
 
 void dw_plan_destroy(dw_plan *plan) {
     if (!plan) return;
     destroy(plan);
+    dw_shared_drop(plan->measured);
     free(plan);
 }
 
@@ -170,6 +234,7 @@ static dw_plan *copy_of(const dw_plan *plan) {
     dw_plan *copy = malloc(sizeof *copy);
     if (!copy) return NULL;
     *copy = *plan;
+    dw_shared_keep(copy->measured);
     if (is_nchw(copy)) dw_nchw_keep(&copy->of.nchw);
     else dw_nhwc_keep(&copy->of.nhwc);
     return copy;

@@ -13,7 +13,7 @@ dw_status dw_problem_init(dw_problem *problem, const dw_desc *desc, dw_isa isa) 
     if (!problem->isa) return DW_ERR_ISA;
     problem->desc = *desc;
     problem->desc.denormals = dw_denormals_of(desc->denormals, problem->isa->calls_fma);
-    problem->tuning = &dw_tuning_zen4;
+    problem->tuning = dw_tuning_here();
     problem->stopper = NULL;
     problem->out_channels = desc->channels * desc->multiplier;
     problem->element_size = dw_element_size(desc->dtype);

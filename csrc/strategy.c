@@ -8,7 +8,7 @@ void dw_strategies_add(dw_strategies *to, const dw_strategy *strategy) {
     if (to->count < DW_MAX_STRATEGIES) to->at[to->count++] = *strategy;
 }
 
-static int is_same(const dw_strategy *a, const dw_strategy *b) {
+int dw_strategy_is(const dw_strategy *a, const dw_strategy *b) {
     return a->isa == b->isa && a->tile == b->tile && a->planar == b->planar &&
            memcmp(a->option, b->option, sizeof a->option) == 0;
 }
@@ -22,7 +22,7 @@ void dw_strategies_rank(dw_strategies *list, const dw_strategy *first) {
         list->at[j] = one;
     }
     for (int i = 0; i < list->count; i++) {
-        if (!is_same(&list->at[i], first)) continue;
+        if (!dw_strategy_is(&list->at[i], first)) continue;
         const dw_strategy one = list->at[i];
         memmove(list->at + 1, list->at, (size_t)i * sizeof *list->at);
         list->at[0] = one;

@@ -29,6 +29,9 @@ void dw_strategies_add(dw_strategies *to, const dw_strategy *strategy);
 /* Sorts by cost; `first`, which is among them, comes first. */
 void dw_strategies_rank(dw_strategies *list, const dw_strategy *first);
 
+/* Whether they are the same way, whatever they cost. */
+int dw_strategy_is(const dw_strategy *a, const dw_strategy *b);
+
 /* "kernel+option+option": the names of all options but the first of each axis, which has none. */
 void dw_strategy_write_name(const char *kernel, const char *const *const *names, int axes, const signed char *option,
                             char *to, int size);

@@ -1,7 +1,11 @@
 /* tuning.c - the tuned numbers with their evidence. */
 #include "tuning.h"
 
-const dw_tuning dw_tuning_zen4 = {
+#include <stdatomic.h>
+#include <string.h>
+
+/* Measured on Zen 4, with 32 KB of L1 and 1 MB of L2. */
+static const dw_tuning measured = {
     .measured_on = "AMD Zen 4 (family 25), AVX-512 and AVX2, 32 KB L1, 1 MB L2",
 
     /* Fitted to measured times of all tiles on Zen 4. A core does two multiply-adds and two loads a cycle, and a
@@ -9,7 +13,11 @@ const dw_tuning dw_tuning_zen4 = {
     .column_start = 8,
     .row_start = 3,
     .fma_latency = 4,
-    .spills = 8,
+    /* With 16 registers an input that finds none is loaded again for each of its taps. Zen 3, AVX2: 7x7 at 56x56x96
+     * takes 441 us with 1x7 (6 too many), 387 with 2x4 (4); 5x5 at 28x28x120 67 (4) and 62 (2); 5x5 at 56x56x72 with
+     * stride 2 63 (10) and 56 (5); 3x3 at 14x14x576 with stride 2 14 (8), and 17 with two tiles 1x4 that overlap. */
+    .spills = {0, 8},
+    .spill_rate = {0.03, 0},
     .general = 4,
 
     /* The first from the figures of interleaved_pitch. */
@@ -29,7 +37,14 @@ const dw_tuning dw_tuning_zen4 = {
      * of 94. */
     .interleaved_pitch_narrow = {4096, 2048},
 
-    /* Lines that two blocks touch cost 3x3 kernels 1.15 to 1.5 times the time on Zen 4. */
+    /* Zen 3, AVX2: at 28x28x256 with stride 2 a tile of 4 columns takes 42 us and pairs 53, at 14x14x512 50 and 55.
+     * Zen 1: tiles of 4 and 5 columns take 0.71 to 0.75 of the time of pairs. */
+    .free_tile = 1.15,
+
+    /* Lines that two blocks touch cost 3x3 kernels 1.15 to 1.5 times the time on Zen 4. Of narrow vectors every second
+     * one crosses: Zen 3, 28x28x120 with 5x5 in 1x7, where the column more that avoids it is a fifth tile, takes 73 us
+     * so, 68 with one block more and 67 across lines; 56x56x96 with 7x7, a ninth tile, 469, 454 and 442. */
+    .crossing = {1.15, 1.083},
     .aligned_blocks = {12, 6},
     .aligned_weight_bytes = 1 << 20,
     /* Below these, blocks that span two pixels cost more than they save on Zen 4. At stride 2 they are more work than
@@ -80,3 +95,36 @@ const dw_tuning dw_tuning_zen4 = {
     /* A part of L1. */
     .grad_lines_bytes = 16384,
 };
+
+/* ---- other machines -------------------------------------------------------------------------------- */
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* Sizes that are a part of a cache. What is held of a cache that cores share is no more than of one of their own. */
+static void fit_caches(const dw_cpu_info *machine, dw_tuning *to) {
+    const dw_cpu_info zen4 = {.l1_bytes = 32 << 10, .l2_bytes = 1 << 20};
+    /* Weights take some of it. Zen 3: 14x14x512 at stride 2, 0.96 of L2, takes 23 us with and 27 without. */
+    to->prefetch_bytes = machine->l2_bytes / 10 * 9;
+    to->planes_bytes = measured.planes_bytes * machine->l1_bytes / zen4.l1_bytes;
+    to->grad_lines_bytes = measured.grad_lines_bytes * machine->l1_bytes / zen4.l1_bytes;
+    to->grad_ring_bytes = least(measured.grad_ring_bytes, measured.grad_ring_bytes * machine->l2_bytes / zen4.l2_bytes);
+}
+
+void dw_tuning_make(const dw_cpu_info *machine, dw_tuning *to) {
+    *to = measured;
+    fit_caches(machine, to);
+}
+
+const dw_tuning *dw_tuning_here(void) {
+    enum { UNKNOWN, STORING, KNOWN };
+    static atomic_int state;
+    static dw_tuning here;
+    if (atomic_load_explicit(&state, memory_order_acquire) == KNOWN) return &here;
+    const dw_cpu_info machine = dw_machine();
+    int expected = UNKNOWN;
+    /* Nobody waits: another thread may be about to store it, and in the child of a fork that thread is gone. */
+    if (!atomic_compare_exchange_strong(&state, &expected, STORING)) return &measured;
+    dw_tuning_make(&machine, &here);
+    atomic_store_explicit(&state, KNOWN, memory_order_release);
+    return &here;
+}

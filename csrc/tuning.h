@@ -1,20 +1,21 @@
-/* tuning.h - the numbers that were tuned, in one place: a profile is one constant, and a problem has a pointer to the
- * one that it uses. None of them changes a result; they only decide which kernel, division or order is used. tuning.c
- * has the values, each with its evidence and the CPU that it was measured on. */
+/* tuning.h - the numbers that were tuned, in one place: a profile is one value, and a problem has a pointer to the one
+ * that it uses. None of them changes a result; they only decide which kernel, division or order is used. tuning.c has
+ * the values, each with its evidence and the CPU that it was measured on. */
 #ifndef DW_TUNING_H
 #define DW_TUNING_H
 
-#include <stdint.h>
+#include "machine.h"
 
 typedef struct dw_tuning {
     const char *measured_on;
 
     /* What a kernel costs, in multiply-adds of vectors: nhwc_tiles.c. */
-    int column_start; /* to start a tile or a column that rolls */
-    int row_start;    /* to start or end a row of it */
-    int fma_latency;  /* multiply-adds in flight: fewer sums wait for each other */
-    int spills;       /* more sums and inputs than registers */
-    int general;      /* times as long as a tile the general kernel takes */
+    int column_start;     /* to start a tile or a column that rolls */
+    int row_start;        /* to start or end a row of it */
+    int fma_latency;      /* multiply-adds in flight: fewer sums wait for each other */
+    int spills[2];        /* more sums and inputs than registers: for 16 registers, for more */
+    double spill_rate[2]; /* the same for each that is too many, as a part of the work */
+    int general;          /* times as long as a tile the general kernel takes */
 
     /* What the estimate does not choose, how many times as long: ranks what is to be measured. */
     double crowded;         /* single blocks where two interleaved ones are the rule */
@@ -28,8 +29,11 @@ typedef struct dw_tuning {
     int64_t interleaved_pitch[2];        /* at stride 1, at stride 2 */
     int64_t interleaved_pitch_narrow[2]; /* the same for narrow vectors; half of it where tiles are 7 columns wide */
 
+    double free_tile; /* times the cheapest tile: a tile without crowded sets is taken up to that */
+
     /* Line-aligned packings. */
-    int64_t aligned_blocks[2];     /* blocks from which one more costs less than to cross lines: stride 1, stride 2 */
+    double crossing[2];        /* loads and stores that cross lines, how many times as long: of whole lines, narrow */
+    int64_t aligned_blocks[2]; /* blocks from which one more costs less than to cross lines: stride 1, stride 2 */
     int64_t aligned_weight_bytes;  /* of all packings, at most */
     int64_t cross_pixel_tiles;     /* tiles that a row must have for blocks that span two pixels, at stride 1, ... */
     int64_t cross_pixel_tiles_two; /* ... at stride 2 for kernels of two interleaved blocks, ... */
@@ -64,7 +68,11 @@ typedef struct dw_tuning {
     int64_t grad_lines_bytes; /* rows of dx that are made before they are written to dx */
 } dw_tuning;
 
-/* The profile that all problems use today. */
-extern const dw_tuning dw_tuning_zen4;
+/* The profile of this machine: what was measured on Zen 4, with what is known of this design instead, and with sizes
+ * that follow from its caches. Made once. */
+const dw_tuning *dw_tuning_here(void);
+
+/* The profile of a machine, for which dw_machine has filled what is not known. */
+void dw_tuning_make(const dw_cpu_info *machine, dw_tuning *to);
 
 #endif

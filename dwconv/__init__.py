@@ -20,7 +20,7 @@ from .layers.sequential import Sequential
 from .ops.convolution import depthwise_conv2d
 
 if TYPE_CHECKING:
-    from . import optimizers
+    from . import optimizers, wisdom
     from .formats import FormatError
     from .layers.batch_norm import fold_batch_norm
     from .ops.gradients import (
@@ -57,6 +57,7 @@ __all__ = [
     "regularizers",
     "to_torch_weight",
     "trim_memory",
+    "wisdom",
 ]
 
 
@@ -75,7 +76,7 @@ _LATE = {
 }
 
 #: Modules that are imported when they are first used.
-_LATE_MODULES = {"gradients": "ops.gradients", "optimizers": "optimizers"}
+_LATE_MODULES = {"gradients": "ops.gradients", "optimizers": "optimizers", "wisdom": "wisdom"}
 
 
 def __getattr__(name: str) -> Any:

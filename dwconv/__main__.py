@@ -97,7 +97,26 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--layer", metavar="PATH", help="the one to write, if IN holds other layers, too"
     )
-    for command in (inspect, convert):
+    tune = commands.add_parser(
+        "tune", help="measure which way to compute is the fastest, for the layers of a model"
+    )
+    tune.add_argument(
+        "what",
+        nargs="+",
+        metavar="MODEL_OR_SHAPE",
+        help="a model file that inspect reads, or a shape: 56x56x128,k3,s2,d1,m1 is H x W x C, "
+        "kernel size (3), stride (1), dilation (1), depth multiplier (1)",
+    )
+    tune.add_argument("--threads", default="1", metavar="N", help="of a call, or auto (default: 1)")
+    tune.add_argument("-o", "--out", type=Path, metavar="JSON", help="write what is found there")
+    tune.add_argument(
+        "--input", metavar="H,W", help="how large a model's images are, if its file does not say"
+    )
+    tune.add_argument(
+        "--ms", type=float, default=100, help="milliseconds for each problem (default: 100)"
+    )
+    tune.add_argument("--json", action="store_true", help="print JSON")
+    for command in (inspect, convert, tune):
         command.add_argument(
             "--config",
             type=Path,
@@ -135,6 +154,18 @@ def _run(chosen: argparse.Namespace, rest: Sequence[str]) -> int:
         from .cli import convert
 
         return convert.run(chosen.source, chosen.target, chosen.config, chosen.layer)
+    if chosen.command == "tune":
+        from .cli import tune
+
+        return tune.run(
+            chosen.what,
+            chosen.threads,
+            chosen.out,
+            chosen.input,
+            chosen.config,
+            chosen.ms,
+            chosen.json,
+        )
     from .cli import demo
 
     return demo.run(rest)

@@ -7,6 +7,7 @@ its kernel without Python (call_cache.pxi), what is checked and held of arrays (
 
 from cpython.object cimport PyObject
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uintptr_t  # the types of dwconv.h are in _core.pxd
+from libc.stdlib cimport free, malloc
 
 include "binding/signals.pxi"
 include "binding/memory.pxi"
@@ -21,6 +22,23 @@ cdef extern from "dwconv.h" nogil:
                                    dw_stop_fn *stop, void *context, dw_plan **plan)
     dw_status dw_plan_with_weights_until(const dw_plan *plan, const void *kernel, const void *bias, dw_stop_fn *stop,
                                          void *context, dw_plan **out)
+    dw_status dw_plan_create_named(const dw_desc *desc, dw_isa isa, const char *name, const void *kernel,
+                                   const void *bias, dw_stop_fn *stop, void *context, dw_plan **plan)
+    ctypedef struct dw_measuring:
+        double nanoseconds
+        int num_threads
+        int64_t scratch_bytes
+        int x_place
+        dw_stop_fn *stop
+        void *context
+    dw_status dw_plan_create_measured(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
+                                      const dw_measuring *how, dw_plan **plan)
+    enum:
+        DW_STRATEGY_NAME
+    ctypedef struct dw_strategy_info:
+        char name[DW_STRATEGY_NAME]
+        double nanoseconds, measured
+    dw_status dw_plan_strategies(const dw_plan *plan, dw_strategy_info *to, int capacity, int *count)
     void dw_plan_destroy(dw_plan *plan)
     void dw_plan_run(const dw_plan *plan, const void *x, void *y)
     void dw_plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads)
@@ -39,6 +57,7 @@ cdef extern from "dwconv.h" nogil:
                           int64_t count, void *y)
     ctypedef struct dw_plan_info:
         const char *kernel
+        char strategy[DW_STRATEGY_NAME]
         int lanes, tile_h, tile_w
         int64_t merged_pixels, blocks, plan_bytes, shared_bytes, weight_bytes, x_bytes, y_bytes
         double multiply_adds
@@ -49,6 +68,13 @@ cdef extern from "dwconv.h" nogil:
     int dw_isa_available(dw_isa isa)
     dw_isa dw_isa_best()
     int dw_cpu_feature(int index, const char **name)
+    ctypedef struct dw_cpu_info:
+        char maker[16]
+        int family, model
+        int64_t line_bytes, l1_bytes, l2_bytes, l3_bytes
+        int vector_bits
+        const char *design
+    void dw_cpu_describe(dw_cpu_info *info)
     const char *dw_compiler()
 
 
@@ -63,6 +89,8 @@ cdef int check(dw_status status) except -1:
     text = dw_status_text(status).decode()
     if status in (DW_ERR_OVERFLOW, DW_ERR_NOMEM):
         raise MemoryError(text)
+    if status == DW_ERR_STRATEGY:
+        raise LookupError(text)
     raise ValueError(text)
 
 
@@ -114,6 +142,23 @@ def cpu_features():
             return features
         features[name.decode()] = bool(usable)
         index += 1
+
+
+def cpu():
+    """What this CPU tells of itself, as a dict: the fields of dw_cpu_info in csrc/dwconv.h."""
+    cdef dw_cpu_info info
+    dw_cpu_describe(&info)
+    return {
+        "maker": info.maker.decode(),
+        "family": info.family,
+        "model": info.model,
+        "line_bytes": info.line_bytes,
+        "l1_bytes": info.l1_bytes,
+        "l2_bytes": info.l2_bytes,
+        "l3_bytes": info.l3_bytes,
+        "vector_bits": info.vector_bits,
+        "design": info.design.decode(),
+    }
 
 
 def compiler():
@@ -213,6 +258,9 @@ cdef tuple output_shape_of(const dw_desc *desc, int64_t oh, int64_t ow):
     return desc.batch, oh, ow, outputs
 
 
+cdef enum:
+    MOST_STRATEGIES = 1024  # of a problem, as in csrc/strategy.h
+
 cdef object COPY = object()  # in place of a spec: a plan that copy_of fills
 
 
@@ -230,6 +278,9 @@ cdef class Plan:
 
     num_threads: of its calls, the caller's included; None: what set_default_threads has said by then. Fewer where the
     work is worth no more. ieee: whether denormal numbers are IEEE's, not flushed to zero.
+
+    How it computes is the estimate's choice. Or it is the strategy of a name, of those in `strategies()`: LookupError if
+    there is none. Or the fastest of some that are tried within `budget` seconds, on `scratch` bytes of memory at most.
     """
 
     cdef object __weakref__
@@ -250,7 +301,7 @@ cdef class Plan:
     cdef readonly tuple kernel_shape
 
     def __cinit__(self, spec, x_shape, kernel, bias, str activation, str isa, double alpha=0, num_threads=None,
-                  bint ieee=False):
+                  bint ieee=False, str strategy=None, double budget=0, int64_t scratch=0):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
@@ -258,6 +309,8 @@ cdef class Plan:
         cdef int isa_index
         cdef dw_status status
         cdef signal_watch watch
+        cdef dw_measuring how
+        cdef const char *name
 
         if spec is COPY:
             return
@@ -281,12 +334,25 @@ cdef class Plan:
         kernel_at = arrays_data(kernel)
         if bias is not None:
             bias_at = arrays_data(bias)
-        with nogil:
-            status = dw_plan_create_until(&desc, <dw_isa>isa_index, kernel_at, bias_at, watch_signals(&watch), &watch,
-                                          &self.plan)
+        self.own_threads = 0 if num_threads is None else read_threads(num_threads)
+        if strategy is not None:
+            text = strategy.encode("utf-8", "replace")
+            name = text
+            with nogil:
+                status = dw_plan_create_named(&desc, <dw_isa>isa_index, name, kernel_at, bias_at,
+                                              watch_signals(&watch), &watch, &self.plan)
+        elif budget > 0:
+            how.nanoseconds, how.num_threads = budget * 1e9, threads_of(self)
+            how.scratch_bytes, how.x_place = scratch, -1
+            how.stop, how.context = watch_signals(&watch), &watch
+            with nogil:
+                status = dw_plan_create_measured(&desc, <dw_isa>isa_index, kernel_at, bias_at, &how, &self.plan)
+        else:
+            with nogil:
+                status = dw_plan_create_until(&desc, <dw_isa>isa_index, kernel_at, bias_at, watch_signals(&watch),
+                                              &watch, &self.plan)
         check(status)
         self.isa = isa
-        self.own_threads = 0 if num_threads is None else read_threads(num_threads)
         take_sizes(self, input_shape_of(&desc), output_shape_of(&desc, oh, ow))
 
     def with_weights(self, kernel, bias):
@@ -395,6 +461,7 @@ cdef class Plan:
         dw_plan_describe(self.plan, &info)
         return {
             "kernel": info.kernel.decode(),
+            "strategy": info.strategy.decode(),
             "lanes": info.lanes,
             "tile_h": info.tile_h,
             "tile_w": info.tile_w,
@@ -407,6 +474,28 @@ cdef class Plan:
             "x_bytes": info.x_bytes,
             "y_bytes": info.y_bytes,
         }
+
+    @property
+    def strategy(self):
+        """The name of the way in which it computes, one of `strategies()`."""
+        return self.info()["strategy"]
+
+    def strategies(self, int most=MOST_STRATEGIES):
+        """The first `most` ways to compute the plan's problem, as tuples (name, estimated seconds, measured seconds or
+        None): its own, then those that were measured, the fastest first, then the others by their estimates.
+        """
+        cdef int count = 0, i
+        cdef int capacity = max(0, min(most, MOST_STRATEGIES))
+        cdef dw_strategy_info *found = <dw_strategy_info *>malloc(MOST_STRATEGIES * sizeof(dw_strategy_info))
+        if found == NULL:
+            raise MemoryError("a list of strategies")
+        try:
+            check(dw_plan_strategies(self.plan, found, capacity, &count))
+            return [(found[i].name.decode(), found[i].nanoseconds / 1e9,
+                     found[i].measured / 1e9 if found[i].measured > 0 else None)
+                    for i in range(min(count, capacity))]
+        finally:
+            free(found)
 
     @property
     def kernel_name(self):

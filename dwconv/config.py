@@ -1,5 +1,5 @@
-"""Settings: how much memory is kept for outputs, how many threads a call uses, what becomes of
-denormal numbers. And what Keras' keras.json says, which is only ever read.
+"""Settings: how much memory is kept for outputs, how many threads a call uses, how plans are
+chosen, what becomes of denormal numbers. And what Keras' keras.json says, which is only ever read.
 
 **Memory.** The memory of an output is recycled. When the array and all views of it are gone, the
 memory lies idle until a later output of about its size takes it: fresh pages cost more than the
@@ -17,6 +17,11 @@ plans for the last 64 sizes of its images, while these take no more than 32 MB t
 **Threads.** A call uses one thread, its caller's, unless more are asked for: here, by the
 environment variable DWCONV_NUM_THREADS, read when dwconv is imported, or for a layer, a plan or a
 call. The others sleep between calls. docs/threads.md has the rest.
+
+**Planning.** How a plan computes is estimated, in microseconds. With 'measure', here or in the
+environment variable DWCONV_PLANNING, the best few ways by these estimates are tried and the fastest
+is kept: some 20 milliseconds for each size of images, once in a process. The results are the same
+to the bit. docs/tuning.md has the rest.
 
 **Denormal numbers** are those nearer to 0 than 2**-126 (float64: 2**-1022). A single one may cost
 more than a hundred ordinary ones on most CPUs. So they are flushed to zeros of the same sign in
@@ -40,7 +45,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from . import _core
-from .arguments import DataFormat, as_integer, read_data_format, read_num_threads
+from . import planning as _planning
+from .arguments import (
+    DataFormat,
+    as_integer,
+    read_data_format,
+    read_num_threads,
+    read_number,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +62,7 @@ THREADS_VARIABLE = "DWCONV_NUM_THREADS"
 DENORMALS_VARIABLE = "DWCONV_DENORMALS"
 PLAN_VARIABLE = "DWCONV_PLAN_MEMORY_LIMIT"
 CACHE_VARIABLE = "DWCONV_PLAN_CACHE"
+PLANNING_VARIABLE = "DWCONV_PLANNING"
 
 Denormals: TypeAlias = Literal["flush", "ieee"]
 _DENORMALS = get_args(Denormals)
@@ -173,6 +186,42 @@ def stop_threads() -> None:
     _core.stop_threads()
 
 
+def planning() -> _planning.Effort:
+    """'estimate' or 'measure': how plans are chosen that are made from now on. ValueError if the
+    variable held something else.
+    """
+    return _planning.read_effort(PLANNING_VARIABLE, _effort)
+
+
+def planning_budget() -> float:
+    """The seconds that measuring for one plan may take."""
+    return _budget
+
+
+def set_planning(effort: Any, milliseconds: Any = None) -> None:
+    """Sets `planning()`, for plans that are made from now on. A layer keeps the plan that it has
+    for a size of images: set it at the start of a program.
+
+    Args:
+        effort: 'estimate', which takes microseconds, or 'measure', which tries the best few ways to
+            compute a problem and keeps the fastest. Either gives the same bits.
+        milliseconds: what measuring for one plan may take; None: as before, 20 at the start. A
+            plan whose runs take long needs more, or too few ways can be tried.
+
+    ValueError for another effort, and for anything but a positive number up to 1e9.
+    """
+    global _effort, _budget
+    chosen = _planning.read_effort("effort", effort)
+    if milliseconds is not None:
+        number = read_number("milliseconds", milliseconds)
+        if not 0 < number <= _MOST_MILLISECONDS:
+            raise ValueError(
+                f"milliseconds: expected a positive number up to 1e9; received {milliseconds!r}"
+            )
+        _budget = number / 1000
+    _effort = chosen
+
+
 def denormals() -> Denormals:
     """'flush' or 'ieee', for plans that are made from now on. ValueError if the variable held
     something else.
@@ -192,6 +241,9 @@ def set_denormals(denormals: Denormals) -> None:
 
 
 _WANTED = "expected 'flush' or 'ieee'"
+_effort: Any = os.environ.get(PLANNING_VARIABLE) or "estimate"
+_budget = 0.02
+_MOST_MILLISECONDS = 1e9
 _denormals: Any = os.environ.get(DENORMALS_VARIABLE) or "flush"
 _MOST = 2**63 - 1
 _limit = DEFAULT_MEMORY_LIMIT
@@ -242,6 +294,7 @@ def check_variables() -> None:
     plan_memory_limit()
     plan_cache_limits()
     num_threads()
+    planning()
     denormals()
 
 
@@ -340,11 +393,14 @@ __all__ = [
     "num_threads",
     "plan_cache_limits",
     "plan_memory_limit",
+    "planning",
+    "planning_budget",
     "set_denormals",
     "set_memory_limit",
     "set_num_threads",
     "set_plan_cache_limits",
     "set_plan_memory_limit",
+    "set_planning",
     "stop_threads",
     "trim_memory",
 ]

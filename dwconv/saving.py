@@ -23,6 +23,7 @@ from .formats import (
     kinds,
     native,
     short,
+    sizes,
     store,
 )
 from .formats.budget import Budget
@@ -186,6 +187,20 @@ def load_layers(
             if not entries.is_keras(entry.item) and layer is None and entry.error is None:
                 layers.skipped.update(_within(contents, entry))
     return layers
+
+
+def image_sizes(
+    path: PathLike, config: Any = None, image: tuple[int, int] | None = None
+) -> dict[str, tuple[int, int]]:
+    """(height, width) of what each layer of a model file is called with, by its path, for images of
+    that size; None: of the size that the model's input has. Layers of which that is not known are
+    left out. `config` and errors as of `load_layers`.
+    """
+    with store.reading(path) as contents:
+        document, _, budget = _architecture(path, contents, config)
+        list(entries.walk(document, budget))  # checks all of it
+        found = sizes.of_inputs(document, image, budget)
+    return {"/".join(names): size for names, size in found.items()}
 
 
 def _folded(layers: Layers, folder: Folder, found: list[_Found]) -> list[_Found]:

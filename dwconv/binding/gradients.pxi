@@ -1,6 +1,5 @@
 """The gradients' part of the binding; included by _core.pyx, whose helpers it uses."""
 
-from libc.stdlib cimport free, malloc
 
 
 cdef extern from "dwconv.h" nogil:

@@ -36,14 +36,29 @@ def facts() -> dict[str, str]:
         "NumPy": metadata.version("numpy"),
         "platform": f"{platform.platform()}, {os.cpu_count()} CPUs",
         "CPU": cpu_name(),
+        "design": _design(),
+        "caches": _caches(),
         "features": " ".join(usable) or "none that matter here",
         "ISA chosen": isa.default() + _why(),
         "ISAs available": " ".join(isa.available()),
         "ISAs compiled": " ".join(isa.compiled()),
         "compiler": isa.compiler(),
         "settings": f"num_threads={config.num_threads()} denormals={config.denormals()} "
-        f"memory_limit={config.memory_limit()}",
+        f"memory_limit={config.memory_limit()} planning={config.planning()}",
     }
+
+
+def _design() -> str:
+    cpu = isa.cpu()
+    name = cpu["design"] or "none that estimates know, as Zen 4"
+    maker = f"{cpu['maker'] or 'unknown'} family {cpu['family']} model {cpu['model']}"
+    return f"{name} ({maker}), data paths of {cpu['vector_bits']} bits"
+
+
+def _caches() -> str:
+    cpu = isa.cpu()
+    sizes = [f"L{i} {int(size) >> 10} KB" for i in (1, 2, 3) if (size := cpu[f"l{i}_bytes"])]
+    return ", ".join([*sizes, f"lines of {cpu['line_bytes']} bytes"]) if sizes else "not told"
 
 
 def cpu_name() -> str:

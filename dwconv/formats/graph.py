@@ -59,6 +59,10 @@ class Call:
         """One of the tensors that it returns."""
         return self._outputs.setdefault(number, Value())
 
+    def outputs(self) -> Iterable[Value]:
+        """Those that somebody takes, or the model returns."""
+        return self._outputs.values()
+
 
 class Graph:
     """The calls of the layers in a document; `budget` is that of the file that it comes from, None
@@ -68,6 +72,7 @@ class Graph:
     def __init__(self, document: Document, budget: Budget | None = None) -> None:
         self._budget = budget
         self._calls: dict[Names, list[Call]] = {}
+        self._order: list[Call] = []
         self._lost: dict[Names, str] = {}
         outputs = self._model(document, (), None)
         for value in outputs if isinstance(outputs, list) else ():
@@ -76,6 +81,10 @@ class Graph:
     def calls(self, names: Names) -> list[Call]:
         """The calls of a layer; all of them, unless `lost` gives a reason."""
         return self._calls.get(names, [])
+
+    def all_calls(self) -> Iterator[Call]:
+        """Those of all layers, each after those that make its tensors, as far as they are known."""
+        return iter(self._order)
 
     def lost(self, names: Names) -> str | None:
         """Why the calls of a layer are not known; None if they are."""
@@ -189,6 +198,7 @@ class Graph:
         for value in dict.fromkeys(given.tensors):
             value.uses.append(call)
         self._calls.setdefault(names, []).append(call)
+        self._order.append(call)
         return call
 
 

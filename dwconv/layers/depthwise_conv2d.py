@@ -31,6 +31,7 @@ from ..arguments import (
     read_num_threads,
 )
 from ..dtypes import DType, read_array
+from ..planning import Effort, read_effort
 from . import inputs
 from .config import ARGUMENTS, LayerConfig, layer_arguments, read_setting, unknown_keywords
 from .dtype_policy import DTypePolicy
@@ -348,6 +349,7 @@ class DepthwiseConv2D(_core.PlannedLayer):
         input_shape: Sequence[IntLike | None],
         num_threads: Threads = None,
         isa: str | None = None,
+        effort: Effort | None = None,
     ) -> ops.BoundPlan:
         """A plan: everything that a call decides, decided beforehand. Builds the layer if needed.
 
@@ -363,6 +365,11 @@ class DepthwiseConv2D(_core.PlannedLayer):
             num_threads: how many threads a call may use, a positive int or 'auto'; None: the
                 layer's. A call may say otherwise: `plan(x, out=None, num_threads=N)`.
             isa: one of `dwconv.isa.available()`; None: the default.
+            effort: 'estimate', or 'measure' to try the best few ways to compute this and keep the
+                fastest, within some 20 ms and with the same bits; None: as `config.set_planning`
+                says. With 'measure' and neither `num_threads` nor `isa` the layer keeps the plan
+                for calls with images of that size. Problems that were measured before, or known
+                from `dwconv.wisdom`, are not measured again.
 
         Raises ValueError for a shape that the layer cannot take and for wrong values of the other
         arguments; MemoryError. The plan's calls raise what the layer's raise, and ValueError or
@@ -372,9 +379,17 @@ class DepthwiseConv2D(_core.PlannedLayer):
         shape = tuple(size for size in sizes if size is not None)
         if len(shape) < len(sizes):
             raise ValueError(f"input_shape: expected four known sizes; received {sizes}")
-        num_threads = self._num_threads if num_threads is None else read_num_threads(num_threads)
+        if effort is not None:
+            effort = read_effort("effort", effort)
         weights = self._weights_for(shape)
-        plan = self._make_plan(weights, shape, isa, num_threads)
+        if effort == "measure" and num_threads is None and isa is None:
+            return weights.plans.add(  # type: ignore[no-any-return]
+                shape,
+                lambda: self._make_plan(weights, shape, None, self._num_threads, effort),
+                publish=self.activity_regularizer is None,
+            )
+        num_threads = self._num_threads if num_threads is None else read_num_threads(num_threads)
+        plan = self._make_plan(weights, shape, isa, num_threads, effort)
         weights.plans.share(plan)
         return plan
 
@@ -400,12 +415,25 @@ class DepthwiseConv2D(_core.PlannedLayer):
         return backward.layer_vjp(self, self._weights_for(array.shape), array)
 
     def _make_plan(
-        self, weights: LayerWeights, shape: Shape, isa: str | None = None, num_threads: Any = None
+        self,
+        weights: LayerWeights,
+        shape: Shape,
+        isa: str | None = None,
+        num_threads: Any = None,
+        effort: Effort | None = None,
     ) -> ops.BoundPlan:
         epilogue = self._epilogue
         kernel, bias = weights.cast(epilogue.dtype)
         return ops.make_plan(
-            self._config.spec, shape, kernel, bias, epilogue.fused, isa, epilogue, num_threads
+            self._config.spec,
+            shape,
+            kernel,
+            bias,
+            epilogue.fused,
+            isa,
+            epilogue,
+            num_threads,
+            effort=effort,
         )
 
     # ---- shapes ----------------------------------------------------------------------------------

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, overload
 
 import numpy as np
 
-from .. import _core, activations, casts, config, dtypes
+from .. import _core, activations, casts, config, dtypes, planning
 from .. import isa as isas
 from ..arguments import as_integer
 from ..messages import short
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Fused: TypeAlias = activations.Fused
 
+#: Who has chosen a plan's strategy: the estimate, a measurement for this plan, or one before.
+Origin: TypeAlias = Literal["estimate", "measure", "wisdom"]
+
 
 @overload
 def make_plan(
@@ -39,6 +42,7 @@ def make_plan(
     num_threads: int | None = ...,
     dtype: dtypes.DType | None = ...,
     ieee: bool | None = ...,
+    effort: planning.Effort | None = ...,
 ) -> Plan: ...
 
 
@@ -54,6 +58,7 @@ def make_plan(
     num_threads: int | None = ...,
     dtype: dtypes.DType | None = ...,
     ieee: bool | None = ...,
+    effort: planning.Effort | None = ...,
 ) -> BoundPlan: ...
 
 
@@ -68,6 +73,7 @@ def make_plan(
     num_threads: int | None = None,
     dtype: dtypes.DType | None = None,
     ieee: bool | None = None,
+    effort: planning.Effort | None = None,
 ) -> Plan | BoundPlan:
     """A packed plan for inputs of `x_shape`, in the spec's layout; the weights are copied.
 
@@ -79,7 +85,8 @@ def make_plan(
     kernel: (kh, kw, C, M); bias: (C*M,), or None; both are cast to the compute dtype of `dtype`, a
     result dtype (`dwconv.dtypes`; None: the kernel's), which becomes the plan's. activation: one of
     FUSED_ACTIVATIONS, with alpha if it is a Fused. ieee: whether denormal numbers are not flushed;
-    None: as `config.denormals` says. Raises ValueError for another kernel or bias, a
+    None: as `config.denormals` says. effort: 'estimate' or 'measure'; None: as `config.planning`
+    says. Raises ValueError for another kernel or bias, a
     bias that int32 cannot hold, an unknown isa and environment variables that hold no setting;
     MemoryError.
     """
@@ -98,11 +105,74 @@ def make_plan(
         if bias is not None:
             dtypes.check_in_range(bias, compute, "bias")
             offsets = as_the_core_takes_it(bias, compute)
-    plan = Plan(spec, x_shape, weights, offsets, fused.name, name, fused.alpha, num_threads, ieee)
+    arguments: Any = (spec, x_shape, weights, offsets)
+    arguments += (fused.name, name, fused.alpha, num_threads, ieee)
+    plan, origin = _choose(arguments, config.planning() if effort is None else effort)
     if epilogue is None:
         return plan
     recipe = (spec, x_shape, kernel, bias, fused, isa, epilogue, num_threads)
-    return BoundPlan(plan, epilogue, recipe)
+    return BoundPlan(plan, epilogue, recipe, origin)
+
+
+def _choose(arguments: Any, effort: planning.Effort) -> tuple[Plan, Origin]:
+    """A plan of these arguments of `Plan`, with the strategy that is known or measured to be the
+    fastest, or the estimate's; and which of these it is.
+    """
+    if effort == "estimate" and not planning.is_anything_known():
+        return Plan(*arguments), "estimate"
+    make: Any = Plan  # for mypy, which does not know how many arguments there are
+    spec, x_shape, weights, *_, isa, _, num_threads, _ = arguments
+    threads = config.num_threads() if num_threads is None else num_threads
+    problem = problem_of(spec, x_shape, weights.dtype.name, threads)
+    plan = _known_plan(arguments, isa, problem)
+    if plan is not None:
+        return plan, "wisdom"
+    if effort == "estimate" or x_shape[0] == 0:
+        return Plan(*arguments), "estimate"
+    with planning.measuring:
+        plan = _known_plan(arguments, isa, problem)  # another thread may just have measured it
+        if plan is not None:
+            return plan, "wisdom"
+        limits = config.planning_budget(), config.memory_limit()
+        measured: Plan = make(*arguments, budget=limits[0], scratch=limits[1])
+        if measured.strategies(1)[0][2] is None:
+            return measured, "estimate"  # for lack of time or memory
+        planning.remember(isa, problem, measured.strategy)
+    return measured, "measure"
+
+
+def problem_of(spec: ConvSpec, x_shape: Shape, dtype: str, num_threads: int) -> str:
+    """The name of a problem: all that a strategy depends on, and no weights. It is for any batch,
+    since a plan is, and for any activation.
+
+    '56x56x128 k3x3 s1x1 d1x1 p1.1.1.1 m1 float32 channels_last t1': H x W x C, kernel size,
+    strides, dilation, padding (top, bottom, left, right), depth multiplier, compute dtype, layout,
+    threads.
+    """
+    _, height, width, channels = spec.to_nhwc(x_shape)
+    (top, bottom), (left, right) = spec.padding_for(height, width)
+    pairs = {"k": spec.kernel_size, "s": spec.strides, "d": spec.dilation_rate}
+    sizes = " ".join(f"{letter}{pair[0]}x{pair[1]}" for letter, pair in pairs.items())
+    return (
+        f"{height}x{width}x{channels} {sizes} p{top}.{bottom}.{left}.{right} "
+        f"m{spec.depth_multiplier} {dtype} {spec.data_format} t{num_threads}"
+    )
+
+
+def _known_plan(arguments: Any, isa: str, problem: str) -> Plan | None:
+    """The plan with the strategy that is known for the problem. A name that this version has no
+    strategy for is forgotten.
+    """
+    strategy = planning.known(isa, problem)
+    if strategy is None:
+        return None
+    make: Any = Plan
+    try:
+        plan: Plan = make(*arguments, strategy=strategy)
+    except LookupError:
+        planning.forget(isa, problem)
+        return None
+    return plan
 
 
 @_core.enable_fast_calls
@@ -118,12 +188,19 @@ class BoundPlan(_core.PlanCall):
     instruction set that it was asked for, or the default one of the machine it then is on.
     """
 
-    __slots__ = ("__weakref__", "_epilogue", "_recipe")
+    __slots__ = ("__weakref__", "_epilogue", "_origin", "_recipe")
 
-    def __init__(self, kernel: _core.Plan, epilogue: Epilogue, recipe: tuple[Any, ...]) -> None:
+    def __init__(
+        self,
+        kernel: _core.Plan,
+        epilogue: Epilogue,
+        recipe: tuple[Any, ...],
+        origin: Origin = "estimate",
+    ) -> None:
         """recipe: the arguments of `make_plan`, of which the third and fourth are the weights."""
         super().__init__(kernel, epilogue.is_nothing)
         self._epilogue = epilogue
+        self._origin = origin
         spec, x_shape, weights, bias, *rest = recipe
         self._recipe = (spec, x_shape, _unchanging(weights), _unchanging(bias), *rest)
 
@@ -169,7 +246,7 @@ class BoundPlan(_core.PlanCall):
             return self
         kernel = self.kernel.with_batch(batch)
         spec, _, *rest = self._recipe
-        return type(self)(kernel, self._epilogue, (spec, kernel.x_shape, *rest))
+        return type(self)(kernel, self._epilogue, (spec, kernel.x_shape, *rest), self._origin)
 
     def share(self, other: BoundPlan) -> None:
         """Uses the packed weights of `other` where they have the same bytes, before anybody uses
@@ -229,13 +306,18 @@ class BoundPlan(_core.PlanCall):
         """The kernel that does most of the work, such as 'k3x3s1_t2x4_avx2'."""
         return self.kernel.kernel_name
 
+    @property
+    def strategy(self) -> str:
+        """How the problem is computed: the kernel, and how it is used, by name."""
+        return self.kernel.strategy
+
     def info(self) -> dict[str, Any]:
         """What the kernel's plan has decided: the fields of dw_plan_info in csrc/dwconv.h."""
         return self.kernel.info()
 
     def describe(self) -> Description:
         """What the plan has decided, and what comes before and after its kernel."""
-        from .description import Description
+        from .description import RUNNERS_UP, Candidate, Description
 
         epilogue, kernel = self._epilogue, self.kernel
         after = epilogue.after
@@ -250,6 +332,8 @@ class BoundPlan(_core.PlanCall):
             isa=kernel.isa,
             num_threads=kernel.num_threads,
             denormals="ieee" if kernel.ieee else "flush",
+            planned_by=self._origin,
+            candidates=tuple(Candidate(*one) for one in kernel.strategies(1 + RUNNERS_UP)),
             **kernel.info(),
         )
 

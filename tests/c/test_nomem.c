@@ -136,9 +136,29 @@ static long try_grad(const dw_desc *d, dw_isa isa, const float *with_kernel) {
     }
 }
 
+/* Measuring makes many; a plan comes of it without those that only it needs. */
+static void try_measured(const dw_desc *d, dw_isa isa) {
+    dw_measuring how;
+    memset(&how, 0, sizeof how);
+    how.nanoseconds = 200000, how.num_threads = 1, how.scratch_bytes = 1 << 20, how.x_place = -1;
+    long without = 0;
+    for (long n = 1; n <= 24; n++) { /* beyond the scratch arrays, into the candidates */
+        dw_plan *plan = (dw_plan *)(void *)x;
+        allocations = 0, fails_at = n;
+        const dw_status status = dw_plan_create_measured(d, isa, kernel, bias, &how, &plan);
+        fails_at = 0;
+        CHECK(status == DW_OK ? plan != NULL : status == DW_ERR_NOMEM && !plan);
+        without += status != DW_OK;
+        dw_plan_destroy(plan);
+        CHECK(live == 0);
+    }
+    CHECK(without >= 3 && without < 12);
+}
+
 static void try_all(const char *name, const dw_desc *d, dw_isa isa, long least) {
     const long plan = try_plan(d, isa);
     CHECK(plan >= least);
+    try_measured(d, isa);
     long grad = 0;
     if (d->layout == DW_NHWC) {
         grad = try_grad(d, isa, kernel) + try_grad(d, isa, NULL);

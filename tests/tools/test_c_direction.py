@@ -16,8 +16,9 @@ CSRC = ROOT / "csrc"
 ORDER = [
     "dwconv.h",
     *("os_pause.h", "os_threads.h", "thread_pool.h", "thread_pool.c"),
-    *("sizes.h", "tuning.h", "tuning.c"),
-    *("cpu.h", "cpu.c", "float_env.h", "float_env.c"),
+    "sizes.h",
+    *("cpu.h", "cpu.c", "machine.h", "machine.c"),
+    *("float_env.h", "float_env.c", "tuning.h", "tuning.c"),
     *("shared.h", "shared.c"),
     *("desc.h", "desc.c", "blocks.h", "blocks.c"),
     *("activations.h", "activations.inc"),
@@ -32,7 +33,7 @@ ORDER = [
     *("nhwc.h", "nhwc_tiles.c", "nhwc_columns.c", "nhwc_pack.c", "nhwc_strategies.c"),
     *("nhwc_parts.c", "nhwc_run.c"),
     "nhwc.c",
-    *("plan.h", "plan.c", "parallel.c"),
+    *("plan.h", "plan.c", "parallel.c", "measure.c"),
     *("grad.h", "grad_ring.c", "grad_weights.c", "grad_input.c", "grad.c"),
 ]
 

@@ -94,7 +94,10 @@ def test_info_tells_the_settings() -> None:
     result = run_module(
         "info", DWCONV_NUM_THREADS="3", DWCONV_DENORMALS="ieee", DWCONV_MEMORY_LIMIT="7"
     )
-    assert "settings        num_threads=3 denormals=ieee memory_limit=7\n" in result.stdout
+    assert (
+        "settings        num_threads=3 denormals=ieee memory_limit=7 planning=estimate\n"
+        in result.stdout
+    )
 
 
 @pytest.mark.parametrize("command", ["info", "check"])

@@ -24,12 +24,23 @@ PACKAGE = ROOT / "dwconv"
 #: A new one: its place here.
 ORDER = [
     *("binding", "_version", "_core", "messages"),
-    *("arguments", "shapes", "dtypes", "casts", "config", "isa", "naming", "reference", "registry"),
+    *(
+        "arguments",
+        "planning",
+        "shapes",
+        "dtypes",
+        "casts",
+        "config",
+        "isa",
+        "naming",
+        "reference",
+        "registry",
+    ),
     "torch_weights",
     *("messages", "terminal", "waiting"),
     *("activations", "initializers", "regularizers", "constraints"),
     *("ops", "formats", "layers", "optimizers"),
-    *("folding", "saving", "torch"),
+    *("folding", "saving", "wisdom", "torch"),
     *("dask", "xarray"),
     "__init__",
     *("cli", "__main__"),
@@ -51,6 +62,7 @@ LATE |= {
     "saving",
     "torch",
     "torch_weights",
+    "wisdom",
 }
 
 #: What may be imported when dwconv is.

@@ -1,0 +1,66 @@
+"""Measuring one problem, for people who want to see what it brings: `dwconv tune`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .. import config, dtypes, planning
+from .. import isa as isas
+from .epilogue import Array, Plan, as_the_core_takes_it
+from .plan import problem_of
+from .spec import ConvSpec, Shape
+
+
+class Tuned(NamedTuple):
+    """The estimate's choice for a problem and the one that was kept, with the seconds of a call;
+    None if nothing could be measured within the time and the memory that there are.
+    """
+
+    estimated: str
+    estimated_seconds: float | None
+    best: str
+    best_seconds: float | None
+
+    @property
+    def gain(self) -> float | None:
+        """How many times as fast the one that was kept is: 1.0 if it is the estimate's."""
+        if self.estimated_seconds is None or self.best_seconds is None:
+            return None
+        return 1.0 if self.best == self.estimated else self.estimated_seconds / self.best_seconds
+
+
+def tune(
+    spec: ConvSpec,
+    x_shape: Shape,
+    kernel: Array,
+    bias: Array | None,
+    dtype: dtypes.DType,
+    num_threads: int = 1,
+    seconds: float | None = None,
+) -> Tuned:
+    """Measures a problem anew, whatever is known of it, and remembers what it finds.
+
+    x_shape: in the spec's layout; kernel: (kh, kw, C, M); bias: (C*M,), or None; dtype: a result
+    dtype; num_threads: of a call; seconds: that it may take, None: `config.planning_budget()`.
+    Raises ValueError and MemoryError as plans do.
+    """
+    isa = isas.resolve(None)
+    spec.output_shape(x_shape)
+    spec.check_kernel(kernel.shape, x_shape)
+    compute = dtypes.compute_dtype(dtype)
+    weights = as_the_core_takes_it(kernel, compute)
+    offsets = None if bias is None else as_the_core_takes_it(bias, compute)
+    arguments = (spec, x_shape, weights, offsets, "linear", isa, 0.0, num_threads, False)
+    estimated = Plan(*arguments).strategy
+    with planning.measuring:
+        limits = (
+            config.planning_budget() if seconds is None else seconds,
+            config.memory_limit(),
+        )
+        plan = Plan(*arguments, None, *limits)
+    times = {name: measured for name, _, measured in plan.strategies()}
+    best = plan.strategy
+    if times[best] is not None:
+        problem = problem_of(spec, x_shape, weights.dtype.name, num_threads)
+        planning.remember(isa, problem, best)
+    return Tuned(estimated, times[estimated], best, times[best])
