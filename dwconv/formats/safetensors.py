@@ -8,6 +8,7 @@ of the file, and where that is not to be had its allocator ends the process.
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 from typing import Any, BinaryIO, NamedTuple
@@ -174,7 +175,12 @@ def _read(tensors: list[_Tensor], file: BinaryIO) -> Arrays:
 
 def _mapped(tensors: list[_Tensor], file: BinaryIO, start: int) -> Arrays:
     """Views of the file."""
-    content = np.memmap(file, np.uint8, "r")  # once: a mapping each would be an open file each
+    try:
+        content = np.memmap(file, np.uint8, "r")  # once: a mapping each would be an open file each
+    except OSError as error:
+        if error.errno == errno.ENOMEM:  # no address space is left
+            raise MemoryError("mmap: expected room for the file in the address space") from error
+        raise
     return {
         tensor.name: tensor.array(content[start + tensor.begin : start + tensor.stop])
         for tensor in tensors

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -9,6 +10,8 @@ import struct
 import zipfile
 import zlib
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import PurePosixPath
 from typing import IO, Any, BinaryIO
 
@@ -118,11 +121,16 @@ class Archive:
     def __init__(self, file: BinaryIO, budget: Budget) -> None:
         self.size = file.seek(0, os.SEEK_END)
         self._budget = budget
+        bounded = _Bounded(file, _MAX_TABLE)
         try:
             # ZipFile reads the table of contents in one piece, whatever size it claims.
-            self._zip = zipfile.ZipFile(_Bounded(file, _MAX_TABLE))  # type: ignore[arg-type]
+            self._zip = zipfile.ZipFile(bounded)  # type: ignore[arg-type]
         except _ERRORS as error:
-            raise FormatError(f"truncated or damaged: expected a zip archive; {error}") from error
+            if bounded.error is None:
+                reason = f"truncated or damaged: expected a zip archive; {error}"
+                raise FormatError(reason) from error
+        if bounded.error is not None:  # of which ZipFile makes one of the contents, or none
+            raise bounded.error
         self._zip.fp = file  # type: ignore[assignment]
         budget.step(len(self._zip.infolist()))
         names = Counter(info.filename for info in self._zip.infolist())
@@ -167,6 +175,8 @@ class Archive:
             with self._zip.open(info) as member:
                 data = _all_of(member, info.file_size)
         except _ERRORS as error:
+            if _is_of_the_disk(error):
+                raise
             raise FormatError(f"{name}: damaged: {error}") from error
         if len(data) != info.file_size:
             raise FormatError(f"{name}: expected {info.file_size} bytes; received {len(data)}")
@@ -198,27 +208,46 @@ _ERRORS = (
 )
 
 
+def _is_of_the_disk(error: BaseException) -> bool:
+    """Whether reading has failed, and not what was to be read: a place before the file's begin is
+    EINVAL.
+    """
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
+
+
 class _Bounded:
-    """A file that can be read only in small pieces."""
+    """A file that can be read only in small pieces; `error` is the first of the disk."""
 
     def __init__(self, file: BinaryIO, most: int) -> None:
         self._file = file
         self._most = most
+        self.error: OSError | None = None
 
     def read(self, count: int = -1) -> bytes:
-        if not 0 <= count <= self._most:
-            here = self._file.tell()
-            left = self._file.seek(0, os.SEEK_END) - here
-            self._file.seek(here)
-            if left > self._most or count > self._most:
-                raise ValueError(f"a table of contents of more than {self._most} bytes")
-        return self._file.read(count)
+        with self._watched():
+            if not 0 <= count <= self._most:
+                here = self._file.tell()
+                left = self._file.seek(0, os.SEEK_END) - here
+                self._file.seek(here)
+                if left > self._most or count > self._most:
+                    raise ValueError(f"a table of contents of more than {self._most} bytes")
+            return self._file.read(count)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
+        with self._watched():
+            return self._file.seek(offset, whence)
 
     def tell(self) -> int:
         return self._file.tell()
 
     def seekable(self) -> bool:
         return True
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if self.error is None and _is_of_the_disk(error):
+                self.error = error
+            raise
