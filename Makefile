@@ -80,7 +80,7 @@ test-keras:
 	@$(MAKE) --no-print-directory VENV=.venv-keras .venv-keras/keras
 	.venv-keras/bin/python -m pytest tests/optional $(ARGS)
 
-demo: $(VENV)/installed
+demo: $(VENV)/demo
 	$(BIN)/python examples/demo/demo.py $(ARGS)
 
 big-image: $(VENV)/installed
@@ -189,9 +189,20 @@ $(VENV)/made:
 	$(PIP) install --upgrade pip setuptools
 	@echo '$(PYTHON)' > $@
 
-$(VENV)/installed: $(VENV)/made $(BUILT_FROM)
-	@echo 'building and installing dwconv with what tests and demo need'
-	@PYTHONWARNINGS='ignore:Editable installation' $(PIP) install --editable '.[test,demo]'
+# The package alone, editable.
+$(VENV)/built: $(VENV)/made $(BUILT_FROM)
+	@echo 'building dwconv: minutes of CPU time for the kernels, once'
+	@PYTHONWARNINGS='ignore:Editable installation' $(BIN)/python tools/build_progress.py $(PIP) install --editable .
+	@touch $@
+
+$(VENV)/installed: $(VENV)/built
+	@echo 'installing what tests and demo need'
+	@{ $(call requirements,test); $(call requirements,demo); } | $(PIP) install --requirement /dev/stdin
+	@touch $@
+
+$(VENV)/demo: $(VENV)/built
+	@echo 'installing what the demo needs: matplotlib, pillow, scikit-image, scipy'
+	@$(call requirements,demo) | $(PIP) install --requirement /dev/stdin
 	@touch $@
 
 # The requirements of an extra, read from the installed package: no second build.

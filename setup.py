@@ -10,15 +10,23 @@ only with /arch does the code around them not mix with instructions of the old k
 """
 
 import os
+import re
+import sys
 import sysconfig
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.command.build_py import build_py
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 ROOT = Path(__file__).parent
 MSVC = sysconfig.get_platform().startswith("win")
@@ -71,6 +79,42 @@ def kernel_args() -> list[str]:
     ]
 
 
+class Progress:
+    """Lines for tools/build_progress.py: pip shows nothing of a build before it ends."""
+
+    def __init__(self, total: int) -> None:
+        self.total, self.done = total, 0
+        self._path = os.environ.get("DWCONV_PROGRESS")
+        self._tell()
+
+    def step(self, failed: bool) -> None:
+        self.done += not failed
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._path:
+            with open(self._path, "a", encoding="utf-8") as file:  # noqa: PTH123
+                file.write(f"{self.done} of {self.total} C files compiled\n")
+
+
+def readme() -> str:
+    """README.md for PyPI, where relative links lead nowhere: they become the repository's."""
+    source = metadata()["project"]["urls"]["Source"]
+
+    def absolute(match: re.Match[str]) -> str:
+        begin, target = match.groups()
+        if re.match(r"[a-z]+:|#", target):
+            return match[0]
+        return f"{begin}({source}/{'raw' if begin.startswith('!') else 'blob'}/main/{target})"
+
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"(!?\[[^\]]*\])\(([^)\s]+)\)", absolute, text)
+
+
+def metadata() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
 class BuildExt(build_ext):
     """Compiles the C core with all processors: setuptools goes file by file, twice as long."""
 
@@ -95,9 +139,13 @@ class BuildExt(build_ext):
             return objects
 
         core.sort(key=lambda source: not is_kernel(source))  # those take long: first
+        progress = Progress(len(core))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for objects in pool.map(compile_one, core):
-                ext.extra_objects += objects
+            running = [pool.submit(compile_one, source) for source in core]
+            for done in as_completed(running):
+                progress.step(failed=done.exception() is not None)
+            for done in running:
+                ext.extra_objects += done.result()
         super().build_extension(ext)
 
 
@@ -122,6 +170,8 @@ headers = sorted(
 )
 
 setup(
+    long_description=readme(),
+    long_description_content_type="text/markdown",
     cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
     ext_modules=cythonize(
         [
