@@ -103,6 +103,8 @@ int dw_cpu_feature(int index, const char **name) {
     return (dw_cpu_flags() & features[index].flag) != 0;
 }
 
+const char *dw_version(void) { return DW_VERSION; }
+
 const char *dw_compiler(void) {
 #if defined(__clang__)
     return "clang " __clang_version__;

@@ -1,6 +1,8 @@
 /* desc.c - checks a dw_desc. After that no size or offset that the library computes can overflow. */
 #include "desc.h"
 
+#include "build.h"
+
 #include <math.h>
 #include <stddef.h>
 
@@ -32,7 +34,9 @@ static dw_status output_length(int64_t in, int64_t before, int64_t after, int64_
 }
 
 dw_status dw_check_activation(dw_dtype dtype, dw_activation activation, double alpha) {
+    static const char built[DW_DTYPE_COUNT] = {DW_HAS_F32, DW_HAS_F64, DW_HAS_I32};
     if (dtype < DW_F32 || dtype >= DW_DTYPE_COUNT) return DW_ERR_DTYPE;
+    if (!built[dtype]) return DW_ERR_BUILD;
     if (activation < DW_LINEAR || activation >= DW_ACTIVATION_COUNT) return DW_ERR_ACTIVATION;
     if (dtype == DW_I32 && activation > DW_RELU6) return DW_ERR_ACTIVATION;
     const int has_alpha = activation == DW_LEAKY_RELU || activation == DW_ELU;
@@ -43,11 +47,39 @@ int dw_denormals_known(dw_denormals denormals) {
     return denormals == DW_DENORMALS_FLUSH || denormals == DW_DENORMALS_IEEE;
 }
 
+/* One dimension of 'same': what lacks for ceil(in / stride) outputs, the larger half after the input. */
+static dw_status same_padding(int64_t in, int64_t kernel, int64_t dilation, int64_t stride, int64_t *before,
+                              int64_t *after) {
+    int64_t dilated, last; /* the kernel with its gaps; where the last output begins */
+    if (!add_product(1, kernel - 1, dilation, &dilated)) return DW_ERR_OVERFLOW;
+    last = (in - 1) / stride * stride;
+    const int64_t rest = in - last; /* pixels from there on */
+    const int64_t total = dilated > rest ? dilated - rest : 0;
+    *before = total / 2;
+    *after = total - total / 2;
+    return DW_OK;
+}
+
+dw_status dw_pad_same(dw_desc *d) {
+    if (!d) return DW_ERR_NULL;
+    if (d->height < 1 || d->width < 1) return DW_ERR_SHAPE;
+    if (d->kernel_h < 1 || d->kernel_w < 1) return DW_ERR_KERNEL;
+    if (d->stride_h < 1 || d->stride_w < 1) return DW_ERR_STRIDE;
+    if (d->dilation_h < 1 || d->dilation_w < 1) return DW_ERR_DILATION;
+    int64_t top, bottom, left, right;
+    dw_status status = same_padding(d->height, d->kernel_h, d->dilation_h, d->stride_h, &top, &bottom);
+    if (status == DW_OK) status = same_padding(d->width, d->kernel_w, d->dilation_w, d->stride_w, &left, &right);
+    if (status != DW_OK) return status;
+    d->pad_top = top, d->pad_bottom = bottom, d->pad_left = left, d->pad_right = right;
+    return DW_OK;
+}
+
 dw_status dw_output_size(const dw_desc *d, int64_t *oh, int64_t *ow) {
     if (!d || !oh || !ow) return DW_ERR_NULL;
     const dw_status activation = dw_check_activation(d->dtype, d->activation, d->activation_alpha);
     if (activation != DW_OK) return activation;
     if (d->layout != DW_NHWC && d->layout != DW_NCHW) return DW_ERR_LAYOUT;
+    if (d->layout == DW_NCHW && !DW_HAS_NCHW) return DW_ERR_BUILD;
     if (!dw_denormals_known(d->denormals)) return DW_ERR_DENORMALS;
     if (d->batch < 0 || d->height < 1 || d->width < 1 || d->channels < 1 || d->multiplier < 1) return DW_ERR_SHAPE;
     if (d->kernel_h < 1 || d->kernel_w < 1) return DW_ERR_KERNEL;
@@ -91,6 +123,7 @@ const char *dw_status_text(dw_status status) {
     case DW_ERR_OVERFLOW: return "a size does not fit the address space";
     case DW_ERR_NOMEM: return "out of memory";
     case DW_ERR_STOPPED: return "ended early";
+    case DW_ERR_BUILD: return "the dtype, the layout or the gradients are left out of this build";
     }
     return "unknown status";
 }

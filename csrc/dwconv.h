@@ -22,6 +22,12 @@
 
 #include <stdint.h>
 
+/* The version of this header; dw_version() is that of the library. */
+#define DW_VERSION_MAJOR 0
+#define DW_VERSION_MINOR 1
+#define DW_VERSION_PATCH 0
+#define DW_VERSION "0.1.0"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -43,7 +49,8 @@ typedef enum dw_status {
     DW_ERR_LAYOUT,     /* layout is none of dw_layout */
     DW_ERR_DENORMALS,  /* denormals is none of dw_denormals */
     DW_ERR_STRATEGY,   /* strategy is no index of dw_strategies_of */
-    DW_ERR_STOPPED     /* stop() has ended the creation */
+    DW_ERR_STOPPED,    /* stop() has ended the creation */
+    DW_ERR_BUILD       /* the dtype, the layout or the gradients are left out of this build, see build.h */
 } dw_status;
 
 typedef enum dw_dtype {
@@ -113,6 +120,11 @@ typedef struct dw_plan dw_plan;
 
 /* Output size of `desc` in *oh and *ow; every other field is checked too, nothing is allocated. */
 dw_status dw_output_size(const dw_desc *desc, int64_t *oh, int64_t *ow);
+
+/* Sets pad_top, pad_bottom, pad_left and pad_right to the padding 'same' of Keras and TensorFlow, for the other fields:
+ * OH = ceil(H / stride_h), OW = ceil(W / stride_w), an odd pixel at the bottom and at the right. On failure *desc is as
+ * before. */
+dw_status dw_pad_same(dw_desc *desc);
 
 /* kernel (kh, kw, C, M) and bias (OC) of desc->dtype are copied; bias may be NULL for none. On failure
  * *plan is NULL. */
@@ -321,6 +333,7 @@ typedef struct dw_cpu_info {
 } dw_cpu_info;
 void dw_cpu_describe(dw_cpu_info *info);
 
+const char *dw_version(void);  /* "1.2.3", DW_VERSION of the build */
 const char *dw_compiler(void); /* the compiler of this build, with its version */
 
 /* What a kernel computes. */

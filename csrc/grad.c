@@ -27,6 +27,7 @@ static dw_status init_base(dw_grad_base *base, const dw_desc *desc, dw_isa isa) 
     dw_problem *problem = &base->problem;
     const dw_status status = dw_problem_init(problem, desc, isa);
     if (status != DW_OK) return status;
+    if (!DW_HAS_GRADIENTS) return DW_ERR_BUILD;
     if (desc->activation != DW_LINEAR) return DW_ERR_ACTIVATION;
     const dw_instruction_set *narrower = problem->isa->narrower;
     base->table = problem->isa->grad[desc->dtype];

@@ -139,10 +139,12 @@ int dw_kernel_at(dw_isa isa, dw_dtype dtype, int index, dw_kernel_info *info) {
     const dw_instruction_set *set = find(isa);
     if (!info || !set || dtype < DW_F32 || dtype >= DW_DTYPE_COUNT || index < 0) return 0;
     *info = (dw_kernel_info){.variant = "general", .registers = set->registers};
+    if (!set->nhwc[dtype]) return 0;
     if (nhwc_kernel_at(set->nhwc[dtype], &index, info)) return 1;
-    if (nchw_kernel_at(set->nchw[dtype], &index, info)) return 1;
+    if (set->nchw[dtype] && nchw_kernel_at(set->nchw[dtype], &index, info)) return 1;
     /* Narrower vectors that are no instruction set by themselves. */
     const dw_instruction_set *narrower = set->narrower;
-    if (narrower && narrower->id == set->id && nchw_kernel_at(narrower->nchw[dtype], &index, info)) return 1;
+    if (DW_HAS_NCHW && narrower && narrower->id == set->id && nchw_kernel_at(narrower->nchw[dtype], &index, info))
+        return 1;
     return set->grad[dtype] && grad_kernel_at(set->grad[dtype], &index, info);
 }

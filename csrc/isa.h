@@ -3,6 +3,7 @@
 #ifndef DW_ISA_H
 #define DW_ISA_H
 
+#include "build.h"
 #include "cpu.h"
 #include "dwconv.h"
 #include "grad_kernels.h"
@@ -20,9 +21,10 @@ typedef struct dw_instruction_set {
     int chunk_bytes; /* channels of a pixel that a strip goes through before the next ones: their inputs stay in L1 */
     /* The same bits from vectors of half the width, for problems that do not fill one of these; NULL: none. */
     const struct dw_instruction_set *narrower;
+    /* NULL for what this build leaves out, grad for integers, too */
     const dw_nhwc_table *nhwc[DW_DTYPE_COUNT];
     const dw_nchw_table *nchw[DW_DTYPE_COUNT];
-    const dw_grad_table *grad[DW_DTYPE_COUNT]; /* NULL for integers */
+    const dw_grad_table *grad[DW_DTYPE_COUNT];
 } dw_instruction_set;
 
 /* The instruction sets in order of preference: the first one that a CPU offers is the default. A new one: its line
@@ -42,9 +44,13 @@ DW_INSTRUCTION_SETS(DW_DECLARE)
     extern const dw_nhwc_table dw_nhwc_table_f32_##isa, dw_nhwc_table_f64_##isa, dw_nhwc_table_i32_##isa; \
     extern const dw_nchw_table dw_nchw_table_f32_##isa, dw_nchw_table_f64_##isa, dw_nchw_table_i32_##isa; \
     extern const dw_grad_table dw_grad_table_f32_##isa, dw_grad_table_f64_##isa;
-#define DW_NHWC_TABLES(isa) {&dw_nhwc_table_f32_##isa, &dw_nhwc_table_f64_##isa, &dw_nhwc_table_i32_##isa}
-#define DW_NCHW_TABLES(isa) {&dw_nchw_table_f32_##isa, &dw_nchw_table_f64_##isa, &dw_nchw_table_i32_##isa}
-#define DW_GRAD_TABLES(isa) {&dw_grad_table_f32_##isa, &dw_grad_table_f64_##isa, NULL}
+#define DW_NHWC_TABLES(isa) \
+    {DW_IF_F32(&dw_nhwc_table_f32_##isa), DW_IF_F64(&dw_nhwc_table_f64_##isa), DW_IF_I32(&dw_nhwc_table_i32_##isa)}
+#define DW_NCHW_TABLES(isa)                                                                            \
+    {DW_IF_NCHW(DW_IF_F32(&dw_nchw_table_f32_##isa)), DW_IF_NCHW(DW_IF_F64(&dw_nchw_table_f64_##isa)), \
+     DW_IF_NCHW(DW_IF_I32(&dw_nchw_table_i32_##isa))}
+#define DW_GRAD_TABLES(isa) \
+    {DW_IF_GRADIENTS(DW_IF_F32(&dw_grad_table_f32_##isa)), DW_IF_GRADIENTS(DW_IF_F64(&dw_grad_table_f64_##isa)), NULL}
 
 /* The instruction set to use for `isa`, DW_ISA_AUTO for the best; NULL unless this build and this CPU have it. */
 const dw_instruction_set *dw_isa_select(dw_isa isa);

@@ -31,7 +31,7 @@
 #define DW_GRAD_TILES DW_GRAD_TILES_16_REGISTERS
 #define DW_GRAD_WINDOWS DW_GRAD_WINDOWS_16_REGISTERS
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if (defined(__x86_64__) || defined(_M_X64)) && !defined(DW_WITHOUT_AVX2)
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
 #elif defined(__GNUC__)

@@ -36,7 +36,7 @@
 #define DW_GRAD_TILES DW_GRAD_TILES_32_REGISTERS
 #define DW_GRAD_WINDOWS DW_GRAD_WINDOWS_32_REGISTERS
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if (defined(__x86_64__) || defined(_M_X64)) && !defined(DW_WITHOUT_AVX512)
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
                              apply_to = function)
@@ -61,7 +61,9 @@ const dw_instruction_set dw_isa_avx512 = {.id = DW_ISA_AVX512,
                                           .registers = 32,
                                           .usable_registers = 31,
                                           .chunk_bytes = 2048,
+#ifndef DW_WITHOUT_AVX2 /* whose kernels it uses */
                                           .narrower = &dw_isa_avx512vl,
+#endif
                                           .nhwc = DW_NHWC_TABLES(avx512),
                                           .nchw = DW_NCHW_TABLES(avx512),
                                           .grad = DW_GRAD_TABLES(avx512)};

@@ -13,7 +13,7 @@
 #define DW_GRAD_TILES(X)
 #define DW_GRAD_WINDOWS(X)
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if (defined(__x86_64__) || defined(_M_X64)) && !defined(DW_WITHOUT_AVX512) && !defined(DW_WITHOUT_AVX2)
 #if defined(__clang__)
 #pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
                              apply_to = function)
@@ -21,15 +21,20 @@
 #pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
 #endif
 
+#if DW_HAS_NCHW
 #define DW_KIND f
+#if DW_HAS_F32
 #define DW_BITS 32
 #include DW_HEADER
 #include "../nchw_kernels.inc"
 #undef DW_BITS
+#endif
+#if DW_HAS_F64
 #define DW_BITS 64
 #include DW_HEADER
 #include "../nchw_kernels.inc"
 #undef DW_BITS
+#endif
 #undef DW_KIND
 
 #undef DW_NCHW_LIST
@@ -37,8 +42,11 @@
 #define DW_KIND i
 #define DW_INTEGER 1
 #define DW_BITS 32
+#if DW_HAS_I32
 #include DW_HEADER
 #include "../nchw_kernels.inc"
+#endif
+#endif
 #define DW_COMPILED 1
 
 #if defined(__clang__)

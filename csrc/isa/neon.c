@@ -30,7 +30,7 @@
 #define DW_GRAD_TILES DW_GRAD_TILES_32_REGISTERS
 #define DW_GRAD_WINDOWS DW_GRAD_WINDOWS_32_REGISTERS
 
-#if defined(__aarch64__) || defined(_M_ARM64)
+#if (defined(__aarch64__) || defined(_M_ARM64)) && !defined(DW_WITHOUT_NEON)
 #include "every_dtype.inc"
 #else
 #include "names_only.inc"

@@ -9,7 +9,11 @@
 #define DW_NCHW_LIST(X)
 #define DW_GRAD_TILES(X)
 #define DW_GRAD_WINDOWS(X)
+#ifndef DW_WITHOUT_PORTABLE
 #include "every_dtype.inc"
+#else
+#include "names_only.inc"
+#endif
 
 const dw_instruction_set dw_isa_portable = {.id = DW_ISA_PORTABLE,
                                             .name = "portable",

@@ -144,13 +144,49 @@ static void test_strategies(void) {
     CHECK(dw_strategies_of(&d, DW_ISA_AUTO, found, CAPACITY, &count) == DW_ERR_STRIDE);
 }
 
+/* 'same' by its definition: ceil(in / stride) outputs, no more padding than that takes, the odd pixel at the end. */
+static void test_pad_same(void) {
+    for (int in = 1; in <= 12; in++)
+        for (int kernel = 1; kernel <= 7; kernel++)
+            for (int stride = 1; stride <= 5; stride++)
+                for (int dilation = 1; dilation <= 3; dilation++) {
+                    dw_desc d = ordinary();
+                    d.height = in, d.kernel_h = kernel, d.stride_h = stride, d.dilation_h = dilation;
+                    d.width = in + 1, d.kernel_w = kernel, d.stride_w = stride, d.dilation_w = dilation;
+                    d.pad_top = d.pad_bottom = d.pad_left = d.pad_right = 9;
+                    CHECK(dw_pad_same(&d) == DW_OK);
+                    int64_t oh = 0, ow = 0;
+                    CHECK(dw_output_size(&d, &oh, &ow) == DW_OK);
+                    CHECK(oh == (in + stride - 1) / stride && ow == (in + stride) / stride);
+                    const int64_t needed = (oh - 1) * stride + (kernel - 1) * dilation + 1 - in;
+                    CHECK(d.pad_top + d.pad_bottom == (needed > 0 ? needed : 0));
+                    CHECK(d.pad_bottom - d.pad_top == (d.pad_top + d.pad_bottom) % 2);
+                    CHECK(d.pad_right - d.pad_left == (d.pad_left + d.pad_right) % 2);
+                }
+    dw_desc d = ordinary();
+    CHECK(dw_pad_same(NULL) == DW_ERR_NULL);
+    d.pad_top = 9, d.stride_w = 0;
+    CHECK(dw_pad_same(&d) == DW_ERR_STRIDE && d.pad_top == 9);
+    d = ordinary(), d.height = 0;
+    CHECK(dw_pad_same(&d) == DW_ERR_SHAPE);
+    d = ordinary(), d.kernel_w = 0;
+    CHECK(dw_pad_same(&d) == DW_ERR_KERNEL);
+    d = ordinary(), d.dilation_h = -1;
+    CHECK(dw_pad_same(&d) == DW_ERR_DILATION);
+    d = ordinary(), d.kernel_h = d.dilation_h = INT64_MAX;
+    CHECK(dw_pad_same(&d) == DW_ERR_OVERFLOW);
+    d = ordinary(), d.height = d.stride_h = d.kernel_h = INT64_MAX;
+    CHECK(dw_pad_same(&d) == DW_OK && d.pad_top == 0 && d.pad_bottom == 0);
+}
+
 static void test_texts(void) {
-    for (int a = DW_OK; a <= DW_ERR_STOPPED; a++) {
+    for (int a = DW_OK; a <= DW_ERR_BUILD; a++) {
         CHECK(strcmp(dw_status_text((dw_status)a), "unknown status") != 0);
         for (int b = DW_OK; b < a; b++) CHECK(strcmp(dw_status_text((dw_status)a), dw_status_text((dw_status)b)) != 0);
     }
-    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_STOPPED + 1)), "unknown status") == 0);
+    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_BUILD + 1)), "unknown status") == 0);
     CHECK(strlen(dw_compiler()) > 0);
+    CHECK(strcmp(dw_version(), DW_VERSION) == 0);
 }
 
 /* ---- instruction sets ------------------------------------------------------------------------------ */
@@ -378,6 +414,7 @@ static void test_environment(void) {
 int main(void) {
     test_statuses();
     test_strategies();
+    test_pad_same();
     test_texts();
     test_isas();
     test_runs();
