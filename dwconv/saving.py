@@ -130,11 +130,13 @@ def load_layers(
     custom_objects: CustomObjects | None = None,
     fold: bool = False,
 ) -> Layers:
-    """All depthwise layers in a model file of any generation of Keras, or in one of ours.
+    """All depthwise layers in a model file of any generation of Keras, of ONNX or TensorFlow Lite,
+    or in one of ours.
 
     Args:
         path: a file of Keras under any name, a folder that Keras 3 has not zipped, or a file of
-            ours: a whole model, an architecture (then the layers are not built), or weights alone.
+            ours: a whole model, an architecture (then the layers are not built), or weights alone;
+            a model of ONNX or TensorFlow Lite.
         config: the architecture, for weights alone: a config dict, JSON as text, or the path of a
             JSON file. None: the file beside it with the same name and the suffix .json.
         on_error: what a depthwise layer that cannot be read leads to: 'raise', an error that names
@@ -156,7 +158,7 @@ def load_layers(
     as some Keras 2 models have, is '_' in the name of our layer.
 
     Raises as `load` does; FormatError also for weights that do not fit the architecture; ValueError
-    for another `on_error`.
+    for another `on_error`; ImportError for ONNX and TensorFlow Lite without their extras.
     """
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error: expected 'raise' or 'skip'; received {on_error!r}")

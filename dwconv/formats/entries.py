@@ -14,6 +14,8 @@ from .budget import LAYER_STEPS, Budget
 
 DEPTHWISE = "DepthwiseConv2D"
 _MODELS = ("Sequential", "Functional", "Model")
+#: Key of an item that stands for a node of another framework: what of the node is not in it.
+WITHOUT = "dwconv_without"
 _MAX_DEPTH = 32  # of models within models, and of wrappers
 _MAX_NAME = 1000  # characters, of a class, too; paths repeat those of the models around
 #: Layers, and depthwise ones among them: some ten times what the largest networks have. One of the

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..arguments import unwrap
 from . import Arrays, Document, FormatError, Weights, short
-from .entries import DEPTHWISE, LayerEntry, is_keras, wrapped
+from .entries import DEPTHWISE, WITHOUT, LayerEntry, is_keras, wrapped
 
 Variables = list[NDArray[Any]]
 
@@ -89,7 +89,9 @@ def in_unknown_wrapper(entry: LayerEntry) -> bool:
 
 
 def _depthwise(entry: LayerEntry) -> Kind:
-    return Kind(DEPTHWISE, _config(entry), kernel_and_bias)
+    missing = entry.item.get(WITHOUT)
+    label = DEPTHWISE if missing is None else f"{DEPTHWISE} without its {short(missing)[1:-1]}"
+    return Kind(label, _config(entry), kernel_and_bias, is_whole=missing is None)
 
 
 def _grouped(entry: LayerEntry) -> Kind | None:

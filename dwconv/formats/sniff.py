@@ -14,8 +14,10 @@ from . import (
     keras_weights,
     keras_zip,
     npz,
+    onnx,
     safetensors,
     short,
+    tflite,
 )
 from .budget import Budget
 from .untrusted import Archive
@@ -28,13 +30,7 @@ _SIGNATURES: dict[bytes, Reader] = {
 }
 #: What people also call a model: (where, which bytes, what it is, what to do).
 _OTHERS = (
-    (
-        4,
-        b"TFL3",
-        "a model of TensorFlow Lite",
-        "take Keras' own file",
-    ),
-    (0, b"\x08", "a message such as saved_model.pb or an ONNX model", "take Keras' own file"),
+    (0, b"\x08", "a message such as saved_model.pb", "take Keras' own file"),
     (0, b"\x80", "a pickle, which is a program", "save the model with Keras, as .keras or .h5"),
 )
 
@@ -51,6 +47,11 @@ def load(file: BinaryIO, budget: Budget) -> Contents:
 def _reader(head: bytes, file: BinaryIO, budget: Budget) -> Reader:
     if head.startswith(_ZIP):
         return _of_archive(file, budget)
+    if head[4:8] == tflite.SIGNATURE:
+        return tflite
+    # The version of the format comes first: 3 or more in ONNX since 2017, 1 in a saved_model.pb.
+    if head[:1] == b"\x08" and 3 <= int.from_bytes(head[1:2], "little") < 0x80:
+        return onnx
     length = int.from_bytes(head[:8], "little")  # of a header, which is JSON
     if head[8:9] == b"{" and length <= budget.size - 8:
         return safetensors

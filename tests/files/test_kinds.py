@@ -320,7 +320,7 @@ def test_what_no_reader_knows(tmp_path: Path) -> None:
     path = tmp_path / "model"
     for content, message in (
         (b"", "truncated: expected a file of Keras; received an empty one"),
-        (b"\x1c\0\0\0TFL3", "a model of TensorFlow Lite"),
+        (b"\x08\x01\x12", "a message such as saved_model.pb"),
         (b"\x80\x04\x95", "a pickle"),
         (b"hello", "expected HDF5, zip or JSON of a Keras; received b'hello'"),
     ):
