@@ -143,7 +143,7 @@ class Constant(Initializer):
             self.value = value  # NaN and infinities included: it is the user's choice
             return
         _check_numbers(value)
-        array = np.array(read_array("value", value))
+        array = casts.copy(read_array("value", value))
         if array.dtype.kind not in "fiu" and array.dtype.name != "bfloat16":
             raise ValueError(
                 f"value: expected a number or an array of numbers; received {short(value)}"

@@ -22,7 +22,7 @@ from .registry import Config, Configured, Registry
 DEFAULT_FACTOR = 0.01
 
 _DOUBLE = np.dtype(np.float64)
-_WORK = 1 << 26  # multiply-adds of one product of matrices: some 50 ms where it is slow
+_WORK = 1 << 28  # multiply-adds of one product of matrices: 10 to 50 ms
 
 Array = NDArray[Any]
 RegularizerLike = Callable[[Any], Any]

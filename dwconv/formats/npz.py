@@ -70,7 +70,7 @@ def load(file: BinaryIO, budget: Budget) -> Contents:
     return native.contents("an npz file", native.document(metadata, budget), arrays)
 
 
-def _header(name: str, data: bytes | bytearray) -> tuple[str, bool, tuple[int, ...], int]:
+def _header(name: str, data: bytes | memoryview) -> tuple[str, bool, tuple[int, ...], int]:
     """(dtype, Fortran order, shape, where the data begin); numpy.lib.format describes it."""
     if data[:6] != b"\x93NUMPY" or len(data) < 12:
         raise FormatError(f"{name}: expected an array of NumPy; received {short(bytes(data[:6]))}")
@@ -86,7 +86,7 @@ def _header(name: str, data: bytes | bytearray) -> tuple[str, bool, tuple[int, .
     return match[1].decode(), match[2] == b"True", sizes, end
 
 
-def _array(name: str, data: bytes | bytearray) -> NDArray[Any]:
+def _array(name: str, data: bytes | memoryview) -> NDArray[Any]:
     dtype, fortran, shape, start = _header(name, data)
     if dtype not in _DTYPES:
         raise FormatError(f"{name}: expected floats or int32; received {dtype!r}")
@@ -100,7 +100,7 @@ def _array(name: str, data: bytes | bytearray) -> NDArray[Any]:
     return casts.cast(array, array.dtype.newbyteorder("="))
 
 
-def _bytes(data: bytes | bytearray) -> bytes:
+def _bytes(data: bytes | memoryview) -> bytes:
     dtype, _, shape, start = _header(METADATA, data)
     if dtype[:2] != "|S" or shape != ():
         raise FormatError(f"{METADATA}: expected bytes; received {dtype!r} of shape {shape}")

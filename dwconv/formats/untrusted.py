@@ -33,9 +33,11 @@ _MAX_TABLE = 1 << 20
 #: compress well, and no Keras compresses them.)
 _MAX_INFLATED = 16 << 20
 _MAX_RATIO = 8
+#: Bytes of a member beyond which it is read in pieces; JSON never has as many.
+_LARGE = MAX_JSON
 
 
-def parse_json(raw: bytes | bytearray | str, what: str, budget: Budget | None = None) -> Any:
+def parse_json(raw: bytes | str, what: str, budget: Budget | None = None) -> Any:
     """The value in `raw`; FormatError for anything but JSON in UTF-8, too much of it, or a key that
     comes twice.
 
@@ -64,7 +66,7 @@ def parse_json(raw: bytes | bytearray | str, what: str, budget: Budget | None = 
         raise FormatError(f"{what}: expected JSON; {error}") from error
 
 
-def too_much(raw: bytes | bytearray) -> str | None:
+def too_much(raw: bytes) -> str | None:
     """Why JSON is too long or deep to be read, if it is; what is written must not be, either."""
     items = _items(raw)
     if len(raw) > MAX_JSON or items > MAX_ITEMS:
@@ -84,11 +86,11 @@ def too_much(raw: bytes | bytearray) -> str | None:
     return None
 
 
-def _items(raw: bytes | bytearray) -> int:
+def _items(raw: bytes) -> int:
     return raw.count(b",") + raw.count(b"[") + raw.count(b"{")
 
 
-def _depth(marks: bytes | bytearray) -> int:
+def _depth(marks: bytes) -> int:
     """How deep JSON is nested by its brackets and quotation marks, without recursion: the parser of
     `json` takes a part of the C stack for each level, and threads may have little of it.
     """
@@ -101,9 +103,7 @@ _NO_MARKS = bytes(set(range(256)) - set(b'"[]{}'))
 _STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")
 
 
-def parse_object(
-    raw: bytes | bytearray | str, what: str, budget: Budget | None = None
-) -> dict[str, Any]:
+def parse_object(raw: bytes | str, what: str, budget: Budget | None = None) -> dict[str, Any]:
     """The JSON object in `raw`; FormatError for anything else."""
     value = parse_json(raw, what, budget)
     if not isinstance(value, dict):
@@ -147,7 +147,7 @@ class Archive:
         """The names of the members."""
         return self._zip.namelist()
 
-    def read(self, name: str, limit: int | None = None) -> bytes | bytearray:
+    def read(self, name: str, limit: int | None = None) -> Any:
         """A member's bytes, at most `limit`. FormatError if it is missing, damaged or too
         large.
         """
@@ -183,14 +183,15 @@ class Archive:
         return data
 
 
-def _all_of(member: IO[bytes], size: int) -> bytes | bytearray:
-    """The bytes of a member, up to one more than `size`."""
-    if size <= plain.AT_ONCE:
+def _all_of(member: IO[bytes], size: int) -> bytes | memoryview:
+    """The bytes of a member, up to one more than `size`; a large one piece by piece."""
+    if size <= _LARGE:
         return member.read(size + 1)
-    data = bytearray()
-    while len(data) <= size and (some := member.read(min(plain.AT_ONCE, size + 1 - len(data)))):
-        data += some
-    return data
+    data, done = np.empty(size + 1, np.uint8).data, 0
+    while done <= size and (some := member.read(min(plain.AT_ONCE, size + 1 - done))):
+        data[done : done + len(some)] = some
+        done += len(some)
+    return data[:done]
 
 
 # What `zipfile` and `zlib` raise for damaged archives.

@@ -288,3 +288,31 @@ def test_nothing_in_a_file_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         path.write_text(json.dumps(changed), encoding="utf-8")
         with pytest.raises(FormatError, match="layer 'dw': "):
             dwconv.load(path)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_large_members_are_read_in_pieces(
+    compressed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same bytes, and damage is noticed: in the data, in its length, in the table."""
+    monkeypatch.setattr(untrusted, "_LARGE", 10)
+    monkeypatch.setattr(untrusted.plain, "AT_ONCE", 7)
+    content = bytes(range(100))
+    kind = zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED
+    for size in (9, 10, 11, 14, 100):
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w", kind) as archive:
+            archive.writestr("a", content[:size])
+        whole = file.getvalue()
+
+        def read(raw: bytes) -> bytes:
+            file = io.BytesIO(raw)
+            return bytes(untrusted.Archive(file, Budget(len(raw))).read("a"))
+
+        assert read(whole) == content[:size]
+        table = whole.rindex(b"PK\1\2")
+        for at, change in ((16, 1), (24, 1), (24, -1)):  # the checksum, the size
+            damaged = bytearray(whole)
+            damaged[table + at] = (damaged[table + at] + change) % 256
+            with pytest.raises(FormatError):
+                read(bytes(damaged))
