@@ -74,7 +74,7 @@ test-free-threaded: .venv-free-threaded/installed
 
 test-torch:
 	@$(MAKE) --no-print-directory VENV=.venv-torch .venv-torch/torch
-	.venv-torch/bin/python -m pytest tests/optional/test_torch_adapter.py tests/optional/test_torch_gradients.py $(ARGS)
+	.venv-torch/bin/python -m pytest tests/optional/test_torch_adapter.py tests/optional/test_torch_gradients.py tests/optional/test_tensors.py $(ARGS)
 
 test-keras:
 	@$(MAKE) --no-print-directory VENV=.venv-keras .venv-keras/keras

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
@@ -53,8 +54,10 @@ _ARRAY_PROTOCOLS = ("__array__", "__array_interface__", "__array_struct__", "__b
 def read_array(argument: str, value: Any) -> NDArray[Any]:
     """Anything that NumPy makes an array of as an array, not copied if that is possible.
 
-    That includes what has `__dlpack__` alone. TypeError, which names the argument, for a masked
-    array, since a convolution knows no mask, and for what is not in the CPU's memory.
+    That includes what has `__dlpack__` alone, and PyTorch's bfloat16, which NumPy cannot take.
+    TypeError, which names the argument, for a masked array, since a convolution knows no mask, for
+    what is not in the CPU's memory, and for a tensor that has no plain array, such as one that
+    requires gradients.
     """
     if type(value) is np.ndarray:
         return value
@@ -75,9 +78,29 @@ def read_array(argument: str, value: Any) -> NDArray[Any]:
         hint = " (numpy.load reads a file)" if isinstance(value, (str, os.PathLike)) else ""
         raise TypeError(f"{argument}: expected an array; received {kind}{hint}")
     try:
-        return np.asarray(value)
+        return _bits_of_bfloat16(value) if _is_torch_bfloat16(value) else np.asarray(value)
+    except (RuntimeError, TypeError) as error:
+        if not hasattr(value, "__dlpack__"):
+            raise
+        raise TypeError(f"{argument}: expected an array for the CPU; received {error}") from error
     except ValueError as error:  # lists of different lengths
         raise ValueError(f"{argument}: expected an array; received {error}") from error
+
+
+def _is_torch_bfloat16(value: Any) -> bool:
+    """Whether it is a tensor of PyTorch's of that dtype; PyTorch is not needed to tell."""
+    return str(getattr(value, "dtype", None)) == "torch.bfloat16"
+
+
+def _bits_of_bfloat16(tensor: Any) -> NDArray[Any]:
+    """Such a tensor as an array of ml_dtypes' dtype, in the same memory. TypeError without that
+    package.
+    """
+    dtype = named("bfloat16")
+    if dtype is None:
+        raise TypeError("bfloat16, which needs the package ml_dtypes")
+    int16 = getattr(sys.modules["torch"], "int16")  # noqa: B009 - mypy knows no such attribute
+    return np.asarray(tensor.view(int16)).view(dtype)
 
 
 def is_array_like(value: Any) -> bool:
