@@ -7,7 +7,7 @@
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
-BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx dwconv/*.pxd dwconv/binding/*.pxi dwconv/binding/*.h) setup.py pyproject.toml
+BUILT_FROM := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc dwconv/*.pyx dwconv/*.pxd dwconv/binding/*.pxi dwconv/binding/*.h dwconv/jax/*.cc) setup.py pyproject.toml
 # A free-threaded Python; '': one that tools/free_threaded_python.sh builds, once.
 FREE_THREADED ?=
 C_FILES := $(wildcard csrc/*.[ch] csrc/*.inc csrc/isa/*.[ch] csrc/isa/*.inc tests/c/*.[ch] tests/c/*.inc)
@@ -16,7 +16,7 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 pyt
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build docs test test-quick demo big-image check bench bench-quick bench-plot shape test-c test-isa test-torch test-keras test-free-threaded lint format lint-c \
+.PHONY: help build docs test test-quick demo big-image check bench bench-quick bench-plot shape test-c test-isa test-torch test-jax test-keras test-free-threaded lint format lint-c \
 	wheels wheels-test zig-check release-check neon-mca asan tsan sanitizers fuzz fuzz-files torture soak clean
 
 help:
@@ -28,6 +28,7 @@ help:
 	@echo 'make test-isa     each instruction set, in emulators, too  ARGS=--short'
 	@echo 'make test-free-threaded  what threads share, with a Python without GIL   FREE_THREADED=python3.14t'
 	@echo 'make test-torch   dwconv.torch and our gradients beside PyTorch, in .venv-torch (1 GB)'
+	@echo 'make test-jax     dwconv.jax beside JAX, in .venv-jax (0.6 GB)'
 	@echo 'make test-keras   tests/optional beside real Kerases, in .venv-keras (1.5 GB)'
 	@echo 'make docs    the site, into build/docs: warnings are errors, links are checked'
 	@echo 'make check   every instruction set of this CPU against the reference'
@@ -72,13 +73,16 @@ test-isa: $(VENV)/wheel-tools
 test-free-threaded: .venv-free-threaded/installed
 	.venv-free-threaded/bin/python -m pytest $(FREE_THREADED_TESTS) --deselect tests/core/test_ops.py::test_public_names $(ARGS)
 
-test-torch:
-	@$(MAKE) --no-print-directory VENV=.venv-torch .venv-torch/torch
-	.venv-torch/bin/python -m pytest tests/optional/test_torch_adapter.py tests/optional/test_torch_gradients.py tests/optional/test_tensors.py $(ARGS)
+test-torch: .venv-torch/made-for-torch
+	.venv-torch/bin/python -m pytest -p no:cacheprovider $(or $(TESTS),$(wildcard tests/optional/test_torch_*.py tests/optional/test_tensors.py)) $(ARGS)
 
-test-keras:
-	@$(MAKE) --no-print-directory VENV=.venv-keras .venv-keras/keras
-	.venv-keras/bin/python -m pytest tests/optional $(ARGS)
+test-jax: .venv-jax/made-for-jax
+	.venv-jax/bin/python -m pytest -p no:cacheprovider $(or $(TESTS),$(wildcard tests/optional/test_jax_*.py tests/optional/test_tensors.py)) $(ARGS)
+
+test-keras: .venv-keras/made-for-keras .venv-jax/made-for-jax .venv-torch/made-for-torch
+	.venv-keras/bin/python -m pytest -p no:cacheprovider tests/optional $(ARGS)
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -p no:cacheprovider tests/optional/test_keras_adapter.py $(ARGS)
+	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -p no:cacheprovider tests/optional/test_keras_adapter.py $(ARGS)
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo/demo.py $(ARGS)
@@ -160,7 +164,7 @@ format: $(VENV)/linters
 	$(BIN)/clang-format -i $(C_FILES)
 
 clean:
-	rm -rf $(VENV) .venv-torch .venv-keras .venv-free-threaded build dist wheelhouse *.egg-info dwconv/_core.c dwconv/*.so
+	rm -rf $(VENV) .venv-torch .venv-jax .venv-keras .venv-free-threaded build dist wheelhouse *.egg-info dwconv/_core.c dwconv/*.so
 	rm -rf .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -249,11 +253,25 @@ $(PEERS)/installed: pyproject.toml | $(VENV)/installed
 	    install --requirement /dev/stdin
 	@touch $@
 
-$(VENV)/torch: $(VENV)/installed
-	@$(PIP) install torch==2.13.0
+# Environments of frameworks: the package as $(VENV) built it, for the same Python, and what tests need. Nothing is
+# compiled twice.
+TESTED_WITH := 'hypothesis>=6.90' 'ml_dtypes>=0.3' 'mpmath>=1.3' 'pytest>=7.4' 'safetensors>=0.4'
+.venv-torch/made-for-torch .venv-jax/made-for-jax .venv-keras/made-for-keras: $(VENV)/installed
+	@rm -rf $(@D)
+	@$(BIN)/python -m venv $(@D)
+	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install $(TESTED_WITH) $(FRAMEWORK)
+	@$(@D)/bin/python -c 'import site; print(*site.getsitepackages())' | \
+	    while read -r folder; do echo '$(CURDIR)' > "$$folder/dwconv-clone.pth"; done
+	@$(EXTENSION)
 	@touch $@
 
+.venv-torch/made-for-torch: FRAMEWORK := torch==2.13.0 keras
+.venv-torch/made-for-torch: EXTENSION := true
+.venv-jax/made-for-jax: FRAMEWORK := jax jaxlib flax keras
+.venv-jax/made-for-jax: EXTENSION = DWCONV_JAX=only \
+	DWCONV_JAX_INCLUDE=$$(.venv-jax/bin/python -c 'import jax.ffi; print(jax.ffi.include_dir())') \
+	$(BIN)/python setup.py --quiet build_ext --inplace
+
 # Keras 3 and Keras 2, both on TensorFlow.
-$(VENV)/keras: $(VENV)/installed
-	@$(PIP) install tensorflow-cpu keras tf_keras h5py
-	@touch $@
+.venv-keras/made-for-keras: FRAMEWORK := tensorflow-cpu keras tf_keras h5py
+.venv-keras/made-for-keras: EXTENSION := true

@@ -1,6 +1,12 @@
-"""Build of the one extension module, dwconv._core: C core plus Cython binding.
+"""Build of the extension modules: dwconv._core, C core plus Cython binding; dwconv.jax._ffi, the
+calls that XLA makes to it, if the headers that jaxlib ships are there.
 
 Switches (environment variables), for developers:
+  DWCONV_JAX=1 | 0 | only                      dwconv.jax._ffi: needed, so that the build fetches
+                                               jaxlib; left out; nothing else, in a built clone.
+                                               Otherwise it is made where jaxlib is importable, and
+                                               left out where that fails
+  DWCONV_JAX_INCLUDE=FOLDER                    the headers of a jaxlib somewhere else
   DWCONV_SANITIZE=address,undefined | thread   build with gcc's or clang's sanitizers
   DWCONV_DEBUG=1                               -O1 -g, no other change
   DWCONV_COVERAGE=1                            gcov instrumentation of the C core
@@ -9,6 +15,7 @@ tool can compile it. MSVC has no such pragma; it takes intrinsics of any process
 only with /arch does the code around them not mix with instructions of the old kind.
 """
 
+import importlib.util
 import os
 import re
 import sys
@@ -120,6 +127,9 @@ class BuildExt(build_ext):
 
     def build_extension(self, ext: Extension) -> None:
         core = [source for source in ext.sources if Path(source).parts[0] == "csrc"]
+        if not core:
+            super().build_extension(ext)
+            return
         ext.sources = [source for source in ext.sources if source not in core]
 
         def is_kernel(source: str) -> bool:
@@ -160,6 +170,37 @@ class BuildPy(build_py):
             self.copy_file(str(ROOT / "csrc" / "dwconv.h"), str(include / "dwconv.h"))
 
 
+def jax_headers() -> "str | None":
+    """The folder of the headers that jaxlib ships; None without one, or where none is wanted."""
+    if folder := os.environ.get("DWCONV_JAX_INCLUDE"):
+        return folder
+    spec = importlib.util.find_spec("jaxlib")
+    if spec is None or spec.origin is None or WITH_JAX == "0":
+        return None
+    return str(Path(spec.origin).parent / "include")
+
+
+def jax_extension() -> list[Extension]:
+    """dwconv.jax._ffi, or nothing."""
+    headers = jax_headers()
+    if headers is None or os.environ.get("DWCONV_SANITIZE"):
+        return []
+    flags = ["/O2", "/std:c++17", "/EHsc"] if MSVC else ["-std=c++17", "-O2", "-g0"]
+    hidden = [] if MSVC else ["-fvisibility=hidden", "-Wall", "-Wextra", "-isystem", headers]
+    return [
+        Extension(
+            "dwconv.jax._ffi",
+            sources=["dwconv/jax/_ffi.cc"],
+            depends=["csrc/dwconv.h"],
+            include_dirs=["csrc", *([headers] if MSVC else [])],
+            extra_compile_args=flags + hidden,
+            language="c++",
+            optional=WITH_JAX not in ("1", "only"),
+        )
+    ]
+
+
+WITH_JAX = os.environ.get("DWCONV_JAX", "")
 compile_flags, link_flags = compile_args()
 c_sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.c"))
 headers = sorted(
@@ -173,7 +214,10 @@ setup(
     long_description=readme(),
     long_description_content_type="text/markdown",
     cmdclass={"build_ext": BuildExt, "build_py": BuildPy},
-    ext_modules=cythonize(
+    setup_requires=["jaxlib>=0.10"] if WITH_JAX == "1" else [],
+    ext_modules=jax_extension()
+    if WITH_JAX == "only"
+    else cythonize(
         [
             Extension(
                 "dwconv._core",
@@ -191,5 +235,6 @@ setup(
             "embedsignature": True,
             "freethreading_compatible": True,
         },
-    ),
+    )
+    + jax_extension(),
 )

@@ -72,6 +72,8 @@ cdef extern from "dwconv.h" nogil:
         dw_denormals denormals
     ctypedef struct dw_plan:
         pass
+    ctypedef struct dw_grad:
+        pass
 
 # dw_output_size and so on: the same functions, without the prefix.
 cdef dw_status output_size(const dw_desc *desc, int64_t *oh, int64_t *ow) noexcept nogil
@@ -83,7 +85,14 @@ cdef dw_status plan_with_batch(const dw_plan *plan, int64_t batch, dw_plan **out
 cdef void plan_run(const dw_plan *plan, const void *x, void *y) noexcept nogil
 cdef void plan_run_part(const dw_plan *plan, const void *x, void *y, int part, int parts) noexcept nogil
 cdef void plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_threads) noexcept nogil
+cdef int plan_threads(const dw_plan *plan, int num_threads) noexcept nogil
 cdef void plan_destroy(dw_plan *plan) noexcept nogil
+cdef dw_status grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **grad) noexcept nogil
+cdef int64_t grad_workspace(const dw_grad *grad, int num_threads) noexcept nogil
+cdef int grad_threads(const dw_grad *grad, int num_threads) noexcept nogil
+cdef void grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                           void *workspace, int num_threads) noexcept nogil
+cdef void grad_destroy(dw_grad *grad) noexcept nogil
 cdef const char *status_text(dw_status status) noexcept nogil
 
 # Of what layer.plan(shape) returns, for as long as that lives. TypeError for another object, and for a plan that does

@@ -30,8 +30,33 @@ cdef void plan_run_threads(const dw_plan *plan, const void *x, void *y, int num_
     dw_plan_run_threads(plan, x, y, num_threads)
 
 
+cdef int plan_threads(const dw_plan *plan, int num_threads) noexcept nogil:
+    return dw_plan_threads(plan, num_threads)
+
+
 cdef void plan_destroy(dw_plan *plan) noexcept nogil:
     dw_plan_destroy(plan)
+
+
+cdef dw_status grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **grad) noexcept nogil:
+    return dw_grad_create(desc, isa, kernel, grad)
+
+
+cdef int64_t grad_workspace(const dw_grad *grad, int num_threads) noexcept nogil:
+    return dw_grad_workspace(grad, num_threads)
+
+
+cdef int grad_threads(const dw_grad *grad, int num_threads) noexcept nogil:
+    return dw_grad_threads(grad, num_threads)
+
+
+cdef void grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                           void *workspace, int num_threads) noexcept nogil:
+    dw_grad_run_threads(grad, dy, x, dx, dkernel, dbias, workspace, num_threads)
+
+
+cdef void grad_destroy(dw_grad *grad) noexcept nogil:
+    dw_grad_destroy(grad)
 
 
 cdef const char *status_text(dw_status status) noexcept nogil:

@@ -3,13 +3,14 @@
 
 
 cdef extern from "dwconv.h" nogil:
-    ctypedef struct dw_grad:
-        pass
+    dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **grad)
     dw_status dw_grad_create_until(const dw_desc *desc, dw_isa isa, const void *kernel, dw_stop_fn *stop,
                                    void *context, dw_grad **grad)
     void dw_grad_destroy(dw_grad *grad)
     int64_t dw_grad_workspace(const dw_grad *grad, int num_threads)
     int dw_grad_threads(const dw_grad *grad, int num_threads)
+    void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
+                             void *workspace, int num_threads)
     int dw_grad_run_until(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                           void *workspace, int num_threads, dw_stop_fn *stop, void *context)
 

@@ -13,11 +13,17 @@ class DepthwiseConv2d(nn.Conv2d):
     """A `torch.nn.Conv2d` with `groups == in_channels`, computed by dwconv on the CPU.
 
     Arguments, parameters and state_dict are those of `torch.nn.Conv2d`: weight (C*M, 1, kh, kw),
-    bias (C*M,). out_channels is a multiple of in_channels; None: the same.
+    bias (C*M,). out_channels is a multiple of in_channels; None: the same. activation and alpha: as
+    in `dwconv.torch.depthwise_conv2d`. On another device than the CPU PyTorch computes it, as far
+    as it has no activation.
 
     ValueError for other groups than in_channels and another padding_mode than 'zeros', and what
     `torch.nn.Conv2d` raises.
     """
+
+    # Of the class, for modules that `accelerate` or a file has made one of these.
+    activation: str = "linear"
+    alpha: float = 0.0
 
     def __init__(
         self,
@@ -32,6 +38,9 @@ class DepthwiseConv2d(nn.Conv2d):
         padding_mode: str = "zeros",
         device: Any = None,
         dtype: Any = None,
+        *,
+        activation: str = "linear",
+        alpha: float = 0.0,
     ) -> None:
         groups = in_channels if groups is None else groups
         if groups != in_channels:
@@ -51,11 +60,26 @@ class DepthwiseConv2d(nn.Conv2d):
             device,
             dtype,
         )
+        self.activation, self.alpha = activation, alpha
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), or (C, H, W) for one image, -> (N, C*M, OH, OW), or (C*M, OH, OW)."""
+        if x.device.type != "cpu" and self.activation == "linear":
+            return super().forward(x)
         images = x.unsqueeze(0) if x.dim() == 3 else x
         y = depthwise_conv2d(
-            images, self.weight, self.bias, self.stride, self.padding, self.dilation
+            images,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            activation=self.activation,
+            alpha=self.alpha,
         )
         return y.squeeze(0) if x.dim() == 3 else y
+
+    def extra_repr(self) -> str:
+        """That of nn.Conv2d, and the activation if there is one."""
+        more = "" if self.activation == "linear" else f", activation={self.activation}"
+        return super().extra_repr() + more

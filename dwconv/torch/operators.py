@@ -9,16 +9,20 @@ float16 and bfloat16 are computed in float32 and rounded once.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .. import config
 from ..arguments import read_pair
 from ..ops import gradients
-from ..ops.convolution import depthwise_conv2d as _on_arrays
+from ..ops.convolution import FUSED_ACTIVATIONS, Fused
+from ..ops.epilogue import as_the_core_takes_it
+from ..ops.plan import make_plan
 from ..ops.spec import ConvSpec
 from ..torch_weights import kernel_view, to_torch_weight
 
@@ -41,6 +45,9 @@ def depthwise_conv2d(
     stride: int | Sequence[int] = 1,
     padding: str | int | Sequence[int] = 0,
     dilation: int | Sequence[int] = 1,
+    *,
+    activation: str = "linear",
+    alpha: float = 0.0,
 ) -> Tensor:
     """What `torch.nn.functional.conv2d(..., groups=C)` computes, with gradients of first order.
 
@@ -51,6 +58,10 @@ def depthwise_conv2d(
         stride: an int or two, (height, width), in pixels.
         padding: 'valid', 'same' (only with stride 1), an int, or two, (height, width), in pixels.
         dilation: an int or two, (height, width), in pixels.
+        activation: what comes after it, one of those that the C core computes: 'relu', 'relu6',
+            'silu', 'hard_silu' (PyTorch's Hardswish), 'gelu', 'gelu_tanh', ... Its gradient
+            computes the convolution once more instead of keeping it.
+        alpha: the parameter of 'leaky_relu' and 'elu'.
 
     Returns:
         A new tensor (N, C*M, OH, OW) of x's dtype, in x's memory format. Under autocast, of
@@ -66,9 +77,32 @@ def depthwise_conv2d(
         bias = None if bias is None else bias.to(dtype)
     _check(x, weight, bias)
     sides = explicit_sides(padding, weight.shape[2:], strides, dilations)
-    return torch.ops.dwconv.depthwise_conv2d(  # type: ignore[no-any-return]
-        x, weight, bias, list(strides), sides, list(dilations)
-    )
+    if activation not in FUSED_ACTIVATIONS:
+        raise ValueError(
+            f"activation: expected one of {', '.join(FUSED_ACTIVATIONS)}; received {activation!r}"
+        )
+    return call(x, weight, bias, list(strides), sides, list(dilations), activation, float(alpha))
+
+
+def call(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
+    """The operator for checked arguments. Where nothing but the result is wanted it is not asked:
+    the way through PyTorch's dispatcher takes longer than a small convolution.
+    """
+    if (
+        type(x) is Tensor
+        and x.device.type == weight.device.type == "cpu"
+        and not (torch.is_grad_enabled() and _any_requires_grad(x, weight, bias))
+        and not torch.compiler.is_compiling()
+        and not torch.jit.is_tracing()
+        and torch._C._len_torch_dispatch_stack() == 0
+        and torch._C._functorch.peek_interpreter_stack() is None
+    ):
+        return _forward(x, weight, bias, *rest)
+    return torch.ops.dwconv.depthwise_conv2d(x, weight, bias, *rest)  # type: ignore[no-any-return]
+
+
+def _any_requires_grad(*tensors: Tensor | None) -> bool:
+    return any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def explicit_sides(
@@ -156,17 +190,82 @@ def _geometry(
     }
 
 
+# ---- plans ---------------------------------------------------------------------------------------
+
+
+class _Kept(NamedTuple):
+    """A plan, and the bytes of the weights that it was packed from."""
+
+    weight: bytes
+    bias: bytes | None
+    plan: Any
+
+
+#: (shape, layout, addresses of the weights, geometry ...) -> _Kept, the oldest first. A weight may
+#: have been changed in place or have taken another's place, so its bytes are compared: an edit
+#: through `.data` has no trace in a tensor's version.
+_plans: dict[tuple[Any, ...], _Kept] = {}
+_lock = threading.Lock()
+_MOST_PLANS = 1024
+
+
+def _plan_for(
+    shape: tuple[int, ...],
+    last: bool,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    activation: str,
+    alpha: float,
+) -> Any:
+    """The plan for an x of that shape (N, H, W, C), or (N, C, H, W)."""
+    ieee = config.denormals() == "ieee"
+    kernel_at, bias_at = weight.data_ptr(), None if bias is None else bias.data_ptr()
+    key = (
+        *(shape, last, weight.dtype, weight.shape, kernel_at, bias_at),
+        *(*stride, *padding, *dilation, activation, alpha, ieee),
+    )
+    kept = _plans.get(key)
+    array = _array(weight, False)
+    offsets = None if bias is None else _array(bias, False)
+    weight_bytes, bias_bytes = array.tobytes(), None if offsets is None else offsets.tobytes()
+    if kept is not None and kept.weight == weight_bytes and kept.bias == bias_bytes:
+        return kept.plan
+    channels = shape[3] if last else shape[1]
+    kernel = kernel_view(array, channels, weight.shape[0] // channels)
+    if kept is not None:
+        plan = kept.plan.with_weights(
+            as_the_core_takes_it(kernel, kernel.dtype),
+            None if offsets is None else as_the_core_takes_it(offsets, kernel.dtype),
+        )
+    else:
+        spec = ConvSpec.for_kernel(kernel.shape, **_geometry(stride, padding, dilation, last))
+        spec.output_shape(shape)  # for its errors
+        plan = make_plan(spec, shape, kernel, offsets, Fused(activation, alpha), ieee=ieee)
+    with _lock:
+        while len(_plans) >= _MOST_PLANS:
+            del _plans[next(iter(_plans))]
+        _plans[key] = _Kept(weight_bytes, bias_bytes, plan)
+    return plan
+
+
 # ---- the operators -------------------------------------------------------------------------------
 
-
-@torch.library.custom_op(
-    "dwconv::depthwise_conv2d",
-    mutates_args=(),
-    device_types="cpu",
-    schema="(Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding, int[] dilation)"
-    " -> Tensor",
+_library = torch.library.Library("dwconv", "DEF")
+_library.define(
+    "depthwise_conv2d(Tensor x, Tensor weight, Tensor? bias, int[] stride, int[] padding,"
+    " int[] dilation, str activation='linear', float alpha=0.0) -> Tensor",
     tags=_TAGS,
 )
+_library.define(
+    "depthwise_conv2d_backward(Tensor dy, Tensor x, Tensor weight, int[] stride, int[] padding,"
+    " int[] dilation, bool want_x, bool want_weight) -> (Tensor, Tensor, Tensor)",
+    tags=_TAGS,
+)
+
+
 def _forward(
     x: Tensor,
     weight: Tensor,
@@ -174,26 +273,25 @@ def _forward(
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
+    activation: str = "linear",
+    alpha: float = 0.0,
 ) -> Tensor:
     last = _channels_last(x)
-    y = _on_arrays(
-        _array(x, last),
-        _kernel(weight, x.shape[1]),
-        None if bias is None else _array(bias, False),
-        num_threads=torch.get_num_threads(),
-        **_geometry(stride, padding, dilation, last),
-    )
+    source = _array(x, last)
+    plan = _plan_for(source.shape, last, weight, bias, stride, padding, dilation, activation, alpha)
+    y = plan.run(as_the_core_takes_it(source, source.dtype), None, torch.get_num_threads())
     return _tensor(y, x.dtype, last)
 
 
-@_forward.register_fake
-def _(
+def _forward_fake(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None,
     stride: Sequence[int],
     padding: Sequence[int],
     dilation: Sequence[int],
+    activation: str = "linear",
+    alpha: float = 0.0,
 ) -> Tensor:
     top, bottom, left, right = padding
     reach_h = dilation[0] * (weight.shape[2] - 1) + 1
@@ -211,14 +309,6 @@ def _(
     )
 
 
-@torch.library.custom_op(
-    "dwconv::depthwise_conv2d_backward",
-    mutates_args=(),
-    device_types="cpu",
-    schema="(Tensor dy, Tensor x, Tensor weight, int[] stride, int[] padding, int[] dilation,"
-    " bool want_x, bool want_weight) -> (Tensor, Tensor, Tensor)",
-    tags=_TAGS,
-)
 def _backward(
     dy: Tensor,
     x: Tensor,
@@ -244,8 +334,7 @@ def _backward(
     )
 
 
-@_backward.register_fake
-def _(
+def _backward_fake(
     dy: Tensor,
     x: Tensor,
     weight: Tensor,
@@ -263,14 +352,34 @@ def _(
     )
 
 
+#: Activation -> the gradient before it, of the gradient after it and the value before it.
+_BEFORE: dict[str, Any] = {
+    "relu": lambda dy, z, alpha: torch.ops.aten.threshold_backward(dy, z, 0),
+    "relu6": lambda dy, z, alpha: torch.ops.aten.hardtanh_backward(dy, z, 0, 6),
+    "leaky_relu": lambda dy, z, alpha: torch.ops.aten.leaky_relu_backward(dy, z, alpha, False),
+    "hard_sigmoid": lambda dy, z, alpha: torch.ops.aten.hardsigmoid_backward(dy, z),
+    "hard_silu": lambda dy, z, alpha: torch.ops.aten.hardswish_backward(dy, z),
+    "sigmoid": lambda dy, z, alpha: torch.ops.aten.sigmoid_backward(dy, z.sigmoid()),
+    "tanh": lambda dy, z, alpha: torch.ops.aten.tanh_backward(dy, z.tanh()),
+    "silu": lambda dy, z, alpha: torch.ops.aten.silu_backward(dy, z),
+    "gelu": lambda dy, z, alpha: torch.ops.aten.gelu_backward(dy, z),
+    "gelu_tanh": lambda dy, z, alpha: torch.ops.aten.gelu_backward(dy, z, approximate="tanh"),
+    "elu": lambda dy, z, alpha: torch.ops.aten.elu_backward(dy, alpha, 1, 1, False, z),
+}
+
+
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, bias, *geometry = inputs
-    ctx.save_for_backward(x, weight)
-    ctx.geometry, ctx.has_bias = geometry, bias is not None
+    x, weight, bias, *geometry, ctx.activation, ctx.alpha = inputs
+    ctx.has_bias, ctx.geometry = bias is not None, geometry
+    kept_bias = bias if ctx.activation != "linear" and bias is not None else None
+    ctx.save_for_backward(x, weight, *(() if kept_bias is None else (kept_bias,)))
 
 
 def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight = ctx.saved_tensors
+    x, weight, *bias = ctx.saved_tensors
+    if ctx.activation != "linear":
+        z = torch.ops.dwconv.depthwise_conv2d(x, weight, bias[0] if bias else None, *ctx.geometry)
+        dy = _BEFORE[ctx.activation](dy, z, ctx.alpha)
     want_x, want_weight, want_bias = ctx.needs_input_grad[:3]
     dx, dweight, dbias = torch.ops.dwconv.depthwise_conv2d_backward(
         dy, x, weight, *ctx.geometry, want_x, want_weight or want_bias
@@ -279,8 +388,14 @@ def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         dx if want_x else None,
         dweight if want_weight else None,
         dbias if ctx.has_bias and want_bias else None,
-        *(None, None, None),
+        *(None, None, None, None, None),
     )
 
 
-_forward.register_autograd(_differentiate, setup_context=_keep)
+_library.impl("depthwise_conv2d", _forward, "CPU")
+_library.impl("depthwise_conv2d_backward", _backward, "CPU")
+torch.library.register_fake("dwconv::depthwise_conv2d", _forward_fake, lib=_library)
+torch.library.register_fake("dwconv::depthwise_conv2d_backward", _backward_fake, lib=_library)
+torch.library.register_autograd(
+    "dwconv::depthwise_conv2d", _differentiate, setup_context=_keep, lib=_library
+)

@@ -67,6 +67,7 @@ def test_opcheck(dtype: Any, memory_format: Any) -> None:
     tensors = arguments(dtype, memory_format, grad=True)
     sample = (*tensors, [1, 2], [1, 1, 0, 2], [2, 1])
     torch.library.opcheck(torch.ops.dwconv.depthwise_conv2d, sample)
+    torch.library.opcheck(torch.ops.dwconv.depthwise_conv2d, (*sample, "silu"))
 
 
 @formats
@@ -91,17 +92,21 @@ def test_float32_is_not_copied(memory_format: Any, monkeypatch: pytest.MonkeyPat
     from dwconv.torch import operators
 
     seen: list[int] = []
-    original = operators._on_arrays
+    original = operators._plan_for
 
-    def spy(x: Any, *rest: Any, **options: Any) -> Any:
-        assert x.flags.c_contiguous
-        seen.append(x.ctypes.data)
-        return original(x, *rest, **options)
+    class Spy:
+        def __init__(self, *arguments: Any) -> None:
+            self.plan = original(*arguments)
 
-    monkeypatch.setattr(operators, "_on_arrays", spy)
+        def run(self, x: Any, *rest: Any) -> Any:
+            seen.append(x.ctypes.data)
+            return self.plan.run(x, *rest)  # which refuses what is not contiguous
+
+    monkeypatch.setattr(operators, "_plan_for", Spy)
     tensors = arguments(torch.float32, memory_format)
-    depthwise_conv2d(*tensors)
+    y = depthwise_conv2d(*tensors)
     assert seen == [tensors[0].data_ptr()]
+    assert y.is_contiguous(memory_format=memory_format)
 
 
 def test_a_weight_that_was_changed_in_place() -> None:

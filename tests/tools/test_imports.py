@@ -40,7 +40,7 @@ ORDER = [
     *("messages", "terminal", "waiting"),
     *("activations", "initializers", "regularizers", "constraints"),
     *("ops", "formats", "layers", "optimizers"),
-    *("folding", "saving", "wisdom", "torch"),
+    *("folding", "saving", "wisdom", "torch", "jax", "keras"),
     *("dask", "xarray"),
     "__init__",
     *("cli", "__main__"),
@@ -50,11 +50,14 @@ ORDER = [
 USERS_OF_CORE = {"casts", "config", "isa", "activations"}
 USERS_OF_CORE |= {"ops.convolution", "ops.epilogue", "ops.plan", "ops.gradients"}
 USERS_OF_CORE |= {"layers.weights", "layers.depthwise_conv2d"}
+USERS_OF_CORE |= {"jax.primitives"}  # the numbers of activations and instruction sets
 USERS_OF_CORE |= {"__init__"}  # to say what to do if it cannot be imported
 
 #: What importing dwconv leaves for later.
 LATE = {"binding.missing", "cli", "folding", "formats", "layers.backward", "layers.batch_norm"}
 LATE |= {
+    "jax",
+    "keras",
     "layers.files",
     "ops.description",
     "ops.gradients",
@@ -68,8 +71,14 @@ LATE |= {
 #: What may be imported when dwconv is.
 DEPENDENCIES = {"numpy"}
 
-#: The framework of each adapter, which may be imported when the adapter is.
-FRAMEWORKS = {"dask": "dask", "torch": "torch", "xarray": "xarray"}
+#: The frameworks of each adapter, which may be imported when the adapter is.
+FRAMEWORKS = {
+    "dask": {"dask"},
+    "jax": {"jax", "flax"},
+    "keras": {"keras"},
+    "torch": {"torch"},
+    "xarray": {"xarray"},
+}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -80,7 +89,10 @@ def module_name(path: Path) -> str:
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
 
-MODULES = {module_name(path): path for path in FILES} | {"_core": PACKAGE / "_core.pyx"}
+MODULES = {module_name(path): path for path in FILES} | {
+    "_core": PACKAGE / "_core.pyx",
+    "jax._ffi": PACKAGE / "jax" / "_ffi.cc",
+}
 
 
 def room_of(module: str) -> str:
@@ -174,8 +186,7 @@ def test_dependencies(path: Path) -> None:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     names = {name for node in top_level(tree) for name in imported_names(node, path)}
     packages = {name.partition(".")[0] for name in names}
-    framework = FRAMEWORKS.get(room_of(module_name(path)))
-    allowed = DEPENDENCIES | ({framework} if framework else set())
+    allowed = DEPENDENCIES | FRAMEWORKS.get(room_of(module_name(path)), set())
     assert packages <= {"dwconv"} | allowed | sys.stdlib_module_names, path.name
 
 

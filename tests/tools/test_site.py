@@ -114,6 +114,8 @@ def test_every_public_name_has_an_example(module: ModuleType) -> None:
 def test_adapters_have_examples() -> None:
     text = (DOCS / "reference" / "adapters.md").read_text(encoding="utf-8")
     for path in [
+        ROOT / "dwconv" / "jax" / "__init__.py",
+        ROOT / "dwconv" / "keras" / "__init__.py",
         ROOT / "dwconv" / "torch" / "__init__.py",
         ROOT / "dwconv" / "dask" / "__init__.py",
         ROOT / "dwconv" / "xarray.py",

@@ -1,0 +1,326 @@
+"""Whole models before and after `accelerate`: PyTorch, Keras on its backends; JAX layer by layer.
+
+    python bench/models.py torch [--networks ...] [--format contiguous] [--threads 2]
+    python bench/models.py torch-train | torch-compile
+    KERAS_BACKEND=jax python bench/models.py keras | keras-train
+    python bench/models.py jax-layers
+
+In the environment of the framework. Random weights, results are compared before they are timed.
+Variants take turns; a line has the median of their times and of the ratios of each turn. One line
+of JSON each, for `docs/models.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+FORMATS = ("channels_last", "contiguous")
+
+Variants = dict[str, Callable[[], Any]]
+
+
+def measured(variants: Variants, rounds: int, warm: int = 0) -> dict[str, Any]:
+    """Medians in ms, and how many times as fast as the first each of the others is.
+
+    warm: calls before each that is timed, so that none finds in the caches what another has left.
+    """
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for run in variants.values():
+        run()
+    for _ in range(rounds):
+        for name, run in variants.items():
+            for _ in range(warm):
+                run()
+            began = time.perf_counter()
+            run()
+            times[name].append(time.perf_counter() - began)
+    first = next(iter(variants))
+    ratios = {
+        name: statistics.median(a / b for a, b in zip(times[first], of, strict=True))
+        for name, of in times.items()
+        if name != first
+    }
+    return {
+        "ms": {name: round(1e3 * statistics.median(of), 3) for name, of in times.items()},
+        "faster": {name: round(ratio, 3) for name, ratio in ratios.items()},
+    }
+
+
+def report(**row: Any) -> None:
+    print(json.dumps(row), flush=True)
+
+
+# ---- PyTorch -------------------------------------------------------------------------------------
+
+
+def torch_models(options: argparse.Namespace, compiled: bool = False) -> None:
+    import networks
+    import torch
+    from torch.fx.experimental.optimization import fuse
+
+    import dwconv.torch
+
+    torch.set_num_threads(options.threads)
+    layout = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}[
+        options.format
+    ]
+    for name in options.networks or networks.NETWORKS:
+        eager = networks.make(name, layout).eval()
+        x = torch.randn(1, 3, 224, 224).to(memory_format=layout)
+        folded = fuse(copy.deepcopy(eager)).eval()
+        fast = copy.deepcopy(eager)
+        dwconv.torch.accelerate(fast)
+        models = {"eager": eager, "folded": folded, "accelerated": fast}
+        if compiled:
+            models = {f"{key}, compiled": torch.compile(m) for key, m in models.items()}
+        with torch.inference_mode():
+            expected = eager(x)
+            worst = max(
+                float((m(x) - expected).abs().max() / expected.std()) for m in models.values()
+            )
+            variants = {key: (lambda m=m: m(x)) for key, m in models.items()}
+            row = measured(variants, options.rounds)
+        report(
+            framework=f"torch {torch.__version__}",
+            model=name,
+            format=options.format,
+            threads=options.threads,
+            difference=worst,
+            **row,
+        )
+
+
+def torch_training(options: argparse.Namespace) -> None:
+    import networks
+    import torch
+
+    import dwconv.torch
+
+    torch.set_num_threads(options.threads)
+    layout = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}[
+        options.format
+    ]
+    for name in options.networks or networks.NETWORKS:
+        x = torch.randn(options.batch, 3, 224, 224).to(memory_format=layout)
+        target = torch.randint(0, 1000, (options.batch,))
+
+        def stepper(model: Any, x: Any = x, target: Any = target) -> Callable[[], float]:
+            optimizer = torch.optim.SGD(model.parameters(), 1e-4)
+
+            def step() -> float:
+                optimizer.zero_grad()
+                loss = torch.nn.functional.cross_entropy(model(x), target)
+                loss.backward()
+                optimizer.step()
+                return float(loss.detach())
+
+            return step
+
+        eager = networks.make(name, layout).train()
+        fast = copy.deepcopy(eager)
+        dwconv.torch.accelerate(fast, fold=False)
+        variants = {"eager": stepper(eager), "accelerated": stepper(fast)}
+        first = [step() for step in variants.values()]
+        assert abs(first[0] - first[1]) < 1e-3, first
+        report(
+            framework=f"torch {torch.__version__}",
+            model=f"{name}, training step, batch {options.batch}",
+            format=options.format,
+            threads=options.threads,
+            **measured(variants, options.rounds),
+        )
+
+
+# ---- Keras ---------------------------------------------------------------------------------------
+
+KERAS = ("MobileNet", "MobileNetV2", "EfficientNetB0", "Xception")
+
+
+def _one_thread_of_xla(threads: int) -> None:
+    if threads == 1:
+        os.environ["XLA_FLAGS"] = (
+            "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1 "
+            + os.environ.get("XLA_FLAGS", "")
+        )
+
+
+def keras_models(options: argparse.Namespace, training: bool = False) -> None:
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    _one_thread_of_xla(options.threads)
+    import keras
+    import numpy as np
+
+    import dwconv.keras
+
+    if backend == "torch":
+        import torch
+
+        torch.set_num_threads(options.threads)
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        tf.config.threading.set_intra_op_parallelism_threads(options.threads)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    size, batch = (options.size, options.batch) if training else (224, 1)
+    for name in options.networks or KERAS:
+        x = np.random.default_rng(0).standard_normal((batch, size, size, 3)).astype("float32")
+        target = np.zeros(batch, "int64")
+        variants: Variants = {}
+        results = []
+        for key in ("before", "accelerated"):
+            keras.utils.set_random_seed(0)
+            model = getattr(keras.applications, name)(
+                weights=None, input_shape=(size, size, 3), classifier_activation=None
+            )
+            if key == "accelerated":
+                dwconv.keras.accelerate(model)
+            if training:
+                loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+                model.compile(keras.optimizers.SGD(1e-4), loss)
+                variants[key] = lambda model=model: model.train_on_batch(x, target)
+            else:
+                variants[key] = lambda model=model: model.predict_on_batch(x)
+            results.append(np.asarray(variants[key]()))
+        difference = float(abs(results[1] - results[0]).max() / (abs(results[0]).max() + 1e-12))
+        assert difference < 1e-2, difference
+        report(
+            framework=f"Keras {keras.__version__} on {backend}",
+            model=f"{name}, training step, batch {batch}, {size} x {size}" if training else name,
+            threads=options.threads,
+            difference=difference,
+            **measured(variants, options.rounds),
+        )
+
+
+# ---- JAX, layer by layer -------------------------------------------------------------------------
+
+LAYERS = (
+    (112, 32, 3, 1),
+    (56, 144, 3, 1),
+    (56, 144, 3, 2),
+    (14, 512, 3, 1),
+    (14, 576, 3, 1),
+    (7, 960, 5, 1),
+    (7, 16, 3, 1),
+)
+
+
+def jax_layers(options: argparse.Namespace) -> None:
+    """XLA's grouped convolution, k*k shifted multiply-adds in jnp (a control), ours, and our layer
+    called with NumPy's arrays.
+    """
+    _one_thread_of_xla(options.threads)
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    import dwconv
+    import dwconv.jax
+
+    rng = np.random.default_rng(0)
+
+    def xla(x: Any, kernel: Any, stride: int) -> Any:
+        return jax.lax.conv_general_dilated(
+            x,
+            kernel.reshape(*kernel.shape[:2], 1, -1),
+            (stride, stride),
+            "SAME",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=kernel.shape[2],
+        )
+
+    def shifted(x: Any, kernel: Any, stride: int) -> Any:
+        k, out = kernel.shape[0], -(-x.shape[1] // stride)
+        total = max((out - 1) * stride + k - x.shape[1], 0)
+        sides = (total // 2, total - total // 2)
+        padded, y = jnp.pad(x, ((0, 0), sides, sides, (0, 0))), 0.0
+        for i in range(k):
+            for j in range(k):
+                reach = (out - 1) * stride + 1
+                part = padded[:, i : i + reach : stride, j : j + reach : stride]
+                y = y + part * kernel[i, j, :, 0]
+        return y
+
+    def ours(x: Any, kernel: Any, stride: int) -> Any:
+        return dwconv.jax.depthwise_conv2d(x, kernel, strides=stride, padding="same")
+
+    for size, channels, k, stride in LAYERS:
+        x = jnp.asarray(rng.standard_normal((1, size, size, channels), np.float32))
+        kernel = jnp.asarray(rng.standard_normal((k, k, channels, 1), np.float32))
+        layer = dwconv.DepthwiseConv2D(
+            k, strides=stride, padding="same", use_bias=False, weights=[np.asarray(kernel)]
+        )
+        array, variants, compiling = np.asarray(x), {}, {}
+        for name, convolution in (("XLA", xla), ("jnp control", shifted), ("dwconv.jax", ours)):
+            began = time.perf_counter()
+            call = jax.jit(lambda x, kernel, of=convolution: of(x, kernel, stride))
+            call(x, kernel).block_until_ready()
+            compiling[name] = round(time.perf_counter() - began, 3)
+            variants[name] = lambda call=call: call(x, kernel).block_until_ready()
+        variants["layer(numpy)"] = lambda: layer(array)
+        for run in variants.values():
+            assert abs(np.asarray(run()) - layer(array)).max() < 1e-3
+        for run in variants.values():
+            for _ in range(20):
+                run()
+        report(
+            framework=f"jax {jax.__version__}",
+            model=f"{size}x{size}x{channels} {k}x{k}/{stride}",
+            threads=options.threads,
+            compiling_s=compiling,
+            **measured(variants, options.rounds, warm=3),
+        )
+        if options.gradients:
+            variants = {}
+            for name, convolution in (("XLA", xla), ("jnp control", shifted), ("dwconv.jax", ours)):
+
+                def loss(x: Any, kernel: Any, convolution: Any = convolution) -> Any:
+                    return (convolution(x, kernel, stride) ** 2).sum()
+
+                call = jax.jit(jax.grad(loss, (0, 1)))
+                variants[name] = lambda call=call: jax.block_until_ready(call(x, kernel))
+            report(
+                framework=f"jax {jax.__version__}",
+                model=f"{size}x{size}x{channels} {k}x{k}/{stride}, gradients",
+                threads=options.threads,
+                **measured(variants, options.rounds),
+            )
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "torch": torch_models,
+    "torch-compile": lambda options: torch_models(options, compiled=True),
+    "torch-train": torch_training,
+    "keras": keras_models,
+    "keras-train": lambda options: keras_models(options, training=True),
+    "jax-layers": jax_layers,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--networks", nargs="*")
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0])
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--size", type=int, default=96, help="of pictures, in training with Keras")
+    parser.add_argument("--gradients", action="store_true", help="jax-layers: those, too")
+    options = parser.parse_args()
+    COMMANDS[options.command](options)
+
+
+if __name__ == "__main__":
+    main()
