@@ -43,8 +43,12 @@ def unwrap(value: Any) -> Any:
     """The Python scalar in a NumPy scalar, a 1-element array or R's 1-element list."""
     if isinstance(value, (list, tuple)) and len(value) == 1:
         return unwrap(value[0])
-    if isinstance(value, (np.ndarray, np.generic)) and value.size == 1:
+    if issubclass(type(value), np.generic):
         return value.item()
+    # What an object says of its own class and size may be a lie.
+    if issubclass(type(value), np.ndarray) and not isinstance(value, np.ma.MaskedArray):
+        array = np.asarray(value)
+        return array.item() if array.size == 1 else value
     return value
 
 
