@@ -73,13 +73,13 @@ test-isa: $(VENV)/wheel-tools
 test-free-threaded: .venv-free-threaded/installed
 	.venv-free-threaded/bin/python -m pytest $(FREE_THREADED_TESTS) --deselect tests/core/test_ops.py::test_public_names $(ARGS)
 
-test-torch: .venv-torch/made-for-torch
+test-torch: .venv-torch/made-for-torch $(VENV)/installed
 	.venv-torch/bin/python -m pytest -p no:cacheprovider $(or $(TESTS),$(wildcard tests/optional/test_torch_*.py tests/optional/test_tensors.py)) $(ARGS)
 
-test-jax: .venv-jax/made-for-jax
+test-jax: .venv-jax/compiled $(VENV)/installed
 	.venv-jax/bin/python -m pytest -p no:cacheprovider $(or $(TESTS),$(wildcard tests/optional/test_jax_*.py tests/optional/test_tensors.py)) $(ARGS)
 
-test-keras: .venv-keras/made-for-keras .venv-jax/made-for-jax .venv-torch/made-for-torch
+test-keras: .venv-keras/made-for-keras .venv-jax/compiled .venv-torch/made-for-torch $(VENV)/installed
 	.venv-keras/bin/python -m pytest -p no:cacheprovider tests/optional $(ARGS)
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -p no:cacheprovider tests/optional/test_keras_adapter.py $(ARGS)
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -p no:cacheprovider tests/optional/test_keras_adapter.py $(ARGS)
@@ -256,22 +256,23 @@ $(PEERS)/installed: pyproject.toml | $(VENV)/installed
 # Environments of frameworks: the package as $(VENV) built it, for the same Python, and what tests need. Nothing is
 # compiled twice.
 TESTED_WITH := 'hypothesis>=6.90' 'ml_dtypes>=0.3' 'mpmath>=1.3' 'pytest>=7.4' 'safetensors>=0.4'
-.venv-torch/made-for-torch .venv-jax/made-for-jax .venv-keras/made-for-keras: $(VENV)/installed
+.venv-torch/made-for-torch .venv-jax/made-for-jax .venv-keras/made-for-keras: | $(VENV)/installed
 	@rm -rf $(@D)
 	@$(BIN)/python -m venv $(@D)
 	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install $(TESTED_WITH) $(FRAMEWORK)
 	@$(@D)/bin/python -c 'import site; print(*site.getsitepackages())' | \
 	    while read -r folder; do echo '$(CURDIR)' > "$$folder/dwconv-clone.pth"; done
-	@$(EXTENSION)
 	@touch $@
 
 .venv-torch/made-for-torch: FRAMEWORK := torch==2.13.0 keras
-.venv-torch/made-for-torch: EXTENSION := true
 .venv-jax/made-for-jax: FRAMEWORK := jax jaxlib flax keras
-.venv-jax/made-for-jax: EXTENSION = DWCONV_JAX=only \
-	DWCONV_JAX_INCLUDE=$$(.venv-jax/bin/python -c 'import jax.ffi; print(jax.ffi.include_dir())') \
-	$(BIN)/python setup.py --quiet build_ext --inplace
+
+# The calls that XLA makes to the core: the one part that needs jaxlib's headers.
+.venv-jax/compiled: .venv-jax/made-for-jax $(VENV)/installed dwconv/jax/_ffi.cc
+	@DWCONV_JAX=only \
+	    DWCONV_JAX_INCLUDE=$$(.venv-jax/bin/python -c 'import jax.ffi; print(jax.ffi.include_dir())') \
+	    $(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
 
 # Keras 3 and Keras 2, both on TensorFlow.
 .venv-keras/made-for-keras: FRAMEWORK := tensorflow-cpu keras tf_keras h5py
-.venv-keras/made-for-keras: EXTENSION := true
