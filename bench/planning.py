@@ -9,7 +9,7 @@ measured choice is the estimate's own is one plan, and its ratio is 1. Results a
 or the run fails.
 
 A piece is a part of the shapes, for machines that can be kept quiet for a few minutes only; with
---save it replaces these shapes in results/planning-MACHINE.json, and the table is made of all that
+--save it replaces these shapes in results/planning/MACHINE.json, and the table is made of all that
 is there. Run it while no other program uses the CPUs.
 """
 
@@ -32,7 +32,7 @@ from machine import this_machine
 
 import dwconv
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "planning"
 ROUNDS, PLACEMENTS, TURN = 10, 3, 0.008
 TARGET, LEAST = 1.02, 0.98
 
@@ -60,8 +60,9 @@ def main() -> int:
         rows.append(row)
         print(text_of(row), flush=True)
     machine = this_machine()
-    path = RESULTS / f"planning-{machine.slug}.json"
+    path = RESULTS / f"{machine.slug}.json"
     if chosen.save:
+        RESULTS.mkdir(exist_ok=True)
         old = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() else []
         order = [str(s) for group in shapes.read("targets") for s in group.shapes]
         merged = {row["shape"]: row for row in [*old, *rows]}

@@ -24,7 +24,8 @@ int dw_machine_take_cache(dw_cpu_info *info, const unsigned r[4]) {
     if (type == NONE) return 0;
     if (type != DATA && type != UNIFIED) return 1;
     const int64_t line = (r[1] & 0xfff) + 1, partitions = (r[1] >> 12 & 0x3ff) + 1, ways = (r[1] >> 22) + 1;
-    const int64_t bytes = line * partitions * ways * ((int64_t)r[2] + 1);
+    const double size = (double)line * (double)partitions * (double)ways * ((double)r[2] + 1);
+    const int64_t bytes = size < (double)(INT64_C(1) << 40) ? (int64_t)size : 0; /* more is nonsense */
     if (level == 1) {
         info->line_bytes = line;
         info->l1_bytes = bytes;

@@ -31,21 +31,29 @@ static int packing_applies(const dw_nhwc *nhwc, const dw_problem *problem, int o
     return dw_nhwc_can_align(nhwc, problem);
 }
 
+/* Whether vectors are narrower than a cache line. */
+static int is_narrow(const dw_nhwc *nhwc, const dw_problem *problem) {
+    enum { LINE = 64 };
+    return nhwc->table->lanes * problem->element_size < LINE;
+}
+
 /* Whether the column more that blocks that span two pixels need costs less than what else there is against crossing
  * lines: one more block, or to cross them. */
 static int column_pays(const dw_nhwc *nhwc, const dw_problem *problem, int64_t blocks) {
-    enum { LINE = 64 };
     const dw_tuning *tuning = problem->tuning;
-    /* At stride 2 that block is made by kernels of its own; rolling kernels have narrow ones for what is left over. */
-    if (nhwc->tile->stride > 1 || nhwc->tile->tile_h == 0) return 1;
-    const int narrow = nhwc->table->lanes * problem->element_size < LINE;
-    const double one_more = (double)(blocks + 1) / (double)blocks, crossing = tuning->crossing[narrow];
+    /* At stride 2 that block is made by kernels of its own. Kernels of 32 registers roll down, also in columns of one,
+     * and are fitted by cross_pixel_tiles alone. */
+    if (nhwc->tile->stride > 1 || (nhwc->tile->tile_h == 0 && nhwc->isa->registers > 16)) return 1;
+    const double one_more = (double)(blocks + 1) / (double)blocks,
+                 crossing = tuning->crossing[is_narrow(nhwc, problem)];
     return dw_extra_column(nhwc, problem) <= (blocks >= tuning->aligned_blocks[0] ? one_more : crossing);
 }
 
 static int packing_rule(const dw_nhwc *nhwc, const dw_problem *problem) {
     const dw_tuning *tuning = problem->tuning;
     if (!dw_nhwc_can_align(nhwc, problem)) return DW_PACKING_PLAIN;
+    const int64_t pixel = problem->desc.channels * problem->element_size;
+    if (is_narrow(nhwc, problem) && pixel < tuning->aligned_pitch) return DW_PACKING_PLAIN;
     const int64_t blocks = problem->out_channels / nhwc->table->lanes;
     if (nhwc->aligned.cross_pixel) {
         /* Tiles of a row, with the column more that such blocks need. */

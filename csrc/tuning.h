@@ -32,6 +32,7 @@ typedef struct dw_tuning {
     double free_tile; /* times the cheapest tile: a tile without crowded sets is taken up to that */
 
     /* Line-aligned packings. */
+    int64_t aligned_pitch;     /* bytes from pixel to pixel from which narrow vectors need them; 0: always */
     double crossing[2];        /* loads and stores that cross lines, how many times as long: of whole lines, narrow */
     int64_t aligned_blocks[2]; /* blocks from which one more costs less than to cross lines: stride 1, stride 2 */
     int64_t aligned_weight_bytes;  /* of all packings, at most */

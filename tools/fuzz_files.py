@@ -31,7 +31,7 @@ CORPORA = ROOT / "tests" / "fuzz" / "corpus"
 WORK = ROOT / "build" / "fuzz-files"
 PIECES = WORK / "pieces.tsv"
 
-TARGETS = ("safetensors", "npz", "keras", "hdf5", "weights", "json", "config")
+TARGETS = ("safetensors", "npz", "keras", "hdf5", "weights", "json", "config", "wisdom")
 
 #: Of one input: a gigabyte, and minutes of a clock, for what hangs. fuzz_files.py limits CPU time:
 #: a clock goes on while other jobs have the CPU.

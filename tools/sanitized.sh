@@ -60,6 +60,7 @@ fi
 if [ "$kind" = asan ]; then
     c_program test_api && "$folder/test_api"
     c_program test_copies && "$folder/test_copies"
+    c_program test_machine && "$folder/test_machine"
     c_program test_measure && "$folder/test_measure"
     c_program test_grad && "$folder/test_grad"
     c_program test_nomem -Wl,--wrap={malloc,calloc,realloc,aligned_alloc,posix_memalign,free} && "$folder/test_nomem"

@@ -109,6 +109,14 @@ def test_api(compiler: str, core: list[Path], language: str, name: str, tmp_path
     assert checks_passed(run(str(program))) > 500
 
 
+def test_machine(compiler: str, core: list[Path], tmp_path: Path) -> None:
+    """What the core makes of what CPUs tell, of some that are not at hand, too."""
+    program = tmp_path / "test_machine"
+    source: Arguments = ["-std=c11", *FLAGS, TESTS / "test_machine.c", *core]
+    build(compiler, *source, "-lm", "-pthread", "-o", program)
+    assert checks_passed(run(str(program))) > 20
+
+
 def test_threads(compiler: str, core: list[Path], tmp_path: Path) -> None:
     """The pool by itself, and runs by several threads; `make zig-check` has it run on Windows."""
     program = tmp_path / "test_threads"

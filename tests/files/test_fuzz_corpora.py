@@ -30,6 +30,19 @@ def _isolated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     isolate(monkeypatch, tmp_path)
 
 
+def test_wisdom(tmp_path: Path) -> None:
+    path = tmp_path / "wisdom.json"
+    read = 0
+    with zipfile.ZipFile(CORPUS / "wisdom.zip") as corpus:
+        for name in corpus.namelist():
+            path.write_bytes(corpus.read(name))
+            with suppress(FormatError):
+                dwconv.wisdom.load(path)
+                read += 1
+    dwconv.wisdom.forget()
+    assert 0 < read < len(corpus.namelist())
+
+
 @pytest.mark.parametrize("target", SUFFIXES)
 def test_corpora(target: str, tmp_path: Path) -> None:
     path = tmp_path / f"input{SUFFIXES[target]}"

@@ -121,6 +121,16 @@ def config(data: bytes) -> None:
         Sequential.from_config(model.get_config())
 
 
+def wisdom(data: bytes) -> None:
+    """Reads the bytes as wisdom, and writes what is found."""
+    path = Path(tempfile.gettempdir()) / f"fuzz-wisdom-{os.getpid()}.json"
+    path.write_bytes(data)
+    with suppress(FormatError):
+        dwconv.wisdom.load(path)
+        dwconv.wisdom.save(path)
+    dwconv.wisdom.forget()
+
+
 def small(value: Any) -> Any:
     """The same with no number beyond 64."""
     if isinstance(value, dict):
@@ -151,7 +161,8 @@ def main() -> None:
     sys.argv[0] = f"{sys.executable} {sys.argv[0]}"
     # A checksum would stop nearly every mutated archive before anything of ours sees it.
     zipfile.ZipExtFile._update_crc = lambda self, data: None  # type: ignore[attr-defined]
-    run = config if name == "config" else file_target(SUFFIXES[name])
+    others = {"config": config, "wisdom": wisdom}
+    run = others[name] if name in others else file_target(SUFFIXES[name])
     atheris.Setup(sys.argv, within_seconds(run))
     atheris.Fuzz()
 

@@ -45,8 +45,14 @@ def write(folder: Path) -> None:
         "weights": ".weights.h5",
         "json": ".json",
     }
-    for target in (*suffixes, "hdf5", "config"):
+    for target in (*suffixes, "hdf5", "config", "wisdom"):
         (folder / target).mkdir(parents=True, exist_ok=True)
+    problem = "9x9x8 k3x3 s1x1 d1x1 p1.1.1.1 m1 float32 channels_last t1"
+    for isa in dwconv.isa.available():
+        dwconv.planning.remember(isa, problem, f"general_{isa}")
+    dwconv.wisdom.save(folder / "wisdom" / "some.json")
+    dwconv.wisdom.forget()
+    dwconv.wisdom.save(folder / "wisdom" / "none.json")
     for name, thing in things().items():
         for target, suffix in suffixes.items():
             thing.save(folder / target / f"{name}{suffix}")

@@ -1,0 +1,102 @@
+/* test_machine.c - what the core makes of what a CPU tells.
+ *
+ *   cc -std=c11 -Icsrc tests/c/test_machine.c $(find csrc -name '*.c') -lm -pthread -o test_machine && ./test_machine
+ *
+ * Of CPUs that are not at hand, too: by registers as cpuid gives them there. */
+#include <string.h>
+
+#include "check.h"
+#include "machine.h"
+#include "tuning.h"
+
+/* EAX, EBX, ECX of leaf 4 or 8000001D: type and level, line - 1 and ways - 1, sets - 1. */
+static const struct {
+    const char *cpu;
+    unsigned entries[5][4];
+    int64_t line, l1, l2, l3;
+} cpus[] = {
+    /* 32 KB 8 ways, 32 KB of instructions, 1 MB 16 ways, 22 MB 11 ways: Xeon Gold 6130 */
+    {"Skylake",
+     {{0x1c004121, 0x01c0003f, 0x3f},
+      {0x1c004122, 0x01c0003f, 0x3f},
+      {0x1c004143, 0x03c0003f, 0x3ff},
+      {0x1c03c163, 0x0280003f, 0x7fff},
+      {0}},
+     64,
+     32 << 10,
+     1 << 20,
+     22 << 20},
+    /* 48 KB 12 ways, 32 KB of instructions, 1.25 MB 20 ways: Ice Lake; the list ends without L3 */
+    {"Ice Lake",
+     {{0xfc004121, 0x02c0003f, 0x3f}, {0xfc004122, 0x01c0003f, 0x3f}, {0xfc01c143, 0x04c0003f, 0x3ff}, {0}},
+     64,
+     48 << 10,
+     1280 << 10,
+     0},
+    /* 32 KB 8 ways, 64 KB of instructions 4 ways, 512 KB 8 ways, 8 MB 16 ways: EPYC 7001 */
+    {"Zen 1",
+     {{0x00004121, 0x01c0003f, 0x3f},
+      {0x00004122, 0x00c0003f, 0xff},
+      {0x00004143, 0x01c0003f, 0x3ff},
+      {0x0001c163, 0x03c0003f, 0x1fff},
+      {0}},
+     64,
+     32 << 10,
+     512 << 10,
+     8 << 20},
+};
+
+static void test_entries(void) {
+    for (size_t i = 0; i < sizeof cpus / sizeof *cpus; i++) {
+        dw_cpu_info info;
+        memset(&info, 0, sizeof info);
+        int count = 0;
+        while (dw_machine_take_cache(&info, cpus[i].entries[count])) count++;
+        CHECK(count == (cpus[i].l3 ? 4 : 3));
+        CHECK(info.line_bytes == cpus[i].line && info.l1_bytes == cpus[i].l1);
+        CHECK(info.l2_bytes == cpus[i].l2 && info.l3_bytes == cpus[i].l3);
+    }
+    dw_cpu_info nonsense;
+    memset(&nonsense, 0, sizeof nonsense);
+    const unsigned all[4] = {3 | 3 << 5, 0xffffffff, 0xffffffff, 0};
+    CHECK(dw_machine_take_cache(&nonsense, all) && nonsense.l3_bytes == 0);
+}
+
+/* Numbers that are parts of caches follow them; those of Zen 1 are its own. */
+static void test_tuning(void) {
+    dw_cpu_info zen4, other;
+    memset(&zen4, 0, sizeof zen4);
+    zen4.line_bytes = 64, zen4.l1_bytes = 32 << 10, zen4.l2_bytes = 1 << 20, zen4.vector_bits = 256,
+    zen4.design = "Zen 4";
+    dw_tuning base, made;
+    dw_tuning_make(&zen4, &base);
+    CHECK(base.planes_bytes == 16384 && base.grad_lines_bytes == 16384 && base.grad_ring_bytes == 410000);
+    CHECK(base.prefetch_bytes > 900000 && base.prefetch_bytes < 1 << 20);
+    CHECK(base.aligned_pitch == 0);
+    other = zen4;
+    other.l1_bytes = 128 << 10, other.l2_bytes = 12 << 20, other.design = "";
+    dw_tuning_make(&other, &made);
+    CHECK(made.planes_bytes == 4 * base.planes_bytes && made.grad_lines_bytes == 4 * base.grad_lines_bytes);
+    CHECK(made.grad_ring_bytes == base.grad_ring_bytes); /* of a cache that cores share no more than of their own */
+    CHECK(made.prefetch_bytes > 11 * base.prefetch_bytes);
+    other = zen4;
+    other.l2_bytes = 512 << 10, other.vector_bits = 128, other.design = "Zen 1";
+    dw_tuning_make(&other, &made);
+    CHECK(made.aligned_pitch == 1024 && made.vectors_per_ns == base.vectors_per_ns / 2);
+    CHECK(made.grad_ring_bytes == base.grad_ring_bytes / 2);
+
+    /* Whatever this machine is, each number can be divided by. */
+    const dw_cpu_info here = dw_machine();
+    CHECK(here.line_bytes > 0 && here.l1_bytes > 0 && here.l2_bytes > 0 && here.vector_bits > 0 && here.design);
+    const dw_tuning *tuning = dw_tuning_here();
+    CHECK(tuning == dw_tuning_here());
+    CHECK(tuning->vectors_per_ns > 0 && tuning->prefetch_bytes > 0 && tuning->planes_bytes > 0);
+    CHECK(tuning->grad_ring_bytes > 0 && tuning->grad_lines_bytes > 0);
+    for (int i = 0; i < 2; i++) CHECK(tuning->interleaved_pitch[i] > 0 && tuning->interleaved_pitch_narrow[i] > 1);
+}
+
+int main(void) {
+    test_entries();
+    test_tuning();
+    return report();
+}
