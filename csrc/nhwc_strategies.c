@@ -41,9 +41,8 @@ static int is_narrow(const dw_nhwc *nhwc, const dw_problem *problem) {
  * lines: one more block, or to cross them. */
 static int column_pays(const dw_nhwc *nhwc, const dw_problem *problem, int64_t blocks) {
     const dw_tuning *tuning = problem->tuning;
-    /* At stride 2 that block is made by kernels of its own. Kernels of 32 registers roll down, also in columns of one,
-     * and are fitted by cross_pixel_tiles alone. */
-    if (nhwc->tile->stride > 1 || (nhwc->tile->tile_h == 0 && nhwc->isa->registers > 16)) return 1;
+    /* At stride 2 that block is made by kernels of its own; rolling kernels have narrow ones for what is left over. */
+    if (nhwc->tile->stride > 1 || nhwc->tile->tile_h == 0) return 1;
     const double one_more = (double)(blocks + 1) / (double)blocks,
                  crossing = tuning->crossing[is_narrow(nhwc, problem)];
     return dw_extra_column(nhwc, problem) <= (blocks >= tuning->aligned_blocks[0] ? one_more : crossing);

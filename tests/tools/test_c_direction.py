@@ -14,7 +14,7 @@ CSRC = ROOT / "csrc"
 #: The files of csrc/, lowest first; `isa` is the folder. CONTRIBUTING.md has the same list, highest
 #: first, and says what each is for. A new one: its place here and a row there.
 ORDER = [
-    "dwconv.h",
+    *("build.h", "dwconv.h"),
     *("os_pause.h", "os_threads.h", "thread_pool.h", "thread_pool.c"),
     "sizes.h",
     *("cpu.h", "cpu.c", "machine.h", "machine.c"),
