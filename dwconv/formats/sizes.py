@@ -94,7 +94,7 @@ def _output(call: Call, image: Image | None) -> Image | None:
         if kind == "UpSampling2D":
             rows, cols = _pair(config["size"])
             return _positive(image[0] * rows, image[1] * cols)
-    except (KeyError, TypeError, ValueError):  # a config that says nothing of use
+    except (LookupError, TypeError, ValueError, ArithmeticError):  # it says nothing of use
         pass
     return None
 

@@ -9,6 +9,7 @@ change; a slow CPU has twice that.
 from __future__ import annotations
 
 import gzip
+import json
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from support import ASAN, ROOT, slow
 from support.layers import isolate
 
 import dwconv
+import dwconv.saving
 from dwconv import DepthwiseConv2D, FormatError
 from dwconv.cli import inspect
 from dwconv.layers import summary
@@ -85,6 +87,7 @@ def ways(path: Path) -> dict[str, Callable[[], Any]]:
     return {
         "load_layers": lambda: dwconv.load_layers(path, fold=True, on_error="skip"),
         "load": lambda: dwconv.load(path),
+        "image_sizes": lambda: dwconv.saving.image_sizes(path, None, (64, 48)),
         "load_weights": lambda: target.load_weights(path),
         "inspect": lambda: inspect.run(path, None),
     }
@@ -134,3 +137,25 @@ def test_wide_cells_make_no_wide_table() -> None:
     lines = summary.render(("path", "number"), rows)
     assert any("x" * 30_000 in line for line in lines)
     assert sum(map(len, lines)) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    "pool_size", [[3], [], "ab", {"a": 1}, 10**4000, -1, 1e308, [[2, 2], [2, 2]], None, True]
+)
+def test_sizes_that_are_none_leave_what_comes_after_unknown(
+    pool_size: object, tmp_path: Path
+) -> None:
+    def item(kind: str, **config: object) -> dict[str, object]:
+        return {"class_name": kind, "config": config}
+
+    pooled = [
+        item("MaxPooling2D", name="a", pool_size=pool_size),
+        item("ZeroPadding2D", name="b", padding=pool_size),
+        item("UpSampling2D", name="c", size=pool_size),
+    ]
+    for each in pooled:
+        layer = item("DepthwiseConv2D", name="dw", kernel_size=3)
+        model = item("Sequential", name="m", layers=[each, layer])
+        (tmp_path / "model.json").write_text(json.dumps(model), encoding="utf-8")
+        found = dwconv.saving.image_sizes(tmp_path / "model.json", None, (64, 48))
+        assert found.get("dw", (64, 48)) in ((32, 24), (64, 48), (66, 50), (128, 96)), found

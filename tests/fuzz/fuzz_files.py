@@ -91,6 +91,8 @@ def file_target(suffix: str) -> Callable[[bytes], None]:
             dwconv.load_layers(path, fold=True, on_error="skip")
         with suppress(FormatError):
             dwconv.load(path)
+        with suppress(FormatError):
+            dwconv.saving.image_sizes(path, None, (64, 48))
         with suppress(CommandError), redirect_stdout(io.StringIO()):
             inspect.run(path, None)
         if suffix != ".json":
