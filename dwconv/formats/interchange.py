@@ -6,6 +6,7 @@ other nodes are in it by their names and operators alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -38,8 +39,9 @@ def contents(kind: str, framework: str, nodes: Sequence[Node], budget: Budget) -
     """What a file with these nodes holds."""
     layers, weights = [], {}
     taken: set[str] = set()
+    numbers: Counter[str] = Counter()
     for node in nodes:
-        name = _unused(node.name, node.operator, taken)
+        name = _unused(node.name, node.operator, taken, numbers)
         taken.add(name)
         if node.config is None:
             # The module says that it is none of Keras', whatever it is called.
@@ -58,14 +60,14 @@ def contents(kind: str, framework: str, nodes: Sequence[Node], budget: Budget) -
     return Contents(kind, 3, document, _NodeWeights(weights), budget=budget)
 
 
-def _unused(name: str, operator: str, taken: set[str]) -> str:
-    """The name, or one like it that no other node has."""
+def _unused(name: str, operator: str, taken: set[str], numbers: Counter[str]) -> str:
+    """The name, or one like it that no other node has; `numbers`: the last that each name got."""
     if not 0 < len(name) <= _MAX_NAME:
         name = operator or "node"
-    found, number = name, 0
-    while found in taken:
-        number += 1
-        found = f"{name}_{len(taken) if number > 1 else 1}"
+    found = name
+    while found in taken:  # never the same one twice, and never again from 1
+        numbers[name] += 1
+        found = f"{name}_{numbers[name]}"
     return found
 
 

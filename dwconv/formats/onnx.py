@@ -82,6 +82,7 @@ class _Graph:
         self._budget = budget
         self._initializers = {each.name: each for each in graph.initializer}
         self._makers = {name: node for node in graph.node for name in node.output}
+        self._tensors: dict[str, Any] = {}  # of Constant nodes, by their outputs
         values = [*graph.input, *graph.value_info]
         self._values = {each.name: each for each in values}
 
@@ -103,7 +104,7 @@ class _Graph:
         weight, reason = self._constant(node.input[place])
         if weight is None:
             return _refused(name, operator, reason)
-        shape = list(weight.dims)
+        shape = list(weight.dims[:5])  # a million, shared by a thousand nodes, are not copied
         if len(shape) != 4 or shape[1] != 1 or shape[0] < group or shape[0] % group:
             return plain  # groups of several channels, or another number of dimensions
         if operator in _INTEGERS or reason:
@@ -196,7 +197,10 @@ class _Graph:
             if maker is None:
                 return None, "its weights come from outside of the graph"
             if maker.op_type == "Constant":
-                tensor = next((each.t for each in maker.attribute if each.name == "value"), None)
+                if name not in self._tensors:
+                    values = (each.t for each in maker.attribute if each.name == "value")
+                    self._tensors[name] = next(values, None)
+                tensor = self._tensors[name]
                 return tensor, reason if tensor is not None else "its weights are no tensor"
             if maker.op_type == "DequantizeLinear":
                 reason = str(interchange.not_supported_yet("int8"))

@@ -437,6 +437,68 @@ def two_calls_of_many_layers() -> bytes:
     return functional([called(start), *layers, *twice], [["x", 0, 0]], [])
 
 
+# ---- ONNX: messages of protobuf ------------------------------------------------------------------
+
+
+def varint(number: int) -> bytes:
+    found = b""
+    while number > 0x7F:
+        found += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return found + bytes([number])
+
+
+def message(*fields: tuple[int, Any]) -> bytes:
+    """Fields by number: an int, or bytes of a text or of another message."""
+    found = b""
+    for number, value in fields:
+        if isinstance(value, int):
+            found += varint(number << 3) + varint(value)
+        else:
+            found += varint(number << 3 | 2) + varint(len(value)) + value
+    return found
+
+
+def onnx(nodes: list[bytes], tensors: list[bytes]) -> bytes:
+    graph = b"".join(message((1, node)) for node in nodes)
+    graph += b"".join(message((5, tensor)) for tensor in tensors)
+    return message((1, 8), (7, graph), (8, message((2, 17))))
+
+
+def convolution(number: int, weight: bytes) -> bytes:
+    group = message((1, b"group"), (3, 2), (20, 2))
+    name = b"%d" % number
+    return message((1, b"x"), (1, weight), (2, name), (3, name), (4, b"Conv"), (5, group))
+
+
+@attack(".onnx")
+def names_that_meet() -> bytes:
+    """What would make one of them another is there already."""
+    names = (b"x", b"x_1", *(b"x_%d" % i for i in range(3, 20)), b"x")
+    return onnx([message((3, name), (4, b"Relu")) for name in names], [])
+
+
+@attack(".onnx")
+def many_nodes_of_one_name() -> bytes:
+    name = b"x" * 50
+    names = [b"%s_%d" % (name, i) for i in range(7000, 14_000)] + [name] * 7000
+    return onnx([message((3, name), (4, b"Relu")) for name in names], [])
+
+
+@attack(".onnx")
+def a_constant_with_many_attributes() -> bytes:
+    """Each of the convolutions that take it looks for its value."""
+    attribute = message((5, message((1, b"a" * 20))))
+    constant = message((2, b"w"), (4, b"Constant")) + attribute * 40_000
+    return onnx([constant, *(convolution(i, b"w") for i in range(900))], [])
+
+
+@attack(".onnx")
+def a_weight_of_many_sizes() -> bytes:
+    weight = message((1, b"\1" * 500_000), (2, 1), (8, b"w"))
+    return onnx([convolution(i, b"w") for i in range(900)], [weight])
+
+
 # ---- JSON ----------------------------------------------------------------------------------------
 
 

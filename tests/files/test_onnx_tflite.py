@@ -7,6 +7,7 @@ reference, called with the operator's own arguments.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -333,8 +334,9 @@ def test_without_the_package(tmp_path: Path, kind: str, monkeypatch: Any, capsys
 
 
 def test_names_are_unique() -> None:
-    taken: set[str] = set()
-    for _ in range(5):
-        taken.add(interchange._unused("a", "Conv", taken))
-    assert len(taken) == 5
-    assert interchange._unused("", "Conv", taken) == "Conv"
+    taken = {"a", "a_1", "a_3"}
+    numbers: Counter[str] = Counter()
+    for count in range(4, 10):
+        taken.add(interchange._unused("a", "Conv", taken, numbers))
+        assert len(taken) == count
+    assert interchange._unused("", "Conv", taken, numbers) == "Conv"
