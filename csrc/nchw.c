@@ -103,7 +103,23 @@ static dw_status make_columns(dw_nchw *nchw, const dw_problem *problem) {
 
 /* ---- weights --------------------------------------------------------------------------------------- */
 
-/* [output channel][bias, taps]: a vector of weights is one of them in all lanes. */
+/* [output channel][bias, taps]: a vector of weights is one of them in all lanes. A tap of some channels at a time, so that
+ * neither the reads nor the writes leave L1. size: of an element, a constant where this is called. */
+static inline dw_status pack_taps(const dw_problem *problem, const char *kernel, char *to, const int64_t size) {
+    enum { AT_ONCE = 64 };
+    const int64_t channels = problem->out_channels, taps = problem->desc.kernel_h * problem->desc.kernel_w;
+    for (int64_t first = 0; first < channels; first += AT_ONCE) {
+        const int64_t end = dw_min(first + AT_ONCE, channels);
+        for (int64_t tap = 0; tap < taps; tap++) {
+            if (dw_stopped(problem, (end - first) * size)) return DW_ERR_STOPPED;
+            for (int64_t channel = first; channel < end; channel++)
+                memcpy(to + (channel * (1 + taps) + 1 + tap) * size, kernel + (tap * channels + channel) * size,
+                       (size_t)size);
+        }
+    }
+    return DW_OK;
+}
+
 dw_status dw_nchw_repack(dw_nchw *nchw, const dw_problem *problem, const void *kernel, const void *bias) {
     const dw_desc *d = &problem->desc;
     const int64_t channels = problem->out_channels, size = problem->element_size;
@@ -114,17 +130,13 @@ dw_status dw_nchw_repack(dw_nchw *nchw, const dw_problem *problem, const void *k
     if (!to) return DW_ERR_NOMEM;
     dw_shared_drop(nchw->weights);
     nchw->weights = to;
-    for (int64_t channel = 0; channel < channels; channel++, to += (1 + taps) * size) {
-        if (bias) memcpy(to, (const char *)bias + channel * size, (size_t)size);
-        else memset(to, 0, (size_t)size);
+    for (int64_t channel = 0; channel < channels; channel++) {
+        char *at = to + channel * (1 + taps) * size;
+        if (bias) memcpy(at, (const char *)bias + channel * size, (size_t)size);
         /* An output without a valid tap is its bias, which then goes through no multiply-add that would flush it. */
-        if (d->denormals == DW_DENORMALS_FLUSH) dw_flush(d->dtype, to, 1);
-        for (int64_t tap = 0; tap < taps; tap++) {
-            if (dw_stopped(problem, size)) return DW_ERR_STOPPED;
-            memcpy(to + (1 + tap) * size, (const char *)kernel + (tap * channels + channel) * size, (size_t)size);
-        }
+        if (d->denormals == DW_DENORMALS_FLUSH) dw_flush(d->dtype, at, 1);
     }
-    return DW_OK;
+    return size == 4 ? pack_taps(problem, kernel, to, 4) : pack_taps(problem, kernel, to, 8);
 }
 
 /* ---- the plan -------------------------------------------------------------------------------------- */
@@ -209,6 +221,11 @@ void dw_nchw_keep(dw_nchw *copy) {
     dw_shared_keep(copy->weights);
 }
 
+void dw_nchw_forget(dw_nchw *nchw) {
+    dw_shared_drop(nchw->weights);
+    nchw->weights = NULL;
+}
+
 void dw_nchw_merge(dw_nchw *nchw, const dw_nchw *other) { dw_shared_merge(&nchw->weights, other->weights); }
 
 void dw_nchw_describe(const dw_nchw *nchw, const dw_problem *problem, dw_plan_info *info) {
@@ -221,7 +238,7 @@ void dw_nchw_describe(const dw_nchw *nchw, const dw_problem *problem, dw_plan_in
     info->merged_pixels = 1;
     info->blocks = nchw->column_count;
     info->weight_bytes = problem->out_channels * (1 + d->kernel_h * d->kernel_w) * problem->element_size;
-    info->plan_bytes = nchw->table_bytes + info->weight_bytes;
+    info->plan_bytes = nchw->table_bytes + (nchw->weights ? info->weight_bytes : 0);
     info->shared_bytes = dw_shared_by_others(nchw->weights, info->weight_bytes);
 }
 

@@ -31,6 +31,7 @@ void dw_nchw_destroy(dw_nchw *nchw);
 void dw_nchw_keep(dw_nchw *copy);
 /* Replaces the weights, or takes over those of `other` where they have the same bytes. */
 dw_status dw_nchw_repack(dw_nchw *nchw, const dw_problem *problem, const void *kernel, const void *bias);
+void dw_nchw_forget(dw_nchw *nchw); /* drops the weights */
 void dw_nchw_merge(dw_nchw *nchw, const dw_nchw *other);
 /* Adds the strategies of a problem, ranked, the estimate's choice first; the name of one. */
 void dw_nchw_strategies(const dw_problem *problem, dw_strategies *to);

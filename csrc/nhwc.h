@@ -77,13 +77,13 @@ typedef struct dw_division {
 typedef struct dw_packing {
     dw_block *blocks; /* this and the weights: dw_shared memory */
     int64_t count;
-    void *weights;
+    void *weights;             /* NULL: not packed, there being another packing that is */
     int64_t bytes;             /* of the weights */
     void *cross_pixel_weights; /* of the first block, for kernels of that flavour; behind the others, or NULL */
 } dw_packing;
 
 /* Arrays as NumPy makes them begin at a multiple of 16 bytes: at one of four offsets within a vector of 64. */
-enum { DW_X_ALIGNMENT = 16, DW_MAX_PACKINGS = 4 };
+enum { DW_X_ALIGNMENT = 16, DW_MAX_PACKINGS = 4, DW_EVERY_PACKING = (1 << DW_MAX_PACKINGS) - 1 };
 
 /* ---- the plan -------------------------------------------------------------------------------------- */
 
@@ -138,6 +138,8 @@ void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_in
 void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const void *x, void *y, int part,
                  int parts);
 int dw_nhwc_page_offset(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const void *x);
+/* The packing whose blocks lie on vector boundaries of both arrays; 0 if there is none. */
+int dw_nhwc_packing_for(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y);
 /* Fills tile_args and general_args. */
 void dw_nhwc_make_args(dw_nhwc *nhwc, const dw_problem *problem);
 /* Fills row_step, group_rows, image_units. */
@@ -162,8 +164,14 @@ void dw_nhwc_use(dw_nhwc *nhwc, const dw_problem *problem, const dw_strategy *st
 
 /* nhwc_pack.c: fills packings and one_pixel. */
 dw_status dw_nhwc_pack(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias);
-/* Replaces the weights; what they were is still there for its other owners. On failure some are replaced. */
-dw_status dw_nhwc_repack(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias);
+/* Replaces the weights; what they were is still there for its other owners. On failure some are replaced. which: a bit
+ * for each packing that is wanted, one at least; the others lose their weights. */
+dw_status dw_nhwc_repack(dw_nhwc *nhwc, const dw_problem *problem, unsigned which, const void *kernel,
+                         const void *bias);
+/* Those that a run for x and y reads if they are packed. (A run takes another one if they are not.) */
+unsigned dw_nhwc_packings_for(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y);
+int dw_nhwc_is_packed(const dw_nhwc *nhwc, unsigned which); /* all of these */
+void dw_nhwc_forget(dw_nhwc *nhwc, unsigned which);         /* drops the weights of these */
 /* Takes over blocks and weights of `other` where they have the same bytes. */
 void dw_nhwc_merge(dw_nhwc *nhwc, const dw_nhwc *other);
 /* Whether blocks can begin at boundaries of vectors, wherever x begins: each pixel then begins there, too. */

@@ -61,38 +61,68 @@ static void pack_cross_pixel(const dw_nhwc *nhwc, const dw_problem *problem, con
     }
 }
 
+/* All taps of the blocks [begin, end), to `to`, where the first tap of the first of them belongs; blocks lie `step` bytes
+ * apart. vector: the bytes of one, a constant where this is called, so that a copy is a load and a store. */
+static inline dw_status store_taps(const dw_nhwc *nhwc, const dw_problem *problem, const dw_packing *packing,
+                                   dw_range blocks, const char *kernel, char *to, int64_t step, const int64_t vector) {
+    const dw_desc *d = &problem->desc;
+    const int64_t channels = problem->out_channels, lanes = nhwc->table->lanes, size = problem->element_size;
+    const int64_t taps = d->kernel_h * d->kernel_w, row = channels * size;
+    for (int64_t tap = 0; tap < taps; tap++, kernel += row, to += vector) {
+        if (dw_stopped(problem, (blocks.end - blocks.begin) * vector)) return DW_ERR_STOPPED;
+        char *at = to;
+        for (const dw_block *block = packing->blocks + blocks.begin; block < packing->blocks + blocks.end; block++) {
+            if (block->y >= 0 && block->y + lanes <= channels) memcpy(at, kernel + block->y * size, (size_t)vector);
+            else store_lanes(problem, block, kernel, 0, block->y_count, at);
+            at += step;
+        }
+    }
+    return DW_OK;
+}
+
 /* In place of the weights of a packing, whose blocks are made. `cross_pixel`: the first block will be used by such
- * kernels, too. */
+ * kernels, too. A few blocks at a time: of the kernel whole cache lines are read, and each block is written in order. */
 static dw_status pack_weights(const dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias,
                               int cross_pixel, dw_packing *packing) {
     const dw_desc *d = &problem->desc;
-    const int64_t lanes = nhwc->table->lanes, channels = problem->out_channels, size = problem->element_size;
-    const int64_t taps = d->kernel_h * d->kernel_w, bytes = weight_bytes(nhwc, problem, packing->count);
-    const int64_t extra = cross_pixel ? (1 + d->kernel_h * (d->kernel_w + d->stride_w - 1)) * lanes * size : 0;
+    const int64_t lanes = nhwc->table->lanes, size = problem->element_size, vector = lanes * size;
+    const int64_t bytes = weight_bytes(nhwc, problem, packing->count);
+    const int64_t extra = cross_pixel ? (1 + d->kernel_h * (d->kernel_w + d->stride_w - 1)) * vector : 0;
     if (!bytes) return DW_ERR_OVERFLOW;
     char *to = dw_shared_new(bytes + extra);
     if (!to) return DW_ERR_NOMEM;
     dw_shared_drop(packing->weights);
     packing->weights = to;
     packing->bytes = bytes + extra;
+    packing->cross_pixel_weights = NULL;
 
+    const int64_t step = bytes / packing->count;
     for (int64_t b = 0; b < packing->count; b++) {
         const dw_block *block = packing->blocks + b;
+        char *first = to + b * step;
         if (d->multiplier > 1) {
-            dw_input_lanes(block, d->multiplier, size, to);
-            to += lanes * size;
+            dw_input_lanes(block, d->multiplier, size, first);
+            first += vector;
         }
-        if (bias) store_lanes(problem, block, bias, 0, block->y_count, to);
-        flush_bias(problem, to, lanes);
-        to += lanes * size;
-        for (int64_t tap = 0; tap < taps; tap++, to += lanes * size) {
-            if (dw_stopped(problem, lanes * size)) return DW_ERR_STOPPED;
-            store_lanes(problem, block, (const char *)kernel + tap * channels * size, 0, block->y_count, to);
+        if (bias) store_lanes(problem, block, bias, 0, block->y_count, first);
+        flush_bias(problem, first, lanes);
+    }
+    enum { AT_ONCE = 4 };
+    for (int64_t begin = 0; begin < packing->count; begin += AT_ONCE) {
+        const dw_range blocks = {begin, dw_min(begin + AT_ONCE, packing->count)};
+        char *first = to + begin * step + ((d->multiplier > 1) + 1) * vector;
+        dw_status status;
+        switch (vector) {
+        case 16: status = store_taps(nhwc, problem, packing, blocks, kernel, first, step, 16); break;
+        case 32: status = store_taps(nhwc, problem, packing, blocks, kernel, first, step, 32); break;
+        case 64: status = store_taps(nhwc, problem, packing, blocks, kernel, first, step, 64); break;
+        default: status = store_taps(nhwc, problem, packing, blocks, kernel, first, step, vector);
         }
+        if (status != DW_OK) return status;
     }
     if (cross_pixel) {
-        packing->cross_pixel_weights = to;
-        pack_cross_pixel(nhwc, problem, packing->blocks, kernel, bias, to);
+        packing->cross_pixel_weights = to + bytes;
+        pack_cross_pixel(nhwc, problem, packing->blocks, kernel, bias, packing->cross_pixel_weights);
     }
     return DW_OK;
 }
@@ -130,11 +160,37 @@ dw_status dw_nhwc_pack(dw_nhwc *nhwc, const dw_problem *problem, const void *ker
                                  : make_blocks(nhwc, problem, blocks + 1, channels, 0, boundary, 1, packing);
         if (status != DW_OK) return status;
     }
-    return dw_nhwc_repack(nhwc, problem, kernel, bias);
+    return dw_nhwc_repack(nhwc, problem, DW_EVERY_PACKING, kernel, bias);
 }
 
-dw_status dw_nhwc_repack(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias) {
+unsigned dw_nhwc_packings_for(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y) {
+    const int index = dw_nhwc_packing_for(nhwc, problem, x, y);
+    /* Segments at the edges use the first one where blocks span two pixels. */
+    return 1u << index | (unsigned)(nhwc->aligned.cross_pixel != 0);
+}
+
+int dw_nhwc_is_packed(const dw_nhwc *nhwc, unsigned which) {
+    for (int i = 0; i < nhwc->packing_count; i++)
+        if (which >> i & 1 && !nhwc->packings[i].weights) return 0;
+    return 1;
+}
+
+void dw_nhwc_forget(dw_nhwc *nhwc, unsigned which) {
     for (int i = 0; i < nhwc->packing_count; i++) {
+        if (!(which >> i & 1)) continue;
+        dw_packing *packing = nhwc->packings + i;
+        dw_shared_drop(packing->weights);
+        packing->weights = packing->cross_pixel_weights = NULL;
+        packing->bytes = 0;
+    }
+    nhwc->one_pixel.weights = nhwc->packings[0].weights;
+}
+
+dw_status dw_nhwc_repack(dw_nhwc *nhwc, const dw_problem *problem, unsigned which, const void *kernel,
+                         const void *bias) {
+    dw_nhwc_forget(nhwc, ~which);
+    for (int i = 0; i < nhwc->packing_count; i++) {
+        if (!(which >> i & 1)) continue;
         const int cross_pixel = i > 0 && nhwc->aligned.cross_pixel && problem->desc.stride_w > 1;
         const dw_status status = pack_weights(nhwc, problem, kernel, bias, cross_pixel, nhwc->packings + i);
         if (status != DW_OK) return status;

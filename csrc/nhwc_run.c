@@ -234,13 +234,20 @@ void dw_nhwc_divide_rows(dw_nhwc *nhwc, const dw_problem *problem) {
     nhwc->image_units = longer * units_of(nhwc, rows + 1) + others * units_of(nhwc, rows);
 }
 
-/* The packing whose blocks lie on vector boundaries of both arrays, if there is one. */
-static const dw_packing *choose_packing(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y) {
+int dw_nhwc_packing_for(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y) {
     const uintptr_t vector = (uintptr_t)(nhwc->table->lanes * problem->element_size);
     const uintptr_t before = (0 - (uintptr_t)x) % vector; /* bytes to the next boundary */
-    if (before % DW_X_ALIGNMENT != 0 || (0 - (uintptr_t)y) % vector != before) return nhwc->packings;
+    if (before % DW_X_ALIGNMENT != 0 || (0 - (uintptr_t)y) % vector != before) return 0;
     const uintptr_t index = before / DW_X_ALIGNMENT;
-    return index < (uintptr_t)nhwc->packing_count ? nhwc->packings + index : nhwc->packings;
+    return index < (uintptr_t)nhwc->packing_count ? (int)index : 0;
+}
+
+/* That one, or the first that is packed: each is right for any address. */
+static const dw_packing *choose_packing(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y) {
+    const dw_packing *packing = nhwc->packings + dw_nhwc_packing_for(nhwc, problem, x, y);
+    if (packing->weights) return packing;
+    for (packing = nhwc->packings; !packing->weights;) packing++;
+    return packing;
 }
 
 /* Output rows to roll down at a time: where two blocks share cache lines, as few as let these stay in L1. */

@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "float_env.h"
+#include "geometry.h"
 #include "shared.h"
 
 /* ---- the layouts ----------------------------------------------------------------------------------- */
@@ -240,25 +241,59 @@ static dw_plan *copy_of(const dw_plan *plan) {
     return copy;
 }
 
-dw_status dw_plan_with_weights_until(const dw_plan *plan, const void *kernel, const void *bias, dw_stop_fn *stop,
-                                     void *context, dw_plan **out) {
-    if (!out) return DW_ERR_NULL;
-    *out = NULL;
-    if (!plan || !kernel) return DW_ERR_NULL;
+/* which: the packings that are wanted, of a layout that has several. */
+static dw_status with_weights(const dw_plan *plan, unsigned which, const void *kernel, const void *bias,
+                              dw_stop_fn *stop, void *context, dw_plan **out) {
     dw_plan *copy = copy_of(plan);
     if (!copy) return DW_ERR_NOMEM;
     dw_stopper stopper = {stop, context, 0};
     if (stop) copy->problem.stopper = &stopper;
     const dw_status status = is_nchw(copy) ? dw_nchw_repack(&copy->of.nchw, &copy->problem, kernel, bias)
-                                           : dw_nhwc_repack(&copy->of.nhwc, &copy->problem, kernel, bias);
+                                           : dw_nhwc_repack(&copy->of.nhwc, &copy->problem, which, kernel, bias);
     copy->problem.stopper = NULL;
     if (status != DW_OK) dw_plan_destroy(copy);
     else *out = copy;
     return status;
 }
 
+dw_status dw_plan_with_weights_until(const dw_plan *plan, const void *kernel, const void *bias, dw_stop_fn *stop,
+                                     void *context, dw_plan **out) {
+    if (!out) return DW_ERR_NULL;
+    *out = NULL;
+    if (!plan || !kernel) return DW_ERR_NULL;
+    return with_weights(plan, DW_EVERY_PACKING, kernel, bias, stop, context, out);
+}
+
 dw_status dw_plan_with_weights(const dw_plan *plan, const void *kernel, const void *bias, dw_plan **out) {
     return dw_plan_with_weights_until(plan, kernel, bias, NULL, NULL, out);
+}
+
+dw_status dw_plan_geometry(const dw_plan *plan, dw_plan **out) {
+    if (!out) return DW_ERR_NULL;
+    *out = NULL;
+    if (!plan) return DW_ERR_NULL;
+    dw_plan *copy = copy_of(plan);
+    if (!copy) return DW_ERR_NOMEM;
+    if (is_nchw(copy)) dw_nchw_forget(&copy->of.nchw);
+    else dw_nhwc_forget(&copy->of.nhwc, DW_EVERY_PACKING);
+    *out = copy;
+    return DW_OK;
+}
+
+static unsigned packings_for(const dw_plan *plan, const void *x, const void *y) {
+    return is_nchw(plan) ? 1 : dw_nhwc_packings_for(&plan->of.nhwc, &plan->problem, x, y);
+}
+
+dw_status dw_plan_with_weights_for(const dw_plan *plan, const void *x, const void *y, const void *kernel,
+                                   const void *bias, dw_stop_fn *stop, void *context, dw_plan **out) {
+    if (!out) return DW_ERR_NULL;
+    *out = NULL;
+    if (!plan || !kernel) return DW_ERR_NULL;
+    return with_weights(plan, packings_for(plan, x, y), kernel, bias, stop, context, out);
+}
+
+int dw_plan_suits(const dw_plan *plan, const void *x, const void *y) {
+    return is_nchw(plan) || dw_nhwc_is_packed(&plan->of.nhwc, packings_for(plan, x, y));
 }
 
 dw_status dw_plan_with_batch(const dw_plan *plan, int64_t batch, dw_plan **out) {

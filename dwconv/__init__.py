@@ -13,11 +13,12 @@ from . import activations, config, constraints, initializers, isa, reference, re
 from ._version import __version__
 from .binding.embedding import get_include
 from .config import trim_memory
+from .layers.depthwise_conv1d import DepthwiseConv1D
 from .layers.depthwise_conv2d import DepthwiseConv2D
 from .layers.inputs import Input
-from .layers.r_interface import layer_depthwise_conv_2d
+from .layers.r_interface import layer_depthwise_conv_1d, layer_depthwise_conv_2d
 from .layers.sequential import Sequential
-from .ops.convolution import depthwise_conv2d
+from .ops.convolution import depthwise_conv1d, depthwise_conv2d
 
 if TYPE_CHECKING:
     from . import optimizers, wisdom
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from .torch_weights import from_torch_weight, to_torch_weight
 
 __all__ = [
+    "DepthwiseConv1D",
     "DepthwiseConv2D",
     "FormatError",
     "Input",
@@ -40,6 +42,7 @@ __all__ = [
     "activations",
     "config",
     "constraints",
+    "depthwise_conv1d",
     "depthwise_conv2d",
     "depthwise_conv2d_bias_grad",
     "depthwise_conv2d_input_grad",
@@ -49,6 +52,7 @@ __all__ = [
     "get_include",
     "initializers",
     "isa",
+    "layer_depthwise_conv_1d",
     "layer_depthwise_conv_2d",
     "load",
     "load_layers",

@@ -1,6 +1,6 @@
 """Types of the compiled module; _core.pyx says what each does."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar, overload
 
 import numpy as np
@@ -75,6 +75,32 @@ class Plan:
     def __call__(
         self, x: Any, out: NDArray[Any] | None = None, *, num_threads: int | str | None = None
     ) -> NDArray[Any]: ...
+
+class PackedWeights: ...
+
+class KeptPlan:
+    count: int
+    def __init__(self, plan: Plan) -> None: ...
+    def with_weights(
+        self,
+        batch: int,
+        kernel: NDArray[Any],
+        bias: NDArray[Any] | None,
+        num_threads: int | None,
+    ) -> Plan: ...
+    def forget(self) -> bool: ...
+    def __call__(
+        self,
+        x: Any,
+        kernel: Any,
+        bias: Any,
+        out: NDArray[Any] | None,
+        num_threads: int | str | None,
+        grown: Callable[[], object],
+    ) -> Any: ...
+
+def kept_bytes() -> int: ...
+def spelling(x: Any, kernel: Any, bias: Any, settings: tuple[Any, ...]) -> Any: ...
 
 class PublishedPlans:
     def __init__(self, *arguments: Any, **keywords: Any) -> None: ...

@@ -238,24 +238,35 @@ cdef int check_plan_bytes(int64_t bytes) except -1:
     return 0
 
 
-cdef tuple kernel_shape_of(const dw_desc *desc):
-    """(kh, kw, C, M)"""
+# Arrays of rank 1 have no height, which is 1.
+
+cdef tuple kernel_shape_of(const dw_desc *desc, int rank):
+    """(kh, kw, C, M), or (k, C, M)."""
+    if rank == 1:
+        return desc.kernel_w, desc.channels, desc.multiplier
     return desc.kernel_h, desc.kernel_w, desc.channels, desc.multiplier
 
 
-cdef tuple input_shape_of(const dw_desc *desc):
-    """(N, H, W, C), or (N, C, H, W) if the layout is channels first."""
+cdef tuple array_shape_of(const dw_desc *desc, int rank, height, width, channels):
+    """(N, H, W, C), or (N, C, H, W) if the layout is channels first; (N, L, C), (N, C, L)."""
+    cdef tuple pixels = (width,) if rank == 1 else (height, width)
     if desc.layout == DW_NCHW:
-        return desc.batch, desc.channels, desc.height, desc.width
-    return desc.batch, desc.height, desc.width, desc.channels
+        return (desc.batch, channels, *pixels)
+    return (desc.batch, *pixels, channels)
 
 
-cdef tuple output_shape_of(const dw_desc *desc, int64_t oh, int64_t ow):
-    """(N, OH, OW, C*M), or (N, C*M, OH, OW) if the layout is channels first."""
-    outputs = desc.channels * desc.multiplier
-    if desc.layout == DW_NCHW:
-        return desc.batch, outputs, oh, ow
-    return desc.batch, oh, ow, outputs
+cdef tuple input_shape_of(const dw_desc *desc, int rank):
+    return array_shape_of(desc, rank, desc.height, desc.width, desc.channels)
+
+
+cdef tuple output_shape_of(const dw_desc *desc, int rank, int64_t oh, int64_t ow):
+    return array_shape_of(desc, rank, oh, ow, desc.channels * desc.multiplier)
+
+
+cdef tuple bias_shape_of(tuple kernel_shape):
+    """(C*M,)"""
+    rank = len(kernel_shape) - 2
+    return (kernel_shape[rank] * kernel_shape[rank + 1],)
 
 
 cdef enum:
@@ -268,8 +279,8 @@ cdef object COPY = object()  # in place of a spec: a plan that copy_of fills
 cdef class Plan:
     """An immutable plan for one shape: kernel chosen, weights packed. Any thread may call it at any time.
 
-    spec: the geometry, a dwconv.ops.ConvSpec; x_shape: (N, H, W, C), or (N, C, H, W) if the spec is channels_first.
-    kernel: (kh, kw, C, M) float32, float64 or int32, C-contiguous; bias: (C*M,) of the same dtype, or None.
+    spec: the geometry, a dwconv.ops.ConvSpec; x_shape: (N, H, W, C), or (N, C, H, W) if the spec is channels_first; of
+    rank 1 all arrays lack the height. kernel: (kh, kw, C, M) float32, float64 or int32, C-contiguous; bias: (C*M,) of the same dtype, or None.
     activation: one of FUSED_ACTIVATIONS; alpha: of leaky_relu (its negative_slope) and elu; isa: one of
     available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for sizes that cannot be
     allocated.
@@ -292,6 +303,7 @@ cdef class Plan:
     cdef object numpy_dtype
     cdef npy_intp x_sizes[4]
     cdef npy_intp y_sizes[4]
+    cdef int ndim
     cdef size_t x_bytes, y_bytes
     cdef int y_class, offset_class
     cdef readonly bint ieee
@@ -322,7 +334,8 @@ cdef class Plan:
         self.ieee = ieee
         self.dtype = desc.dtype
         self.numpy_dtype = NUMPY_DTYPES[self.dtype]
-        self.kernel_shape = kernel_shape_of(&desc)
+        self.ndim = spec.rank + 2
+        self.kernel_shape = kernel_shape_of(&desc, spec.rank)
         kernel = operand("kernel", kernel, self.numpy_dtype, self.kernel_shape, False)
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
         if bias is not None:
@@ -353,7 +366,7 @@ cdef class Plan:
                                               &watch, &self.plan)
         check(status)
         self.isa = isa
-        take_sizes(self, input_shape_of(&desc), output_shape_of(&desc, oh, ow))
+        take_sizes(self, input_shape_of(&desc, spec.rank), output_shape_of(&desc, spec.rank, oh, ow))
 
     def with_weights(self, kernel, bias):
         """A plan with other weights, a copy of which is all that it costs: `kernel` and `bias` as at construction, of
@@ -367,7 +380,7 @@ cdef class Plan:
         kernel = operand("kernel", kernel, self.numpy_dtype, self.kernel_shape, False)
         kernel_at = arrays_data(kernel)
         if bias is not None:
-            bias = operand("bias", bias, self.numpy_dtype, (self.kernel_shape[2] * self.kernel_shape[3],), False)
+            bias = operand("bias", bias, self.numpy_dtype, bias_shape_of(self.kernel_shape), False)
             bias_at = arrays_data(bias)
         if arrays_bytes(kernel) <= BRIEF_BYTES:
             status = dw_plan_with_weights(self.plan, kernel_at, bias_at, &plan)
@@ -510,7 +523,7 @@ cdef int take_sizes(Plan plan, tuple x_shape, tuple y_shape) except -1:
     cdef dw_plan_info info
     cdef int i
     plan.x_shape, plan.y_shape = x_shape, y_shape
-    for i in range(4):
+    for i in range(plan.ndim):
         plan.x_sizes[i] = x_shape[i]
         plan.y_sizes[i] = y_shape[i]
     dw_plan_describe(plan.plan, &info)
@@ -533,7 +546,7 @@ cdef Plan copy_of(Plan of, dw_plan *plan):
     made.numpy_dtype = of.numpy_dtype
     made.x_shape, made.y_shape, made.kernel_shape = of.x_shape, of.y_shape, of.kernel_shape
     made.isa = of.isa
-    made.x_sizes, made.y_sizes = of.x_sizes, of.y_sizes
+    made.x_sizes, made.y_sizes, made.ndim = of.x_sizes, of.y_sizes, of.ndim
     made.x_bytes, made.y_bytes = of.x_bytes, of.y_bytes
     made.y_class, made.offset_class = of.y_class, of.offset_class
     made.ieee, made.brief = of.ieee, of.brief
@@ -569,14 +582,14 @@ cdef object new_output_of(Plan plan, npy_intp batch, const void *x):
     if size_class < 0:
         raise MemoryError(f"an output of {image * <size_t>batch} bytes cannot be allocated")
     sizes[0], sizes[1], sizes[2], sizes[3] = batch, plan.y_sizes[1], plan.y_sizes[2], plan.y_sizes[3]
-    return new_array(size_class, page_offset, plan.numpy_dtype, 4, sizes)
+    return new_array(size_class, page_offset, plan.numpy_dtype, plan.ndim, sizes)
 
 
 cdef inline object new_output(Plan plan, const void *x):
     """A new array for the output for x, where the core would have it."""
     cdef int page_offset = dw_plan_place(plan.plan, x)
     cdef int size_class = plan.offset_class if page_offset >= 0 else plan.y_class
-    return new_array(size_class, page_offset, plan.numpy_dtype, 4, plan.y_sizes)
+    return new_array(size_class, page_offset, plan.numpy_dtype, plan.ndim, plan.y_sizes)
 
 
 cdef extern from "thread_pool.h" nogil:
@@ -681,5 +694,6 @@ cdef int run_without_gil(Plan plan, int64_t batch, object x, object y, int threa
 
 
 include "binding/call_cache.pxi"
+include "binding/kept_plans.pxi"
 include "binding/gradients.pxi"
 include "binding/api.pxi"

@@ -22,14 +22,18 @@ INT64_MAX = 2**63 - 1
 DataFormat: TypeAlias = Literal["channels_last", "channels_first"]
 Pair: TypeAlias = tuple[int, int]
 ExplicitPadding: TypeAlias = tuple[Pair, Pair]  # ((top, bottom), (left, right))
-Padding: TypeAlias = Literal["valid", "same"] | ExplicitPadding
+PaddingWord: TypeAlias = Literal["valid", "same", "causal"]
+Padding: TypeAlias = PaddingWord | ExplicitPadding
 Size: TypeAlias = int | None  # None: not known yet
 
 # What a caller may write, for type checkers: no string is a number, and names are spelled out.
 IntLike: TypeAlias = SupportsIndex | SupportsFloat  # NumPy's scalars and R's 3.0, too
 PairLike: TypeAlias = IntLike | Sequence[IntLike]
+SingleLike: TypeAlias = IntLike | Sequence[IntLike]  # of one
 BoolLike: TypeAlias = bool | np.bool_
 PaddingName: TypeAlias = Literal["valid", "same", "VALID", "SAME"]
+PaddingLike: TypeAlias = PaddingName | IntLike | Sequence[IntLike] | Sequence[Sequence[IntLike]]
+PaddingLike1D: TypeAlias = PaddingName | Literal["causal", "CAUSAL"] | IntLike | Sequence[IntLike]
 Threads: TypeAlias = IntLike | Literal["auto"] | None
 
 #: The generations of Keras whose meaning of a name differs.
@@ -153,6 +157,18 @@ def read_pair(argument: str, value: Any) -> Pair:
     )
 
 
+def read_single(argument: str, value: Any) -> int:
+    """An int or a sequence of one, as an int from 1 to 2**63 - 1."""
+    items = items_of(value)
+    number = as_integer(value if items is None else items[0] if len(items) == 1 else None, 1)
+    if number is None:
+        raise ValueError(
+            f"{argument}: expected a positive integer below 2**63, or a list of one; "
+            f"received {short(value)}"
+        )
+    return number
+
+
 def read_size(argument: str, size: Any) -> Size:
     """A size from 0 to 2**63 - 1, or None for None."""
     number = None if size is None else as_integer(size, minimum=0)
@@ -179,17 +195,18 @@ def _plain_shape(shape: Any) -> Any:
         return shape
 
 
-def read_four_sizes(argument: str, shape: Any, batch: bool) -> tuple[int, int, int, int]:
-    """Four positive ints; if `batch` the first may be 0."""
+def read_sizes(argument: str, shape: Any, count: int, batch: bool) -> tuple[int, ...]:
+    """So many positive ints, three or four; if `batch` the first may be 0."""
     sizes = items_of(shape) or ()
     known = [as_integer(size, minimum=0 if batch and i == 0 else 1) for i, size in enumerate(sizes)]
     numbers = [number for number in known if number is not None]
-    if len(known) != 4 or len(numbers) != 4:
+    if len(known) != count or len(numbers) != count:
         first = ", the first may be 0" if batch else ""
+        words = {3: "three", 4: "four"}[count]
         raise ValueError(
-            f"{argument}: expected four positive integers{first}; received {short(shape)}"
+            f"{argument}: expected {words} positive integers{first}; received {short(shape)}"
         )
-    return numbers[0], numbers[1], numbers[2], numbers[3]
+    return tuple(numbers)
 
 
 def read_axes(argument: str, value: Any) -> int | list[int] | None:
@@ -205,29 +222,46 @@ def read_axes(argument: str, value: Any) -> int | list[int] | None:
 # ---- words ---------------------------------------------------------------------------------------
 
 
-def read_padding(padding: Any, *, explicit: bool = True) -> Padding:
-    """'valid' or 'same', in any case; if `explicit` also ((top, bottom), (left, right)), pixels."""
-    if isinstance(padding, str) and padding.lower() in ("valid", "same"):
-        return cast('Literal["valid", "same"]', padding.lower())
-    if explicit:
-        sides = [items_of(side) for side in items_of(padding) or ()]
-        numbers = [
-            number
-            for side in sides
-            for amount in side or ()
-            if (number := as_integer(amount, minimum=0)) is not None
-        ]
-        if [len(side or ()) for side in sides] == [2, 2] and len(numbers) == 4:
-            top, bottom, left, right = numbers
-            return (top, bottom), (left, right)
-    wanted = "'valid', 'same' or ((top, bottom), (left, right)) of integers >= 0 and below 2**63"
-    if not explicit:
-        wanted = "'valid' or 'same'"
-    raise ValueError(f"padding: expected {wanted}; received {short(padding)}")
+def read_padding(padding: Any, rank: int = 2) -> Padding:
+    """'valid' or 'same', in any case, or pixels as ((top, bottom), (left, right)).
+
+    Pixels may be written as an int, for all sides; as two ints, (height, width), each for both of
+    its sides; or so, in full. Of rank 1 they are an int or (left, right), and there is 'causal'.
+    """
+    names = ("valid", "same", "causal") if rank == 1 else ("valid", "same")
+    if isinstance(padding, str):
+        if padding.lower() in names:
+            return cast(PaddingWord, padding.lower())
+    elif rank == 1:
+        width = _read_sides(padding)
+        if width is not None:
+            return (0, 0), width
+    else:
+        sides = items_of(padding)
+        pairs = [_read_sides(side) for side in ((padding, padding) if sides is None else sides)]
+        if len(pairs) == 2 and pairs[0] is not None and pairs[1] is not None:
+            return pairs[0], pairs[1]
+    wanted = ", ".join(map(repr, names))
+    form = "two, (left, right)," if rank == 1 else "((top, bottom), (left, right))"
+    raise ValueError(
+        f"padding: expected {wanted}, an integer >= 0 and below 2**63 or {form} of such; "
+        f"received {short(padding)}"
+    )
+
+
+def _read_sides(value: Any) -> Pair | None:
+    """(before, after) of an int, for both, or of two; None for anything else."""
+    items = items_of(value)
+    sides = (value, value) if items is None else items
+    if len(sides) != 2:
+        return None
+    before, after = as_integer(sides[0], 0), as_integer(sides[1], 0)
+    return None if before is None or after is None else (before, after)
 
 
 def read_data_format(data_format: Any) -> DataFormat:
-    """'channels_last' (N, H, W, C) or 'channels_first' (N, C, H, W), in any case.
+    """'channels_last' (N, H, W, C) or 'channels_first' (N, C, H, W), in any case. (Of rank 1
+    without H.)
 
     None means channels_last. For the layer None means what Keras is configured to: it asks
     `config.image_data_format` first.

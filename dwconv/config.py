@@ -12,7 +12,9 @@ A plan takes memory of its own, for packed weights and tables, which grow with t
 in channels first. One that takes more than 8 GiB is refused with a MemoryError;
 `set_plan_memory_limit`, or DWCONV_PLAN_MEMORY_LIMIT in bytes, sets another bound. A layer keeps the
 plans for the last 64 sizes of its images, while these take no more than 32 MB together;
-`set_plan_cache_limits` sets other limits, DWCONV_PLAN_CACHE the number of plans.
+`set_plan_cache_limits` sets other limits, DWCONV_PLAN_CACHE the number of plans. Functions that are
+called with their weights (`dwconv.depthwise_conv2d`) keep plans, too, of as many geometries, which
+take as many bytes together with copies of the last weights; `forget_plans` drops them.
 
 **Threads.** A call uses one thread, its caller's, unless more are asked for: here, by the
 environment variable DWCONV_NUM_THREADS, read when dwconv is imported, or for a layer, a plan or a
@@ -55,6 +57,7 @@ from .arguments import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 VARIABLE = "DWCONV_MEMORY_LIMIT"
@@ -116,11 +119,13 @@ def set_plan_memory_limit(bytes: Any) -> None:  # noqa: A002 (the unit)
     number = _read_limit("bytes", bytes, 0)
     _core.set_plan_memory_limit(number)
     _plan_limit, _wrong_plan = number, None
+    forget_plans()  # some may be larger
 
 
 def plan_cache_limits() -> tuple[int, int]:
     """(plans, bytes): how many plans a layer keeps, one for each size of images, and how much
-    memory they may take together. ValueError if the variable held no such number.
+    memory they may take together; the same of all functions together. ValueError if the variable
+    held no such number.
     """
     if _wrong_cache is not None:
         raise ValueError(_wrong_cache)
@@ -128,9 +133,9 @@ def plan_cache_limits() -> tuple[int, int]:
 
 
 def set_plan_cache_limits(plans: Any = None, bytes: Any = None) -> None:  # noqa: A002 (the unit)
-    """Sets `plan_cache_limits()`, for plans that are made from now on; None leaves a value as it
-    is. Beyond a limit the oldest plans are forgotten, but the last 8 are kept whatever they take,
-    unless `plans` is less than that.
+    """Sets `plan_cache_limits()`, for plans of layers that are made from now on and for those of
+    functions at once; None leaves a value as it is. Beyond a limit the oldest plans are forgotten.
+    A layer keeps the last 8 whatever they take, unless `plans` is less than that.
 
     ValueError for anything but an integer >= 1 and one >= 0.
     """
@@ -141,6 +146,23 @@ def set_plan_cache_limits(plans: Any = None, bytes: Any = None) -> None:  # noqa
         _cache_plans, _wrong_cache = most_plans, None
     if most_bytes is not None:
         _cache_bytes = most_bytes
+    for trim, _ in _followers:
+        trim()
+
+
+def forget_plans() -> None:
+    """Forgets the plans that functions have kept (`depthwise_conv2d`): their memory is free once
+    the calls that use them have ended. Layers keep theirs.
+    """
+    for _, forget in _followers:
+        forget()
+
+
+def follow_plan_limits(trim: Callable[[], None], forget: Callable[[], None]) -> None:
+    """For what keeps plans: `trim` is called after the limits have changed, `forget` to forget all
+    of them.
+    """
+    _followers.append((trim, forget))
 
 
 def idle_memory() -> int:
@@ -252,6 +274,7 @@ _plan_limit = DEFAULT_PLAN_MEMORY_LIMIT
 _wrong_plan: str | None = None
 _cache_plans, _cache_bytes = DEFAULT_CACHE_PLANS, DEFAULT_CACHE_BYTES
 _wrong_cache: str | None = None
+_followers: list[tuple[Callable[[], None], Callable[[], None]]] = []
 _threads = 1
 _wrong_threads: str | None = None
 
@@ -387,6 +410,7 @@ _LONGEST_FILE = 1 << 20
 
 __all__ = [
     "denormals",
+    "forget_plans",
     "idle_memory",
     "image_data_format",
     "memory_limit",

@@ -18,8 +18,8 @@ from .formats import Document, FormatError, Weights, entries, short
 from .formats.budget import Budget
 from .formats.entries import LayerEntry
 from .formats.graph import Call, Graph, Names, Value
-from .layers import batch_norm, dtype_policy, inputs
-from .layers.depthwise_conv2d import DepthwiseConv2D
+from .layers import batch_norm, dtype_policy
+from .layers.depthwise_conv import DepthwiseConv
 from .naming import snake_case
 
 _BATCH_NORMS = frozenset(
@@ -108,9 +108,7 @@ class Folder:
         self.unfolded: dict[str, str] = {}
         self.gone: set[Names] = set()
 
-    def fold(
-        self, entry: LayerEntry, layer: DepthwiseConv2D, is_whole: bool = True
-    ) -> DepthwiseConv2D:
+    def fold(self, entry: LayerEntry, layer: DepthwiseConv, is_whole: bool = True) -> DepthwiseConv:
         """The layer that was loaded for an entry, with what follows it in the graph.
 
         is_whole: whether the layer is all that the entry is.
@@ -120,7 +118,7 @@ class Folder:
             reason, is_refusal = f"it is within a {_plain(entry.wrappers[-1])}", True
         elif not is_whole:
             reason, is_refusal = f"it is only a part of a {_plain(entry.class_name)}", True
-        elif type(layer) is not DepthwiseConv2D:
+        elif "CLASS_NAME" not in vars(type(layer)):
             reason, is_refusal = f"its class is the user's, {type(layer).__name__}", True
         else:
             reason, is_refusal = self._follow(entry.names, chain)
@@ -190,7 +188,7 @@ class Folder:
 
     # ---- batch normalization ---------------------------------------------------------------------
 
-    def _batch_norm(self, call: Call, layer: DepthwiseConv2D) -> batch_norm.Affine:
+    def _batch_norm(self, call: Call, layer: DepthwiseConv) -> batch_norm.Affine:
         """What a batch normalization does to the layer's output."""
         _check_plain(call)
         config, what = _config(call), _described(call)
@@ -201,8 +199,8 @@ class Folder:
         for option in ("mode", "renorm", "virtual_batch_size", "adjustment"):
             if unwrap(config.get(option)):
                 raise _StopError(f"{what} has {option}={short(config[option])}")
-        axis, wanted = unwrap(config.get("axis", -1)), inputs.channel_axis(layer.data_format) % 4
-        if axis not in (wanted, wanted - 4):
+        axis, wanted = unwrap(config.get("axis", -1)), layer._config.spec.channel_axis
+        if axis not in (wanted, wanted - layer._rank - 2):
             raise _StopError(f"{what} has the axis {short(axis)}; the channels have {wanted}")
         if layer.kernel is None:
             raise _StopError(f"{what}: expected a file with weights; received an architecture")
@@ -298,7 +296,7 @@ class _StopError(Exception):
 class _Chain:
     """A layer and what follows it, as far as that is folded."""
 
-    def __init__(self, start: DepthwiseConv2D) -> None:
+    def __init__(self, start: DepthwiseConv) -> None:
         self.start = start
         self._after: batch_norm.Affine | None = None
         self._activation = start.activation
@@ -333,7 +331,7 @@ class _Chain:
         if after is not None or activation is not None:
             self._count = len(self._calls)
 
-    def layer(self) -> DepthwiseConv2D:
+    def layer(self) -> DepthwiseConv:
         """All of it as one layer. ValueError if the layer cannot hold the weights."""
         layer = self.start
         if self._after is not None:
@@ -394,7 +392,7 @@ def _check_plain(call: Call) -> None:
             raise _StopError(f"{_described(call)} is called with {name}={short(value)}")
 
 
-def _check_dtype(call: Call, layer: DepthwiseConv2D) -> None:
+def _check_dtype(call: Call, layer: DepthwiseConv) -> None:
     """That a layer computes in the dtype of the layer before it."""
     given = _config(call).get("dtype")
     if given is None or not _is(call, _BATCH_NORMS | _ACTIVATIONS | _IDENTITIES):

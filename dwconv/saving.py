@@ -32,6 +32,8 @@ from .formats.kinds import Kind
 from .formats.untrusted import parse_json
 from .layers import dtype_policy, inputs
 from .layers.config import generation_of
+from .layers.depthwise_conv import DepthwiseConv
+from .layers.depthwise_conv1d import DepthwiseConv1D
 from .layers.depthwise_conv2d import DepthwiseConv2D
 from .layers.sequential import Sequential
 
@@ -49,12 +51,13 @@ Names: TypeAlias = tuple[str, ...]
 CustomObjects: TypeAlias = Mapping[str, Any]
 
 
-class Layers(dict[str, DepthwiseConv2D]):
+class Layers(dict[str, DepthwiseConv]):
     """The depthwise layers of a file by path, 'outer/inner' for those of models in models.
 
     Attributes:
-        kinds: path -> what the layer is in the file: 'DepthwiseConv2D', 'DepthwiseConv2D in
-            TimeDistributed', 'Conv2D with groups', 'depthwise half of SeparableConv2D'.
+        kinds: path -> what the layer is in the file: 'DepthwiseConv2D', 'DepthwiseConv1D',
+            'DepthwiseConv2D in TimeDistributed', 'Conv2D with groups', 'depthwise half of
+            SeparableConv2D'.
         folded: with `fold`: path -> the paths of the layers that are part of this one now, in the
             order of the model.
         unfolded: with `fold`: path -> why nothing is folded into this layer, or why the batch
@@ -255,7 +258,7 @@ def _architecture(
     version = document.get("keras_version")
     if generation is None and isinstance(version, str):
         generation = int(version[0]) if version[:1] in ("1", "2", "3") else None
-    if entries.children(document) is None and document.get("class_name") == entries.DEPTHWISE:
+    if entries.children(document) is None and document.get("class_name") in entries.PLAIN:
         # A layer alone is the only one of its model.
         document = {"class_name": "Sequential", "config": {"name": "alone", "layers": [document]}}
     return document, contents.generation or generation, budget
@@ -269,7 +272,7 @@ class _Found(NamedTuple):
 
     entry: LayerEntry
     kind: Kind | None
-    layer: DepthwiseConv2D | None
+    layer: DepthwiseConv | None
     reason: str | None
 
     @property
@@ -305,8 +308,9 @@ class _Reader:
         self._name = entries.name_of(document)
         native_layer = self._contents.is_native and entries.children(document) is None
         if native_layer and not layers[0].is_depthwise:
+            expected = " or ".join(entries.PLAIN)
             raise FormatError(
-                f"class_name: expected {entries.DEPTHWISE}; received {short(layers[0].class_name)}"
+                f"class_name: expected {expected}; received {short(layers[0].class_name)}"
             )
         self._contents.weights.bind(layers, self._generation)
         found: list[_Found] = []
@@ -351,7 +355,7 @@ class _Reader:
                         f"in a {short(entry.wrappers[-1])[1:-1]}, which may change what it does"
                     )
                 return _Found(entry, None, None, reason)
-            layer = self._layer(entry, found, DepthwiseConv2D)
+            layer = self._layer(entry, found, _CLASSES.get(entry.class_name, DepthwiseConv2D))
             if layer is None:
                 reason = "without weights it is not known how many channels a group has"
                 return _Found(entry, found, None, reason)
@@ -374,18 +378,18 @@ class _Reader:
                     f"received {short(received)}"
                 )
 
-    def _custom_class(self, entry: LayerEntry) -> type[DepthwiseConv2D] | None:
+    def _custom_class(self, entry: LayerEntry) -> type[DepthwiseConv] | None:
         """The user's class for an entry, if it is a depthwise layer of ours."""
         registered = entry.item.get("registered_name")
         for name in (registered, entry.class_name, entry.class_name.rpartition(">")[2]):
             found = self._custom_objects.get(name) if isinstance(name, str) else None
-            if isinstance(found, type) and issubclass(found, DepthwiseConv2D):
+            if isinstance(found, type) and issubclass(found, DepthwiseConv):
                 return found
         return None
 
     def _layer(
-        self, entry: LayerEntry, kind: Kind, make: type[DepthwiseConv2D]
-    ) -> DepthwiseConv2D | None:
+        self, entry: LayerEntry, kind: Kind, make: type[DepthwiseConv]
+    ) -> DepthwiseConv | None:
         """The layer with its weights; None if only weights would show that it is one."""
         if self._contents.is_native:
             assert isinstance(self._contents.weights, native.Tensors)
@@ -423,7 +427,7 @@ class _Reader:
                     config[name] = module.deserialize(config[name], self._custom_objects)
         return config
 
-    def _restore(self, layer: DepthwiseConv2D, entry: LayerEntry, arrays: Arrays | None) -> None:
+    def _restore(self, layer: DepthwiseConv, entry: LayerEntry, arrays: Arrays | None) -> None:
         """Builds the layer with its weights, if it has them: of our own files exactly if it was
         built.
         """
@@ -457,6 +461,10 @@ class _Reader:
             layer._start_with([found[name] for name in names], copy=False)
             layer.build(_build_shape(layer, built, found, is_native))
 
+
+_CLASSES: dict[str, type[DepthwiseConv]] = {
+    kind.CLASS_NAME: kind for kind in (DepthwiseConv2D, DepthwiseConv1D)
+}
 
 #: Arguments that a user's object may be, and where the built-in ones are.
 _OBJECTS: dict[str, Any] = {
@@ -502,24 +510,26 @@ def _within(contents: Contents, entry: LayerEntry) -> Iterator[tuple[str, str]]:
         )
 
 
-def _build_shape(layer: DepthwiseConv2D, built: Any, arrays: Arrays, is_native: bool) -> Any:
+def _build_shape(layer: DepthwiseConv, built: Any, arrays: Arrays, is_native: bool) -> Any:
     """The whole shape that the layer was built for; what an older Keras does not say is open."""
     if is_native and not isinstance(built, Mapping):
         raise FormatError(f"build_config: expected a dict; received {short(built)}")
     if is_native:
         return built.get("input_shape", ())  # not None: a file has to say
     shape = built.get("input_shape") if isinstance(built, Mapping) else None
-    if isinstance(shape, (list, tuple)) and len(shape) == 4:
+    rank = layer._rank
+    if isinstance(shape, (list, tuple)) and len(shape) == rank + 2:
         return shape
-    sizes: list[int | None] = [None] * 4
-    sizes[inputs.channel_axis(read_data_format(layer.data_format))] = int(arrays["kernel"].shape[2])
+    sizes: list[int | None] = [None] * (rank + 2)
+    axis = inputs.channel_axis(read_data_format(layer.data_format), rank)
+    sizes[axis] = int(arrays["kernel"].shape[-2])
     return sizes
 
 
 # ---- models --------------------------------------------------------------------------------------
 
 
-def _model(item: Document, names: Names, layers: Mapping[Names, DepthwiseConv2D]) -> Sequential:
+def _model(item: Document, names: Names, layers: Mapping[Names, DepthwiseConv]) -> Sequential:
     """The Sequential of an item of a config, with these layers in their places."""
     if item.get("class_name") != "Sequential":
         raise FormatError(

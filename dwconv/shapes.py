@@ -15,13 +15,15 @@ def padding_amounts(
 ) -> Pair:
     """Padding (before, after) of one dimension of `size` pixels.
 
-    'same' is TensorFlow's (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2):
+    'causal' is all before: no output sees a later pixel. 'same' is TensorFlow's (https://www.tensorflow.org/api_docs/python/tf/nn#notes_on_padding_2):
     out = ceil(size / stride),
     total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0),
     before = total // 2; the odd pixel comes after.
     """
     if padding == "valid":
         return 0, 0
+    if padding == "causal":
+        return (kernel - 1) * dilation, 0
     if padding == "same":
         out = -(-size // stride)
         total = max((out - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
@@ -52,15 +54,15 @@ def output_size(
 
     out = floor((before + size + after - ((kernel - 1) * dilation + 1)) / stride) + 1
     (Dumoulin and Visin, 'A guide to convolution arithmetic for deep learning', relationship 15).
-    padding: 'valid', 'same' or (before, after). Raises ValueError, which names the dimension
-    `name`, for an empty output.
+    padding: 'valid', 'same', 'causal' or (before, after). Raises ValueError, which names the
+    dimension `name`, for an empty output.
     """
     if size is None:
         return None
     if padding == "same":
         return -(-size // stride)
     dilated = (kernel - 1) * dilation + 1
-    before, after = (0, 0) if isinstance(padding, str) else padding
+    before, after = padding_amounts(size, kernel, stride, padding, dilation)
     if before + size + after < dilated:
         text = str(kernel)
         if dilation != 1:

@@ -86,7 +86,7 @@ cdef object call_layer(PlannedLayer layer, object x):
     if published is not None:
         for item in published.current():
             plan = <Plan>item
-            if arrays_is_plain_batch(x, plan.numpy_dtype, plan.x_sizes):
+            if arrays_is_plain_batch(x, plan.numpy_dtype, plan.ndim, plan.x_sizes):
                 batch = arrays_batch(x)
                 if batch == plan.x_sizes[0]:
                     y = new_output(plan, arrays_data(x))
@@ -139,13 +139,13 @@ cdef object call_plan(PlanCall call, object x, object out, object num_threads):
     if plan is None:
         raise TypeError("expected a plan made by a layer; received one without a kernel")
     cdef int threads = threads_of(plan) if num_threads is None else read_threads(num_threads)
-    if call.is_kernel_only and arrays_is_plain(x, plan.numpy_dtype, plan.x_sizes):
+    if call.is_kernel_only and arrays_is_plain(x, plan.numpy_dtype, plan.ndim, plan.x_sizes):
         if out is None:
             out = new_output(plan, arrays_data(x))
             run_kernel(plan, x, out, threads)
             return out
         if (
-            arrays_is_plain(out, plan.numpy_dtype, plan.y_sizes)
+            arrays_is_plain(out, plan.numpy_dtype, plan.ndim, plan.y_sizes)
             and arrays_is_writeable(out)
             and apart(arrays_data(x), plan.x_bytes, arrays_data(out), plan.y_bytes)
         ):

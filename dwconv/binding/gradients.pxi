@@ -43,7 +43,7 @@ cdef class Gradient:
         self.dtype = desc.dtype
         self.numpy_dtype = NUMPY_DTYPES[self.dtype]
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
-        self.kernel_shape = kernel_shape_of(&desc)
+        self.kernel_shape = kernel_shape_of(&desc, spec.rank)
         self.has_input = kernel is not None
         if self.has_input:
             kernel = operand("kernel", kernel, self.numpy_dtype, self.kernel_shape, False)
@@ -53,8 +53,8 @@ cdef class Gradient:
             status = dw_grad_create_until(&desc, <dw_isa>isa_index, kernel_at, watch_signals(&watch), &watch, &self.grad)
         check(status)
         self.outputs = desc.channels * desc.multiplier
-        self.x_shape = input_shape_of(&desc)
-        self.y_shape = output_shape_of(&desc, oh, ow)
+        self.x_shape = input_shape_of(&desc, spec.rank)
+        self.y_shape = output_shape_of(&desc, spec.rank, oh, ow)
 
     def __dealloc__(self):
         dw_grad_destroy(self.grad)

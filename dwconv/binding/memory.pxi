@@ -21,8 +21,8 @@ cdef extern from "binding/block_cache.h":
 cdef extern from "binding/numpy_api.h":
     ctypedef Py_ssize_t npy_intp
     int _import_array() except -1
-    bint arrays_is_plain(object x, object dtype, const npy_intp *sizes)
-    bint arrays_is_plain_batch(object x, object dtype, const npy_intp *sizes)
+    bint arrays_is_plain(object x, object dtype, int ndim, const npy_intp *sizes)
+    bint arrays_is_plain_batch(object x, object dtype, int ndim, const npy_intp *sizes)
     npy_intp arrays_batch(object x)
     bint arrays_is_writeable(object x)
     void *arrays_data(object x)

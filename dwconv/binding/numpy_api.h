@@ -9,24 +9,33 @@
 #include <numpy/arrayobject.h>
 #include <string.h>
 
-/* Whether x is an array as a kernel takes it: of exactly this dtype (identity: native byte order, too) and these
- * sizes, C-contiguous and aligned; no subclass, which may mean anything by itself. */
-static inline int arrays_is_plain(PyObject *x, PyObject *dtype, const npy_intp *sizes) {
+/* Whether x is an array as a kernel takes it, but for its first size, the batch: of exactly this dtype (identity: native
+ * byte order, too) and these sizes, C-contiguous and aligned; no subclass, which may mean anything by itself. */
+static inline int arrays_is_plain_batch(PyObject *x, PyObject *dtype, int ndim, const npy_intp *sizes) {
     if (!PyArray_CheckExact(x)) return 0;
     PyArrayObject *array = (PyArrayObject *)x;
-    return (PyObject *)PyArray_DESCR(array) == dtype && PyArray_NDIM(array) == 4 &&
-           memcmp(PyArray_DIMS(array), sizes, 4 * sizeof *sizes) == 0 &&
-           PyArray_CHKFLAGS(array, NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED);
+    if ((PyObject *)PyArray_DESCR(array) != dtype || PyArray_NDIM(array) != ndim) return 0;
+    for (int i = 1; i < ndim; i++)
+        if (PyArray_DIMS(array)[i] != sizes[i]) return 0;
+    return PyArray_CHKFLAGS(array, NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED);
 }
 
-/* The same but for the first size, the batch, which may be any. */
-static inline int arrays_is_plain_batch(PyObject *x, PyObject *dtype, const npy_intp *sizes) {
-    if (!PyArray_CheckExact(x)) return 0;
-    PyArrayObject *array = (PyArrayObject *)x;
-    return (PyObject *)PyArray_DESCR(array) == dtype && PyArray_NDIM(array) == 4 &&
-           memcmp(PyArray_DIMS(array) + 1, sizes + 1, 3 * sizeof *sizes) == 0 &&
-           PyArray_CHKFLAGS(array, NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED);
+/* The same with the first size. */
+static inline int arrays_is_plain(PyObject *x, PyObject *dtype, int ndim, const npy_intp *sizes) {
+    return arrays_is_plain_batch(x, dtype, ndim, sizes) && PyArray_DIMS((PyArrayObject *)x)[0] == sizes[0];
 }
+
+/* The sizes of x but for the first one, then those of the kernel; how many, or 0 if there are more than `most`. */
+static inline int arrays_sizes(PyObject *x, PyObject *kernel, npy_intp *sizes, int most) {
+    const int of_x = PyArray_NDIM((PyArrayObject *)x) - 1, of_kernel = PyArray_NDIM((PyArrayObject *)kernel);
+    if (of_x < 1 || of_x + of_kernel > most) return 0;
+    memcpy(sizes, PyArray_DIMS((PyArrayObject *)x) + 1, (size_t)of_x * sizeof *sizes);
+    memcpy(sizes + of_x, PyArray_DIMS((PyArrayObject *)kernel), (size_t)of_kernel * sizeof *sizes);
+    return of_x + of_kernel;
+}
+
+/* NumPy's number of an array's dtype, in any byte order. */
+static inline int arrays_type(PyObject *x) { return PyArray_TYPE((PyArrayObject *)x); }
 
 /* The first size of an array of one or more dimensions. */
 static inline npy_intp arrays_batch(PyObject *x) { return PyArray_DIMS((PyArrayObject *)x)[0]; }

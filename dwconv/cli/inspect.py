@@ -10,6 +10,7 @@ from typing import Any
 from .. import DepthwiseConv2D, FormatError, load_layers
 from ..formats import store
 from ..layers import summary
+from ..layers.depthwise_conv import DepthwiseConv
 from ..saving import Layers
 from ..terminal import printable
 from . import reading
@@ -71,9 +72,9 @@ def _named(layers: Layers, path: str) -> str:
     return path if kind == DepthwiseConv2D.__name__ else f"{path} ({kind})"
 
 
-def _row(layer: DepthwiseConv2D) -> tuple[str, ...]:
+def _row(layer: DepthwiseConv) -> tuple[str, ...]:
     facts = (
-        *(str(layer.strides), layer.padding, str(layer.dilation_rate)),
+        *(str(layer.strides), str(layer.padding), str(layer.dilation_rate)),
         str(getattr(layer.activation, "name", None) or type(layer.activation).__name__),
         *(_yes(layer.use_bias), layer.dtype_policy.name, _yes(layer.trainable)),
     )

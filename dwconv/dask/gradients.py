@@ -22,7 +22,7 @@ from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import ArrayLike
 
 from .. import casts, config, dtypes
-from ..arguments import ExplicitPadding, Pair, read_four_sizes, read_num_threads
+from ..arguments import ExplicitPadding, Pair, read_num_threads, read_sizes
 from ..ops import gradients
 from ..ops.convolution import Fused
 from ..ops.spec import ConvSpec
@@ -66,7 +66,7 @@ def depthwise_conv2d_kernel_grad(
     check_dask("dy", dy)
     check_dask("x", x)
     result = gradients.result_dtype(dy, x, "x")
-    sizes = read_four_sizes("kernel_shape", kernel_shape, batch=False)
+    sizes = read_sizes("kernel_shape", kernel_shape, 4, batch=False)
     spec = ConvSpec.for_kernel(sizes, strides, padding, dilation_rate, data_format)
     spec.check_array_shape("x", x.shape)
     spec.check_kernel(sizes, x.shape)
@@ -137,7 +137,7 @@ def depthwise_conv2d_input_grad(
     kernel = dtypes.read_array("kernel", kernel)
     result = gradients.result_dtype(dy, kernel, "kernel")
     spec = ConvSpec.for_kernel(kernel.shape, strides, padding, dilation_rate, data_format)
-    x_shape = read_four_sizes("input_shape", input_shape, batch=True)
+    x_shape = read_sizes("input_shape", input_shape, 4, batch=True)
     gradients.check_dy(dy, spec, x_shape)
     spec.check_kernel(kernel.shape, x_shape)
     recipe = _recipe(spec, result, num_threads)

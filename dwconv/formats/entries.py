@@ -12,7 +12,9 @@ from ..registry import KERAS_PACKAGES
 from . import WRAPPED, Document, FormatError, LayerPath, Step, short
 from .budget import LAYER_STEPS, Budget
 
-DEPTHWISE = "DepthwiseConv2D"
+DEPTHWISE, DEPTHWISE_1D = "DepthwiseConv2D", "DepthwiseConv1D"
+#: The classes of Keras that are depthwise convolutions and nothing else.
+PLAIN = (DEPTHWISE, DEPTHWISE_1D)
 _MODELS = ("Sequential", "Functional", "Model")
 #: Key of an item that stands for a node of another framework: what of the node is not in it.
 WITHOUT = "dwconv_without"
@@ -57,10 +59,10 @@ class LayerEntry(LayerPath):
 
     @property
     def is_depthwise(self) -> bool:
-        """Whether it is Keras' layer of that name, not a user's, and nothing is around it but
+        """Whether it is a depthwise layer of Keras' own, not a user's, and nothing is around it but
         models.
         """
-        return self.class_name == DEPTHWISE and is_keras(self.item) and not self.wrappers
+        return self.class_name in PLAIN and is_keras(self.item) and not self.wrappers
 
 
 class Malformed(dict[str, Any]):
@@ -176,7 +178,7 @@ def children(item: Document) -> list[Any] | None:
     """The items within a model's; None for a layer's."""
     config = item.get("config")
     if isinstance(config, list):
-        return None if item.get("class_name") == DEPTHWISE else config
+        return None if item.get("class_name") in PLAIN else config
     layers = config.get("layers") if isinstance(config, Mapping) else None
     return layers if isinstance(layers, list) else None
 
@@ -303,7 +305,7 @@ def _is_made(entry: LayerEntry) -> bool:
     """Whether a layer of ours is made of it; `kinds` has the whole truth."""
     if entry.class_name == "Conv2D" and isinstance(entry.item["config"], Mapping):
         return entry.item["config"].get("groups") not in (None, 1)
-    return entry.class_name in (DEPTHWISE, "SeparableConv2D")
+    return entry.class_name in (*PLAIN, "SeparableConv2D")
 
 
 def _says_trainable(item: Document) -> bool:

@@ -24,7 +24,10 @@ def dump(document: Document, arrays: Arrays, file: BinaryIO) -> None:
 
 
 def text(document: Document) -> bytes:
-    """The JSON of a document for Keras. ValueError for one that JSON cannot hold."""
+    """The JSON of a document for Keras. ValueError for one that JSON cannot hold, and for a padding
+    that Keras does not have.
+    """
+    _check_padding(document)
     try:
         content = json.dumps(to_keras(document)).encode("ascii")
     except (TypeError, ValueError, RecursionError) as error:
@@ -71,6 +74,23 @@ def is_layer_alone(document: Document) -> bool:
     """Whether a layer, not a model, was written."""
     ours = document.get(OWN_KEY)
     return isinstance(ours, dict) and ours.get("layer") is not None
+
+
+def _check_padding(item: Document) -> None:
+    """ValueError for a layer whose padding has no name in Keras 3."""
+    inner = entries.children(item)
+    for each in inner or ():
+        _check_padding(each)
+    config = item.get("config")
+    if inner is not None or item.get("class_name") not in entries.PLAIN or not config:
+        return
+    if config.get("padding", "valid") not in ("valid", "same"):
+        dimensions = "1D" if item["class_name"] == entries.DEPTHWISE_1D else "2D"
+        raise ValueError(
+            f"{config.get('name')}: padding: expected 'valid' or 'same', which Keras 3 has; "
+            f"received {config['padding']!r}. A .safetensors or .npz file keeps it; in Keras it is "
+            f"a ZeroPadding{dimensions} before a layer with padding='valid'"
+        )
 
 
 def _class(item: Any) -> Any:

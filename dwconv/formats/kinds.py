@@ -1,7 +1,7 @@
 """What in a model is a depthwise convolution: Keras' own layer, and layers that mean the same.
 
-A `Kind` says how one is found, what it is as a DepthwiseConv2D, and which of its weights are whose.
-A new kind: a function here, and a line in `kind_of`.
+A `Kind` says how one is found, what it is as a DepthwiseConv2D or DepthwiseConv1D, and which of its
+weights are whose. A new kind: a function here, and a line in `kind_of`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..arguments import unwrap
 from . import Arrays, Document, FormatError, Weights, short
-from .entries import DEPTHWISE, WITHOUT, LayerEntry, is_keras, wrapped
+from .entries import DEPTHWISE, DEPTHWISE_1D, PLAIN, WITHOUT, LayerEntry, is_keras, wrapped
 
 Variables = list[NDArray[Any]]
 
@@ -49,8 +49,8 @@ class Kind(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the layer is a DepthwiseConv2D, if in a wrapper."""
-        return self.label.startswith(DEPTHWISE)
+        """Whether the layer is a depthwise layer of Keras, if in a wrapper."""
+        return self.label.startswith(PLAIN)
 
     @property
     def rest(self) -> str | None:
@@ -90,7 +90,9 @@ def in_unknown_wrapper(entry: LayerEntry) -> bool:
 
 def _depthwise(entry: LayerEntry) -> Kind:
     missing = entry.item.get(WITHOUT)
-    label = DEPTHWISE if missing is None else f"{DEPTHWISE} without its {short(missing)[1:-1]}"
+    label = entry.class_name
+    if missing is not None:
+        label += f" without its {short(missing)[1:-1]}"
     return Kind(label, _config(entry), kernel_and_bias, is_whole=missing is None)
 
 
@@ -148,6 +150,7 @@ def _separable(entry: LayerEntry) -> Kind:
 
 _KINDS: dict[str, Callable[[LayerEntry], Kind | None]] = {
     DEPTHWISE: _depthwise,
+    DEPTHWISE_1D: _depthwise,
     "Conv2D": _grouped,
     "SeparableConv2D": _separable,
 }

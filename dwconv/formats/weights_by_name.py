@@ -27,7 +27,7 @@ from ..arguments import unwrap
 from ..messages import LONGEST
 from . import Arrays, FormatError, LayerPath, hdf5, short
 from .budget import Budget
-from .entries import DEPTHWISE, LayerEntry
+from .entries import DEPTHWISE, DEPTHWISE_1D, PLAIN, LayerEntry
 
 _DEPTHWISE_KERNEL, _POINTWISE_KERNEL = "depthwise_kernel", "pointwise_kernel"
 _KERNELS = (_DEPTHWISE_KERNEL, "kernel")
@@ -42,6 +42,7 @@ _NORMALIZATION = ("gamma", "beta", "moving_mean", "moving_variance")
 #: Layers whose weights are asked for, and a weight that each of them has.
 _MARKS = {
     DEPTHWISE: _KERNELS,
+    DEPTHWISE_1D: _KERNELS,
     "SeparableConv2D": (_DEPTHWISE_KERNEL,),
     "Conv2D": ("kernel",),
     "BatchNormalization": _STATISTICS,
@@ -128,7 +129,7 @@ class ByName:
             return {}
         # Inputs, whose names differ between sessions, have no weights; nor has an activation.
         asked = [name for name in blocks if self._has(name, *_MARKS)]
-        depthwise = [name for name in asked if self._has(name, DEPTHWISE)]
+        depthwise = [name for name in asked if self._has(name, *PLAIN)]
         for groups, layers in ((names, list(self._blocks)), (filed, blocks)):
             if len(groups) == len(layers):
                 pairs = dict(zip(layers, groups, strict=True))
@@ -228,7 +229,7 @@ class _Members:
         self._orders = [_in_order_of_weights(self._entries, generation), self._entries]
         self._found: dict[LayerPath, _Owner] = {}
         self._ends: dict[str, dict[str, list[_Owner]]] = {}  # by family
-        for kind in (DEPTHWISE, "SeparableConv2D", "Conv2D", "BatchNormalization"):
+        for kind in (*PLAIN, "SeparableConv2D", "Conv2D", "BatchNormalization"):
             self._found.update(self._by_order(kind))
 
     def of(self, path: LayerPath) -> list[str]:
@@ -237,7 +238,7 @@ class _Members:
             return []
         owner = self._found.get(path) or self._by_name(path)
         entry = path if isinstance(path, LayerEntry) else None
-        if entry is not None and entry.class_name == DEPTHWISE:
+        if entry is not None and entry.class_name in PLAIN:
             # A wrapper's own weights, such as a mask, may have the same owner.
             kernel = next((owner.leaves[leaf] for leaf in _KERNELS if leaf in owner.leaves), None)
             if kernel is not None:
@@ -251,7 +252,7 @@ class _Members:
     def fits(self) -> bool:
         """Whether every depthwise layer has found weights that fit it."""
         for entry in self._entries:
-            if entry.class_name == DEPTHWISE:
+            if entry.class_name in PLAIN:
                 try:
                     owner = self._found.get(entry) or self._by_name(entry)
                 except FormatError:
@@ -284,7 +285,7 @@ class _Members:
         """Of weights that another class may have, too, those that some of these layers can have:
         Keras 3 calls the kernels of all layers the same.
         """
-        if not entries or entries[0].class_name != DEPTHWISE:
+        if not entries or entries[0].class_name not in PLAIN:
             return []
         shapes = {_wanted_shape(entry) for entry in entries}
         self._budget.step(len(owners))
@@ -439,9 +440,9 @@ def _shape_of(group: hdf5.Group, owner: _Owner) -> tuple[tuple[int, ...], int, b
     if path is None:  # Keras 1 has names of its own: the order says which is which
         path = next(iter(owner.leaves.values()))
     dataset = group.get(path)
-    if dataset is None or len(dataset.shape) != 4:
+    if dataset is None or len(dataset.shape) not in (3, 4):
         return None
-    return dataset.shape[:2], dataset.shape[3], len(owner.leaves) > 1
+    return dataset.shape[:-2], dataset.shape[-1], len(owner.leaves) > 1
 
 
 def _wanted_shape(entry: LayerEntry) -> tuple[tuple[int, ...], int, bool]:
@@ -449,7 +450,9 @@ def _wanted_shape(entry: LayerEntry) -> tuple[tuple[int, ...], int, bool]:
     size = config.get("kernel_size")
     sizes = tuple(map(_integer, size)) if isinstance(size, (list, tuple)) else (_integer(size),)
     multiplier = _integer(unwrap(config.get("depth_multiplier", 1)))
-    return sizes * 2 if len(sizes) == 1 else sizes, multiplier, config.get("use_bias") is not False
+    if len(sizes) == 1 and entry.class_name == DEPTHWISE:
+        sizes *= 2
+    return sizes, multiplier, config.get("use_bias") is not False
 
 
 def _integer(value: Any) -> int:
@@ -463,7 +466,7 @@ def _fits(group: hdf5.Group, entry: LayerEntry, owner: _Owner) -> bool:
     """Whether weights can be those of a depthwise layer, by the kernel's shape and their number.
     Nothing is known of other layers.
     """
-    if entry.class_name != DEPTHWISE or entry.error is not None:
+    if entry.class_name not in PLAIN or entry.error is not None:
         return True
     found, wanted = _shape_of(group, owner), _wanted_shape(entry)
     if found is None:

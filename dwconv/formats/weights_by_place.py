@@ -33,7 +33,7 @@ from .budget import Budget
 from .entries import LayerEntry, Malformed
 
 _CONTAINERS = ("layers", "_layer_checkpoint_dependencies")
-_KEY = re.compile(r"depthwise_conv2d(_\d{1,9})?")
+_KEY = re.compile(r"depthwise_conv[12]d(_\d{1,9})?")
 _NOT_LAYERS = ("vars", "optimizer")
 _MAX_DEPTH = 64
 #: Layers whose weights are asked for.
@@ -301,11 +301,11 @@ def _without_ids(value: Any) -> Any:
 
 def _is_depthwise(found: list[hdf5.Group]) -> bool:
     """Whether weights have the shapes of a depthwise layer's and of hardly anything else: a kernel
-    (kh, kw, C, M) and a bias (C*M,).
+    (kh, kw, C, M), or (k, C, M), and a bias (C*M,).
     """
-    if [len(dataset.shape) for dataset in found] != [4, 1]:
+    if [len(dataset.shape) for dataset in found] not in ([4, 1], [3, 1]):
         return False
-    _, _, channels, multiplier = found[0].shape
+    *_, channels, multiplier = found[0].shape
     return channels > 1 and found[1].shape == (channels * multiplier,)
 
 

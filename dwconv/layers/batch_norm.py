@@ -5,7 +5,7 @@ Shape letters: C input channels, M depth multiplier, kh/kw kernel height/width.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,7 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from .. import activations, casts
 from ..arguments import read_number
 from ..dtypes import check_numeric, is_integer, read_array
+from .depthwise_conv import DepthwiseConv
+from .depthwise_conv1d import DepthwiseConv1D
 from .depthwise_conv2d import DepthwiseConv2D
+
+L = TypeVar("L", bound=DepthwiseConv)
 
 
 class Affine(NamedTuple):
@@ -28,13 +32,13 @@ class Affine(NamedTuple):
 
 
 def fold_batch_norm(
-    layer: DepthwiseConv2D,
+    layer: L,
     gamma: ArrayLike | None,
     beta: ArrayLike | None,
     mean: ArrayLike,
     variance: ArrayLike,
     epsilon: float = 1e-3,
-) -> DepthwiseConv2D:
+) -> L:
     """A layer that computes what `layer` and a batch normalization of its output compute together.
 
     With s = gamma / sqrt(variance + epsilon) the new layer has the kernel kernel[i, j, c, m] *
@@ -72,7 +76,7 @@ def fold_batch_norm(
 
 
 def affine(
-    layer: DepthwiseConv2D,
+    layer: DepthwiseConv,
     gamma: ArrayLike | None,
     beta: ArrayLike | None,
     mean: ArrayLike,
@@ -83,7 +87,7 @@ def affine(
     kernel = layer.kernel
     if kernel is None:
         raise ValueError(f"layer: expected a built layer; received {layer.name!r}, which is not")
-    channels = kernel.shape[2] * kernel.shape[3]
+    channels = kernel.shape[-2] * kernel.shape[-1]
 
     def read(name: str, values: ArrayLike) -> NDArray[np.float64]:
         array = read_array(name, values)
@@ -107,7 +111,7 @@ def affine(
         return Affine(scale, shift if beta is None else shift + read("beta", beta))
 
 
-def folded(layer: DepthwiseConv2D, after: Affine) -> DepthwiseConv2D:
+def folded(layer: L, after: Affine) -> L:
     """`layer` with what follows it in its weights. Raises as `fold_batch_norm`."""
     if is_integer(layer.variable_dtype):
         raise TypeError(f"layer: expected a layer of floats; received {layer.dtype_policy.name}")
@@ -116,14 +120,15 @@ def folded(layer: DepthwiseConv2D, after: Affine) -> DepthwiseConv2D:
         raise ValueError(f"layer: expected the activation linear; received {name}")
     assert layer.kernel is not None
     wide = np.dtype(np.float64)
-    scale = after.scale.reshape(layer.kernel.shape[2:])
+    scale = after.scale.reshape(layer.kernel.shape[-2:])
     # What is not finite is an error below.
     kernel = casts.elementwise(np.multiply, casts.cast(layer.kernel, wide), scale, dtype=wide)
     bias = after.shift
     if layer.bias is not None:
         with np.errstate(all="ignore"):
             bias = layer.bias.astype(np.float64) * after.scale + bias
-    new = DepthwiseConv2D(
+    make: Any = DepthwiseConv1D if layer._rank == 1 else DepthwiseConv2D
+    new: L = make(
         layer.kernel_size,
         layer.strides,
         layer.padding,

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .. import activations, config, constraints, dtypes, initializers, naming, regularizers
-from ..arguments import DataFormat, Pair, nearest, read_bool, unwrap
+from ..arguments import DataFormat, nearest, read_bool, unwrap
 from ..messages import short
 from ..ops import ConvSpec
 from ..registry import read_object
@@ -25,8 +25,8 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class LayerConfig:
-    """What a `DepthwiseConv2D` is, weights and input shapes aside; docs/layer.md says what each
-    argument means.
+    """What a `DepthwiseConv2D` or `DepthwiseConv1D` is, weights and input shapes aside;
+    docs/layer.md says what each argument means.
 
     `LayerConfig.read` takes the constructor's arguments in any spelling; here they are objects.
     Two configs are equal if all their values are.
@@ -69,6 +69,7 @@ class LayerConfig:
         name: Any = None,
         trainable: Any = True,
         allow_strided_dilation: Any = False,
+        rank: int = 2,
     ) -> LayerConfig:
         """A config of the constructor's arguments. Raises what the constructor raises."""
         if data_format is None:
@@ -80,7 +81,7 @@ class LayerConfig:
             dilation_rate,
             depth_multiplier,
             data_format,
-            explicit=False,
+            rank,
         )
         allowed = read_bool("allow_strided_dilation", allow_strided_dilation)
         if is_strided_and_dilated(spec) and not allowed:
@@ -112,26 +113,30 @@ class LayerConfig:
         )
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any], generation: int | None = None) -> LayerConfig:
+    def from_config(
+        cls, config: Mapping[str, Any], generation: int | None = None, rank: int = 2
+    ) -> LayerConfig:
         """The config that `get_config` wrote; see `DepthwiseConv2D.from_config`."""
-        return cls.read(**layer_arguments(config, ARGUMENTS, generation))
+        owner = f"DepthwiseConv{rank}D"
+        return cls.read(**layer_arguments(config, ARGUMENTS, generation, owner), rank=rank)
 
     # ---- the geometry's arguments ----------------------------------------------------------------
 
     @property
-    def kernel_size(self) -> Pair:
-        """(kh, kw)"""
-        return self.spec.kernel_size
+    def kernel_size(self) -> tuple[int, ...]:
+        """(kh, kw), or (k,)"""
+        return self.spec.kernel_size[2 - self.spec.rank :]
 
     @property
-    def strides(self) -> Pair:
+    def strides(self) -> tuple[int, ...]:
         """In pixels."""
-        return self.spec.strides
+        return self.spec.strides[2 - self.spec.rank :]
 
     @property
-    def padding(self) -> str:
-        """'valid' or 'same'"""
-        return str(self.spec.padding)
+    def padding(self) -> Any:
+        """'valid', 'same', 'causal', or ((top, bottom), (left, right)), of rank 1 (left, right)."""
+        padding = self.spec.padding
+        return padding[1] if self.spec.rank == 1 and not isinstance(padding, str) else padding
 
     @property
     def depth_multiplier(self) -> int:
@@ -144,9 +149,9 @@ class LayerConfig:
         return self.spec.data_format
 
     @property
-    def dilation_rate(self) -> Pair:
+    def dilation_rate(self) -> tuple[int, ...]:
         """In pixels."""
-        return self.spec.dilation_rate
+        return self.spec.dilation_rate[2 - self.spec.rank :]
 
     # ---- writing ---------------------------------------------------------------------------------
 
@@ -196,7 +201,9 @@ class LayerConfig:
             "trainable": self.trainable,
         }
         return ", ".join(
-            f"{key}={value!r}" for key, value in shown.items() if value != _DEFAULTS.get(key)
+            f"{key}={value!r}"
+            for key, value in shown.items()
+            if value != _DEFAULTS.get(key) and not (value == (1,) and key in _ONES)
         )
 
 
@@ -212,6 +219,9 @@ _DEFAULTS = {
     "dtype": "float32",
     "trainable": True,
 }
+
+
+_ONES = ("strides", "dilation_rate")  # which of rank 1 are (1,)
 
 
 def is_strided_and_dilated(spec: ConvSpec) -> bool:
@@ -254,7 +264,7 @@ def read_setting(argument: str, value: Any, policy: DTypePolicy) -> Any:
 #: The constructor's arguments that a config may hold.
 ARGUMENTS = frozenset(
     {*LayerConfig.read.__annotations__, "input_shape", "batch_input_shape", "batch_size"}
-) - {"return"}
+) - {"return", "rank"}
 
 # Arguments that are sequences by nature. For all others a list of one element is R's way to write a
 # scalar.
@@ -267,9 +277,13 @@ _OPTIONAL = frozenset({"depthwise_initializer", "bias_initializer", "activation"
 
 
 def layer_arguments(
-    config: Mapping[str, Any], known: Iterable[str], generation: int | None = None
+    config: Mapping[str, Any],
+    known: Iterable[str],
+    generation: int | None = None,
+    owner: str = "DepthwiseConv2D",
 ) -> Config:
-    """The constructor's arguments in a config; `known` are the names that the constructor takes.
+    """The constructor's arguments in a config; `known` are the names that the constructor takes,
+    owner is the class.
 
     generation: 1, 2 or 3, the Keras that wrote the config, which decides what names mean; None:
     `generation_of(config)`. Only with an explicit 3 may strides and dilation_rate both be other
@@ -281,7 +295,7 @@ def layer_arguments(
     names = set(known)
     unknown = [name for name in config if name not in names and name != "groups"]
     if unknown:
-        raise unknown_keywords(unknown, names)
+        raise unknown_keywords(unknown, names, owner)
     arguments: Config = {}
     for name, value in config.items():
         if name == "groups":
@@ -317,9 +331,11 @@ def generation_of(config: Mapping[str, Any]) -> int:
     return 2 if short or "groups" in config or "batch_input_shape" in config else 3
 
 
-def unknown_keywords(names: Iterable[Any], known: Iterable[str]) -> TypeError:
-    """The error for arguments that DepthwiseConv2D does not have; a file may hold thousands, of
-    which it names some.
+def unknown_keywords(
+    names: Iterable[Any], known: Iterable[str], owner: str = "DepthwiseConv2D"
+) -> TypeError:
+    """The error for arguments that a layer of class `owner` does not have; a file may hold
+    thousands, of which it names some.
     """
     known = sorted(known)
     found = {name: nearest(str(name), known) for name in islice(names, 5)}
@@ -329,18 +345,23 @@ def unknown_keywords(names: Iterable[Any], known: Iterable[str]) -> TypeError:
     ]
     what = "argument" if len(parts) == 1 else "arguments"
     rest = "" if all(found.values()) else f"; known: {', '.join(known)}"
-    return TypeError(f"DepthwiseConv2D: unexpected keyword {what} {', '.join(parts)}{rest}")
+    return TypeError(f"{owner}: unexpected keyword {what} {', '.join(parts)}{rest}")
 
 
 def _has_strides_and_dilation(arguments: Config) -> bool:
     """Whether both are other than 1, as far as they can be read; the constructor refuses others."""
-    try:
-        spec = ConvSpec.read(
-            1, arguments.get("strides", 1), dilation_rate=arguments.get("dilation_rate", 1)
-        )
-    except ValueError:
-        return False
-    return is_strided_and_dilated(spec)
+    for rank in (2, 1):
+        try:
+            spec = ConvSpec.read(
+                1,
+                arguments.get("strides", 1),
+                dilation_rate=arguments.get("dilation_rate", 1),
+                rank=rank,
+            )
+        except ValueError:
+            continue
+        return is_strided_and_dilated(spec)
+    return False
 
 
 def _check_groups(groups: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..formats import FormatError, PathLike, entries, store
+from ..formats import FormatError, PathLike, store
 from .weights import Array
 
 #: What files call the arrays of a layer, in order.
@@ -34,7 +34,7 @@ def load_weights(layer: Any, path: PathLike) -> None:
 def document(layer: Any) -> dict[str, Any]:
     """The item of a model's config that is this layer, with what files need besides."""
     return {
-        "class_name": entries.DEPTHWISE,
+        "class_name": layer.CLASS_NAME,
         "config": layer._config.get_config(),
         "build_config": {"input_shape": layer._build_shape} if layer.built else None,
         "batch_input_shape": layer._declared_shape,

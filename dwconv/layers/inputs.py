@@ -73,27 +73,32 @@ def Input(  # noqa: N802 (Keras' name)
     )
 
 
-def declared_shape(input_shape: Any, batch_input_shape: Any, batch_size: Any) -> WholeShape | None:
+def declared_shape(
+    input_shape: Any, batch_input_shape: Any, batch_size: Any, rank: int = 2
+) -> WholeShape | None:
     """The whole shape that a layer's arguments declare; None if they declare none.
 
-    batch_input_shape wins, as in Keras 2. ValueError unless the shape has four sizes.
+    batch_input_shape wins, as in Keras 2. ValueError unless the shape has four sizes; of rank 1
+    three.
     """
     batch = read_size("batch_size", batch_size)
     if batch_input_shape is not None:
         sizes = read_shape("batch_input_shape", batch_input_shape)
-        if len(sizes) != 4:
-            raise ValueError(f"batch_input_shape: expected four sizes; received {short(sizes)}")
+        if len(sizes) != rank + 2:
+            words = {1: "three", 2: "four"}[rank]
+            raise ValueError(f"batch_input_shape: expected {words} sizes; received {short(sizes)}")
         return sizes
     if input_shape is None:
         return None
     sizes = read_shape("input_shape", input_shape)
-    if len(sizes) != 3:
+    if len(sizes) != rank + 1:
+        words = {1: "two", 2: "three"}[rank]
         raise ValueError(
-            f"input_shape: expected three sizes, without the batch; received {short(sizes)}"
+            f"input_shape: expected {words} sizes, without the batch; received {short(sizes)}"
         )
     return (batch, *sizes)
 
 
-def channel_axis(data_format: DataFormat) -> int:
+def channel_axis(data_format: DataFormat, rank: int = 2) -> int:
     """Where C is in a whole shape."""
-    return 1 if data_format == "channels_first" else 3
+    return 1 if data_format == "channels_first" else rank + 1

@@ -1,9 +1,11 @@
-"""R's `layer_depthwise_conv_2d`."""
+"""R's `layer_depthwise_conv_2d` and `layer_depthwise_conv_1d`."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from .depthwise_conv import DepthwiseConv
+from .depthwise_conv1d import DepthwiseConv1D
 from .depthwise_conv2d import DepthwiseConv2D
 from .sequential import Sequential, is_layer
 
@@ -12,7 +14,7 @@ def layer_depthwise_conv_2d(
     object: Any,  # noqa: A002 (R's name)
     kernel_size: Any,
     strides: Any = (1, 1),
-    padding: str | None = "valid",
+    padding: Any = "valid",
     depth_multiplier: Any = 1,
     data_format: str | None = None,
     activation: Any = None,
@@ -50,11 +52,51 @@ def layer_depthwise_conv_2d(
         >>> layer_depthwise_conv_2d(np.zeros((1, 8, 8, 4)), 3, strides=1, padding="same").shape
         (1, 8, 8, 4)
     """
-    arguments = {key: value for key, value in locals().items() if value is not None}
-    for name in ("object", "unknown"):
-        arguments.pop(name, None)
-    arguments["kernel_size"] = kernel_size  # for its own error
-    layer = DepthwiseConv2D(**arguments, **unknown)
+    arguments = dict(locals())
+    return _compose(object, DepthwiseConv2D, arguments)
+
+
+def layer_depthwise_conv_1d(
+    object: Any,  # noqa: A002 (R's name)
+    kernel_size: Any,
+    strides: Any = 1,
+    padding: Any = "valid",
+    depth_multiplier: Any = 1,
+    data_format: str | None = None,
+    dilation_rate: Any = 1,
+    activation: Any = None,
+    use_bias: Any = True,
+    depthwise_initializer: Any = "glorot_uniform",
+    bias_initializer: Any = "zeros",
+    depthwise_regularizer: Any = None,
+    bias_regularizer: Any = None,
+    activity_regularizer: Any = None,
+    depthwise_constraint: Any = None,
+    bias_constraint: Any = None,
+    **others: Any,
+) -> Any:
+    """R's function of that name: makes a `DepthwiseConv1D` and composes it with `object`, as
+    `layer_depthwise_conv_2d` does.
+
+    The arguments are in the order of the R document; `others` are those of `DepthwiseConv1D`.
+
+    Example:
+        >>> layer_depthwise_conv_1d(np.zeros((1, 8, 4)), 3, padding="causal").shape
+        (1, 8, 4)
+    """
+    arguments = dict(locals())
+    arguments.update(arguments.pop("others"))
+    return _compose(object, DepthwiseConv1D, arguments)
+
+
+def _compose(object: Any, kind: type[DepthwiseConv], arguments: dict[str, Any]) -> Any:  # noqa: A002
+    """A layer of the arguments of a function of R's, composed with `object`, which is one."""
+    unknown = arguments.pop("unknown", {})
+    given = {key: value for key, value in arguments.items() if value is not None}
+    given.pop("object", None)
+    given["kernel_size"] = arguments["kernel_size"]  # for its own error
+    make: Any = kind
+    layer = make(**given, **unknown)
     if object is None:
         return layer
     if isinstance(object, Sequential):

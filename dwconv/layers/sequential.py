@@ -19,6 +19,8 @@ from ..messages import short
 from ..terminal import printable
 from . import dtype_policy, inputs, summary
 from .config import generation_of
+from .depthwise_conv import DepthwiseConv
+from .depthwise_conv1d import DepthwiseConv1D
 from .depthwise_conv2d import DepthwiseConv2D
 from .inputs import SymbolicTensor, WholeShape
 from .weights import Array
@@ -411,7 +413,7 @@ class Sequential:
 
     def _saved_arrays(self, prefix: str) -> Iterator[tuple[str, Array]]:
         for layer in self._layers:
-            if type(layer) is Sequential or isinstance(layer, DepthwiseConv2D):
+            if type(layer) is Sequential or isinstance(layer, DepthwiseConv):
                 yield from layer._saved_arrays(f"{prefix}{_name(layer)}/")
             elif _call(layer, "get_weights", []):
                 raise ValueError(
@@ -454,7 +456,7 @@ class Sequential:
 
 
 #: The layers that take a `SymbolicTensor` and that a config names without more ado.
-OURS = (DepthwiseConv2D, Sequential)
+OURS = (DepthwiseConv2D, DepthwiseConv1D, Sequential)
 _LAYERS: dict[str, Any] = {kind.__name__: kind for kind in OURS}
 
 
@@ -505,9 +507,9 @@ def _layer_from(entry: Any, custom: dict[str, Callable[..., Any]]) -> Any:
         raise ValueError(
             f"class_name: expected one of {known}, or custom_objects; received {short(kind)}"
         )
-    if found is DepthwiseConv2D:
+    if found in (DepthwiseConv1D, DepthwiseConv2D):
         generation = generation_of(config) if "module" in entry else 2
-        return DepthwiseConv2D.from_config(config, generation=generation)
+        return found.from_config(config, generation=generation)
     if found is Sequential:
         return Sequential.from_config(config, custom)
     make = getattr(found, "from_config", found)

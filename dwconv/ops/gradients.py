@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from .. import _core, casts, config, dtypes
 from .. import isa as isas
-from ..arguments import ExplicitPadding, read_four_sizes, read_num_threads
+from ..arguments import ExplicitPadding, read_num_threads, read_sizes
 from .epilogue import Array, as_the_core_takes_it
 from .spec import ConvSpec, Shape
 
@@ -66,7 +66,7 @@ def depthwise_conv2d_input_grad(
     dy, kernel = dtypes.read_array("dy", dy), dtypes.read_array("kernel", kernel)
     dtype = result_dtype(dy, kernel, "kernel")
     spec = ConvSpec.for_kernel(kernel.shape, strides, padding, dilation_rate, data_format)
-    x_shape = read_four_sizes("input_shape", input_shape, batch=True)
+    x_shape = read_sizes("input_shape", input_shape, 4, batch=True)
     check_dy(dy, spec, x_shape)
     plan = make_plan(spec, x_shape, dtype, kernel, isa)
     return _only(run(plan, dy, None, _threads(num_threads), dtype)[0])
@@ -118,7 +118,7 @@ def depthwise_conv2d_kernel_grad(
     """
     dy, x = dtypes.read_array("dy", dy), dtypes.read_array("x", x)
     dtype = result_dtype(dy, x, "x")
-    sizes = read_four_sizes("kernel_shape", kernel_shape, batch=False)
+    sizes = read_sizes("kernel_shape", kernel_shape, 4, batch=False)
     spec = ConvSpec.for_kernel(sizes, strides, padding, dilation_rate, data_format)
     spec.check_array_shape("x", x.shape)
     spec.check_kernel(sizes, x.shape)

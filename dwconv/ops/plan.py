@@ -10,6 +10,7 @@ from .. import _core, activations, casts, config, dtypes, planning
 from .. import isa as isas
 from ..arguments import as_integer
 from ..messages import short
+from . import kept_plans
 from .epilogue import (
     Array,
     Epilogue,
@@ -92,33 +93,42 @@ def make_plan(
     """
     name = isas.resolve(isa)
     config.check_variables()
-    spec.check_kernel(kernel.shape, x_shape)
-    if bias is not None:
-        spec.check_bias(bias.shape, x_shape)
     compute = dtypes.compute_dtype(kernel.dtype if dtype is None else dtype)
     fused = Fused(activation) if isinstance(activation, str) else activation
     if ieee is None:
         ieee = config.denormals() == "ieee"
-    with np.errstate(all="ignore"):
-        weights = as_the_core_takes_it(kernel, compute)
-        offsets = None
-        if bias is not None:
-            dtypes.check_in_range(bias, compute, "bias")
-            offsets = as_the_core_takes_it(bias, compute)
+    weights, offsets = cast_weights(spec, x_shape, kernel, bias, compute)
     arguments: Any = (spec, x_shape, weights, offsets)
     arguments += (fused.name, name, fused.alpha, num_threads, ieee)
-    plan, origin = _choose(arguments, config.planning() if effort is None else effort)
+    how = config.planning() if effort is None else effort
+    kept, is_kept = None, is_estimated(how) and x_shape[0] > 0
+    if is_kept:
+        key = kept_plans.key_of(spec, x_shape, compute, fused, name, ieee)
+        kept = kept_plans.find(key)
+    plan: Plan
+    origin: Origin = "estimate"
+    if kept is not None:
+        plan = kept.with_weights(x_shape[0], weights, offsets, num_threads)
+    else:
+        plan, origin = choose(arguments, how)
+        if is_kept:
+            kept_plans.keep(key, plan)
     if epilogue is None:
         return plan
     recipe = (spec, x_shape, kernel, bias, fused, isa, epilogue, num_threads)
     return BoundPlan(plan, epilogue, recipe, origin)
 
 
-def _choose(arguments: Any, effort: planning.Effort) -> tuple[Plan, Origin]:
+def is_estimated(effort: planning.Effort) -> bool:
+    """Whether plans take the estimate's choice: nothing is to be measured or known."""
+    return effort == "estimate" and not planning.is_anything_known()
+
+
+def choose(arguments: Any, effort: planning.Effort) -> tuple[Plan, Origin]:
     """A plan of these arguments of `Plan`, with the strategy that is known or measured to be the
     fastest, or the estimate's; and which of these it is.
     """
-    if effort == "estimate" and not planning.is_anything_known():
+    if is_estimated(effort):
         return Plan(*arguments), "estimate"
     make: Any = Plan  # for mypy, which does not know how many arguments there are
     spec, x_shape, weights, *_, isa, _, num_threads, _ = arguments
@@ -173,6 +183,23 @@ def _known_plan(arguments: Any, isa: str, problem: str) -> Plan | None:
         planning.forget(isa, problem)
         return None
     return plan
+
+
+def cast_weights(
+    spec: ConvSpec, x_shape: Shape, kernel: Array, bias: Array | None, compute: dtypes.DType
+) -> tuple[Array, Array | None]:
+    """(kernel, bias or None) as the core takes them, of the dtype that is computed in; with the
+    errors of `make_plan`.
+    """
+    spec.check_kernel(kernel.shape, x_shape)
+    if bias is not None:
+        spec.check_bias(bias.shape, x_shape)
+    with np.errstate(all="ignore"):
+        weights = as_the_core_takes_it(kernel, compute)
+        if bias is None:
+            return weights, None
+        dtypes.check_in_range(bias, compute, "bias")
+        return weights, as_the_core_takes_it(bias, compute)
 
 
 @_core.enable_fast_calls

@@ -1,14 +1,14 @@
 """The geometry of a depthwise convolution: one value, read and checked once.
 
-Shape letters: N batch, H height, W width, C input channels, M depth multiplier, kh/kw kernel
-height/width, OH/OW output height/width. Every pair is (height, width).
+Shape letters: N batch, H height, W width, L length, C input channels, M depth multiplier, kh/kw
+kernel height/width, k kernel length, OH/OW output height/width. Every pair is (height, width).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from ..arguments import (
     DataFormat,
@@ -21,22 +21,26 @@ from ..arguments import (
     read_pair,
     read_positive_int,
     read_shape,
+    read_single,
 )
 from ..shapes import explicit_padding, output_size, per_dimension
 
 T = TypeVar("T")
-WholeShape = tuple[Size, Size, Size, Size]
+WholeShape = tuple[Size, ...]
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class ConvSpec:
-    """Kernel size, strides, dilation, padding, depth multiplier and layout.
+    """Kernel size, strides, dilation, padding, depth multiplier, layout and rank.
 
     `ConvSpec.read` makes one of arguments in any spelling, `ConvSpec.for_kernel` of a kernel's
     shape. The constructor takes values as they are; the C core refuses those that make no
     convolution. A spec knows neither the size of an image nor the number of channels: its methods
     take a whole shape, (N, H, W, C), or (N, C, H, W) if channels_first.
+
+    A convolution of rank 1 is one of height 1 whose arrays lack that axis: x (N, L, C) or
+    (N, C, L), the kernel (k, C, M). Every pair is (1, its value).
     """
 
     kernel_size: Pair
@@ -45,6 +49,7 @@ class ConvSpec:
     dilation_rate: Pair = (1, 1)
     depth_multiplier: int = 1
     data_format: DataFormat = "channels_last"
+    rank: int = 2
 
     @classmethod
     def read(
@@ -55,20 +60,18 @@ class ConvSpec:
         dilation_rate: Any = 1,
         depth_multiplier: Any = 1,
         data_format: Any = None,
-        *,
-        explicit: bool = True,
+        rank: int = 2,
     ) -> ConvSpec:
-        """A spec of checked arguments; ValueError, which names the argument, for any other.
-
-        explicit: whether padding may be ((top, bottom), (left, right)), besides 'valid' and 'same'.
-        """
+        """A spec of checked arguments; ValueError, which names the argument, for any other."""
+        pair = read_pair if rank == 2 else _read_of_rank_1
         return cls(
-            read_pair("kernel_size", kernel_size),
-            read_pair("strides", strides),
-            read_padding(padding, explicit=explicit),
-            read_pair("dilation_rate", dilation_rate),
+            pair("kernel_size", kernel_size),
+            pair("strides", strides),
+            read_padding(padding, rank),
+            pair("dilation_rate", dilation_rate),
             read_positive_int("depth_multiplier", depth_multiplier),
             read_data_format(data_format),
+            rank,
         )
 
     @classmethod
@@ -79,17 +82,18 @@ class ConvSpec:
         padding: Any = "valid",
         dilation_rate: Any = 1,
         data_format: Any = None,
+        rank: int = 2,
     ) -> ConvSpec:
-        """A spec of checked arguments for a kernel (kh, kw, C, M). ValueError for any other."""
-        if len(kernel_shape) != 4 or 0 in (*kernel_shape[:2], kernel_shape[3]):
+        """A spec of checked arguments for a kernel (kh, kw, C, M), or (k, C, M). ValueError for any
+        other.
+        """
+        if len(kernel_shape) != rank + 2 or 0 in (*kernel_shape[:rank], kernel_shape[-1]):
             raise ValueError(
-                "kernel: expected shape (kh, kw, C, M) with positive sizes; "
+                f"kernel: expected shape {_KERNEL_LETTERS[rank]} with positive sizes; "
                 f"received shape {tuple(kernel_shape)}"
             )
-        kernel_h, kernel_w, _, multiplier = kernel_shape
-        return cls.read(
-            (kernel_h, kernel_w), strides, padding, dilation_rate, multiplier, data_format
-        )
+        *size, _, multiplier = kernel_shape
+        return cls.read(size, strides, padding, dilation_rate, multiplier, data_format, rank)
 
     # ---- layout ----------------------------------------------------------------------------------
 
@@ -101,32 +105,35 @@ class ConvSpec:
     @property
     def channel_axis(self) -> int:
         """The index of C in a whole shape."""
-        return 1 if self.channels_first else 3
+        return 1 if self.channels_first else self.rank + 1
 
     @property
     def letters(self) -> str:
         """A whole shape as messages write it."""
-        return "(N, C, H, W)" if self.channels_first else "(N, H, W, C)"
+        pixels = "L" if self.rank == 1 else "H, W"
+        return f"(N, C, {pixels})" if self.channels_first else f"(N, {pixels}, C)"
 
     def to_nhwc(self, shape: Sequence[T]) -> tuple[T, T, T, T]:
-        """(N, H, W, C) of a whole shape."""
+        """(N, H, W, C) of a whole shape. (Of rank 1 the T of H is an int.)"""
         if self.data_format == "channels_last":
-            batch, height, width, channels = shape
+            batch, *pixels, channels = shape
         else:
-            batch, channels, height, width = shape
+            batch, channels, *pixels = shape
+        height, width = pixels if self.rank == 2 else (cast(T, 1), *pixels)
         return batch, height, width, channels
 
-    def from_nhwc(self, batch: T, height: T, width: T, channels: T) -> tuple[T, T, T, T]:
+    def from_nhwc(self, batch: T, height: T, width: T, channels: T) -> tuple[T, ...]:
         """The whole shape of these sizes."""
+        pixels = (width,) if self.rank == 1 else (height, width)
         if self.data_format == "channels_last":
-            return batch, height, width, channels
-        return batch, channels, height, width
+            return (batch, *pixels, channels)
+        return (batch, channels, *pixels)
 
     # ---- sizes -----------------------------------------------------------------------------------
 
-    def kernel_shape(self, channels: int) -> tuple[int, int, int, int]:
-        """(kh, kw, C, M)"""
-        return (*self.kernel_size, channels, self.depth_multiplier)
+    def kernel_shape(self, channels: int) -> Shape:
+        """(kh, kw, C, M), or (k, C, M)"""
+        return (*self.kernel_size[2 - self.rank :], channels, self.depth_multiplier)
 
     def output_shape(self, input_shape: Sequence[Size]) -> WholeShape:
         """The output's whole shape for an input's, of positive ints or None; None where that has
@@ -141,7 +148,14 @@ class ConvSpec:
         return self.from_nhwc(
             batch,
             output_size(height, kernel_h, stride_h, vertical, dilation_h, "height"),
-            output_size(width, kernel_w, stride_w, horizontal, dilation_w, "width"),
+            output_size(
+                width,
+                kernel_w,
+                stride_w,
+                horizontal,
+                dilation_w,
+                "length" if self.rank == 1 else "width",
+            ),
             None if channels is None else channels * multiplier,
         )
 
@@ -178,9 +192,10 @@ class ConvSpec:
         `channels` (None: any).
         """
         sizes = read_shape(f"{owner}: input shape", input_shape)
-        if len(sizes) != 4:
+        if len(sizes) != self.rank + 2:
             raise ValueError(
-                f"{owner}: expected an input of rank 4, {self.letters}; received shape {sizes}"
+                f"{owner}: expected an input of rank {self.rank + 2}, {self.letters}; "
+                f"received shape {sizes}"
             )
         batch, height, width, received = self.to_nhwc(sizes)
         if received is None:
@@ -197,17 +212,18 @@ class ConvSpec:
                 f"{owner}: expected at least one channel in {self.letters}; received shape {sizes}"
             )
         if height == 0 or width == 0:
+            what = "length" if self.rank == 1 else "height and width"
             raise ValueError(
-                f"{owner}: expected height and width in {self.letters} to be >= 1; "
-                f"received shape {sizes}"
+                f"{owner}: expected {what} in {self.letters} to be >= 1; received shape {sizes}"
             )
         return self.from_nhwc(batch, height, width, received)
 
     def check_array_shape(self, argument: str, shape: Sequence[int]) -> None:
-        """ValueError unless an array of that shape has rank 4 and positive sizes; N may be 0."""
-        if len(shape) != 4:
+        """ValueError unless an array of that shape has its rank and positive sizes; N may be 0."""
+        if len(shape) != self.rank + 2:
             raise ValueError(
-                f"{argument}: expected rank 4, {self.letters}; received shape {tuple(shape)}"
+                f"{argument}: expected rank {self.rank + 2}, {self.letters}; "
+                f"received shape {tuple(shape)}"
             )
         if 0 in shape[1:]:
             raise ValueError(
@@ -221,8 +237,9 @@ class ConvSpec:
         if tuple(shape) != self.kernel_shape(channels):
             hint = _TORCH_HINT if _is_torch_weight(shape, channels) else ""
             raise ValueError(
-                f"kernel: expected shape (kh, kw, C, M) = {self.kernel_shape(channels)}, with "
-                f"C = {channels}, the channels of x; received shape {tuple(shape)}{hint}"
+                f"kernel: expected shape {_KERNEL_LETTERS[self.rank]} = "
+                f"{self.kernel_shape(channels)}, with C = {channels}, the channels of x; "
+                f"received shape {tuple(shape)}{hint}"
             )
 
     def check_bias(self, shape: Sequence[int], input_shape: Shape) -> None:
@@ -234,6 +251,11 @@ class ConvSpec:
             )
 
 
+def _read_of_rank_1(argument: str, value: Any) -> Pair:
+    return 1, read_single(argument, value)
+
+
+_KERNEL_LETTERS = {1: "(k, C, M)", 2: "(kh, kw, C, M)"}
 _TORCH_HINT = ". A weight of PyTorch's, (C*M, 1, kh, kw), needs dwconv.from_torch_weight"
 
 

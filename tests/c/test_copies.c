@@ -9,6 +9,7 @@
 
 #include "check.h"
 #include "dwconv.h"
+#include "geometry.h"
 
 enum { MOST_IMAGES = 5, MOST = 1 << 17 }; /* MOST: elements of an array */
 
@@ -73,6 +74,37 @@ static void with_weights(const dw_desc *d, dw_isa isa) {
     dw_plan_destroy(copy);
     bytes = make_expected(d, isa, other_kernel, NULL);
     CHECK(same(again, bytes));
+    dw_plan_destroy(again);
+}
+
+/* Weights packed for arrays that begin in one place, in a plan that has none, and run for arrays in every place. */
+static void with_weights_for(const dw_desc *d, dw_isa isa) {
+    dw_plan *plan = NULL, *geometry = NULL, *copy = NULL, *again = NULL;
+    CHECK(dw_plan_create(d, isa, kernel, bias, &plan) == DW_OK);
+    CHECK(dw_plan_suits(plan, x + shift, y + shift) && dw_plan_suits(plan, x, y));
+    CHECK(dw_plan_geometry(plan, &geometry) == DW_OK);
+    CHECK(!dw_plan_suits(geometry, x + shift, y + shift) || d->layout == DW_NCHW);
+    dw_plan_info whole, empty, one;
+    memset(&whole, 0, sizeof whole), memset(&empty, 0, sizeof empty), memset(&one, 0, sizeof one);
+    dw_plan_describe(plan, &whole), dw_plan_describe(geometry, &empty);
+    CHECK(strcmp(whole.strategy, empty.strategy) == 0 && empty.plan_bytes < whole.plan_bytes);
+    dw_plan_destroy(plan);
+    CHECK(dw_plan_with_weights_for(geometry, x + shift, y + shift, other_kernel, other_bias, NULL, NULL, &copy) ==
+          DW_OK);
+    CHECK(dw_plan_with_weights_for(copy, x, y, kernel, NULL, NULL, NULL, &again) == DW_OK);
+    CHECK(dw_plan_suits(copy, x + shift, y + shift) && dw_plan_suits(again, x, y));
+    dw_plan_describe(copy, &one);
+    CHECK(one.plan_bytes > empty.plan_bytes && one.plan_bytes <= whole.plan_bytes);
+    dw_plan_destroy(geometry);
+    const int packed_for = shift;
+    for (shift = 0; shift <= 12; shift += 4) {
+        size_t bytes = make_expected(d, isa, other_kernel, other_bias);
+        CHECK(same(copy, bytes));
+        bytes = make_expected(d, isa, kernel, NULL);
+        CHECK(same(again, bytes));
+    }
+    shift = packed_for;
+    dw_plan_destroy(copy);
     dw_plan_destroy(again);
 }
 
@@ -156,6 +188,10 @@ static void refusals(void) {
     CHECK(dw_plan_with_weights(plan, NULL, NULL, &out) == DW_ERR_NULL && !out);
     CHECK(dw_plan_with_weights(NULL, kernel, NULL, &out) == DW_ERR_NULL && !out);
     CHECK(dw_plan_with_weights(plan, kernel, NULL, NULL) == DW_ERR_NULL);
+    CHECK(dw_plan_geometry(NULL, &out) == DW_ERR_NULL && !out);
+    CHECK(dw_plan_geometry(plan, NULL) == DW_ERR_NULL);
+    CHECK(dw_plan_with_weights_for(plan, x, y, NULL, NULL, NULL, NULL, &out) == DW_ERR_NULL && !out);
+    CHECK(dw_plan_with_weights_for(NULL, x, y, kernel, NULL, NULL, NULL, &out) == DW_ERR_NULL && !out);
     CHECK(dw_plan_with_batch(NULL, 1, &out) == DW_ERR_NULL && !out);
     CHECK(dw_plan_with_batch(plan, 1, NULL) == DW_ERR_NULL);
     out = (dw_plan *)(void *)&marker;
@@ -188,6 +224,7 @@ int main(void) {
                 d.activation = layout ? DW_TANH : DW_RELU6;
                 for (shift = 12; shift >= 0; shift -= 4) {
                     with_weights(&d, (dw_isa)isa);
+                    with_weights_for(&d, (dw_isa)isa);
                     share(&d, (dw_isa)isa);
                 }
                 shift = 0;

@@ -83,8 +83,10 @@ NOT_PADDINGS: list[Any] = [
         "causal",
         "",
         None,
-        1,
-        (1, 1),
+        True,
+        -1,
+        (1, -1),
+        (1,),
         ((1, 1),),
         ((1, 1), (1,)),
         ((1, 1, 1), (1,)),
@@ -102,11 +104,28 @@ def test_padding_refuses(value: Any) -> None:
     assert str(caught.value).endswith(f"received {value!r}")
 
 
-def test_padding_by_name_only() -> None:
-    """The layer takes names only, as Keras does."""
-    assert read_padding("SAME", explicit=False) == "same"
-    with pytest.raises(ValueError, match="expected 'valid' or 'same'; received"):
-        read_padding(((0, 0), (0, 0)), explicit=False)
+@pytest.mark.parametrize(
+    ("value", "pixels"),
+    [
+        (0, ((0, 0), (0, 0))),
+        (np.int64(1), ((1, 1), (1, 1))),
+        (2.0, ((2, 2), (2, 2))),
+        ((1, 2), ((1, 1), (2, 2))),
+        ([1, (2, 3)], ((1, 1), (2, 3))),
+        ([[0, 1], [2, 3]], ((0, 1), (2, 3))),
+    ],
+)
+def test_padding_in_pixels(value: Any, pixels: Any) -> None:
+    assert read_padding(value) == pixels
+
+
+def test_padding_of_rank_1() -> None:
+    assert read_padding("CAUSAL", 1) == "causal"
+    assert read_padding(2, 1) == ((0, 0), (2, 2))
+    assert read_padding([3, 0], 1) == ((0, 0), (3, 0))
+    for wrong in (((0, 0), (1, 1)), (1, 2, 3), -1, True, "full"):
+        with pytest.raises(ValueError, match="padding: expected 'valid', 'same', 'causal', an"):
+            read_padding(wrong, 1)
 
 
 @pytest.mark.parametrize("value", [None, "channels_last", "Channels_Last"])

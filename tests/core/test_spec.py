@@ -46,7 +46,7 @@ def test_any_spelling_is_the_same_value() -> None:
         ({"kernel_size": 0}, "kernel_size"),
         ({"strides": "2"}, "strides"),
         ({"padding": "full"}, "padding"),
-        ({"padding": ((1, 1), (1, 1)), "explicit": False}, "padding"),
+        ({"padding": ((1, 1), (1, -1))}, "padding"),
         ({"dilation_rate": (1, True)}, "dilation_rate"),
         ({"depth_multiplier": 1.5}, "depth_multiplier"),
         ({"data_format": "NHWC"}, "data_format"),

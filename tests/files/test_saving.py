@@ -336,7 +336,10 @@ def test_damaged_headers(path: Path, change: Callable[[dict[str, Any]], Any], me
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (put("class_name", "Dense"), "class_name: expected DepthwiseConv2D; received 'Dense'"),
+        (
+            put("class_name", "Dense"),
+            "class_name: expected DepthwiseConv2D or DepthwiseConv1D; received 'Dense'",
+        ),
         (put("class_name", ["DepthwiseConv2D"]), "class_name: expected"),
         (without("class_name"), "class_name: expected"),
         (put("config", []), "config: expected a dict"),

@@ -81,7 +81,7 @@ def test_the_call_is_good() -> None:
         ({"dilation_rate": (1, -(2**63))}, "^dilation_rate: "),
         ({"dilation_rate": 2**64}, "^dilation_rate: "),
         ({"padding": "full"}, "^padding: expected .*; received 'full'"),
-        ({"padding": 1}, "^padding: "),
+        ({"padding": (1, -1)}, "^padding: "),
         ({"padding": ((0, 0), (0, -1))}, "^padding: "),
         ({"padding": ((0, 0), (0, 2**63))}, "^padding: "),
         ({"data_format": "NHWC"}, "^data_format: "),

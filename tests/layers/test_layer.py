@@ -304,8 +304,8 @@ def test_bad_pairs_name_argument_and_value(name: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"padding": "causal"}, "padding: expected 'valid' or 'same'; received 'causal'"),
-        ({"padding": ((1, 1), (1, 1))}, "padding: expected 'valid' or 'same'"),
+        ({"padding": "causal"}, "padding: expected 'valid', 'same', an integer"),
+        ({"padding": (1, 1, 1)}, "padding: expected 'valid', 'same', an integer"),
         ({"depth_multiplier": 0}, "depth_multiplier: expected a positive integer"),
         ({"depth_multiplier": 1.5}, "depth_multiplier: expected a positive integer"),
         ({"data_format": "NHWC"}, "data_format: expected 'channels_last'"),

@@ -48,8 +48,9 @@ ORDER = [
 
 #: Who may use the compiled module.
 USERS_OF_CORE = {"casts", "config", "isa", "activations"}
-USERS_OF_CORE |= {"ops.convolution", "ops.epilogue", "ops.plan", "ops.gradients"}
-USERS_OF_CORE |= {"layers.weights", "layers.depthwise_conv2d"}
+USERS_OF_CORE |= {"ops.convolution", "ops.epilogue", "ops.kept_plans", "ops.plan", "ops.gradients"}
+USERS_OF_CORE |= {"layers.weights", "layers.depthwise_conv", "layers.depthwise_conv1d"}
+USERS_OF_CORE |= {"layers.depthwise_conv2d"}
 USERS_OF_CORE |= {"jax.primitives"}  # the numbers of activations and instruction sets
 USERS_OF_CORE |= {"__init__"}  # to say what to do if it cannot be imported
 

@@ -1,0 +1,120 @@
+"""The plans that functions keep from call to call, by geometry: bounded, for any number of threads.
+
+A function is called with its weights, so it cannot keep a plan of them as a layer does. What is
+kept is what depends on the geometry alone and, of functions, the plans of the last weights beside
+copies of these (`_core.KeptPlan`). A call with the same weights compares bytes; one with others
+packs them. A layer whose weights change, in training, packs them into the geometry, too.
+
+The limits are those of a layer's plans, `config.plan_cache_limits()`: so many geometries, and so
+many bytes for all of them together, copies of weights included.
+
+Plans are found by a key of checked values, and before that by the words of a call, which spares the
+checks. Dicts are read without the lock and changed with it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Hashable
+from typing import TypeAlias
+
+from .. import _core, activations, config, dtypes
+from .spec import ConvSpec, Shape
+
+KeptPlan: TypeAlias = _core.KeptPlan
+Fused: TypeAlias = activations.Fused
+
+_SPELLINGS = 4  # that a geometry has, at most, in the mean
+
+_lock = threading.Lock()
+_plans: dict[Hashable, KeptPlan] = {}  # oldest first
+_spelled: dict[Hashable, KeptPlan] = {}
+
+#: The plan for a call in the same words as one before: `spelled(key)`, or None.
+spelled = _spelled.get
+
+
+def key_of(
+    spec: ConvSpec,
+    x_shape: Shape,
+    dtype: dtypes.DType,
+    fused: Fused,
+    isa: str,
+    ieee: bool,
+    how: str = "estimate",
+) -> Hashable:
+    """What plans of one geometry have in common: all that a plan is made of but batch and weights.
+
+    dtype: that is computed in. how: 'estimate' for plans with the estimate's choice.
+    """
+    return spec, x_shape[1:], dtype.char, fused, isa, ieee, how
+
+
+def find(key: Hashable) -> KeptPlan | None:
+    """The plan of a geometry, if there is one."""
+    return _plans.get(key)
+
+
+def keep(key: Hashable, plan: _core.Plan) -> KeptPlan | None:
+    """Keeps the geometry of a plan, and returns it; None for one of an empty batch, which lacks
+    what other batches need. Of two threads that keep the same, both get the first one.
+    """
+    if plan.x_shape[0] == 0:
+        return None
+    made = KeptPlan(plan)
+    with _lock:
+        kept = _plans.setdefault(key, made)
+    trim()
+    return kept
+
+
+def spell(spelling: Hashable, plan: KeptPlan) -> None:
+    """From now on `spelled(spelling)` is this plan, which is kept."""
+    with _lock:
+        if len(_spelled) >= _SPELLINGS * config.plan_cache_limits()[0]:
+            _spelled.clear()
+        if plan in _plans.values():
+            _spelled[spelling] = plan
+
+
+def trim() -> None:
+    """Forgets what is beyond the limits: the oldest geometries, and of the last one older weights,
+    then itself.
+    """
+    most, most_bytes = config.plan_cache_limits()
+    if len(_plans) <= most and _core.kept_bytes() <= most_bytes:
+        return
+    with _lock:
+        while _plans and (len(_plans) > most or _core.kept_bytes() > most_bytes):
+            oldest = next(iter(_plans))
+            if len(_plans) == 1 and _plans[oldest].forget():
+                continue
+            _spelled.clear()
+            del _plans[oldest]
+
+
+def forget() -> None:
+    """Forgets all plans; calls that use them end as they would have."""
+    with _lock:
+        _plans.clear()
+        _spelled.clear()
+
+
+def count() -> int:
+    """How many geometries have a plan."""
+    return len(_plans)
+
+
+def _after_fork_in_child() -> None:
+    """Another thread may have held the lock, or have been in between two changes."""
+    global _lock
+    _lock = threading.Lock()
+    forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+config.follow_plan_limits(trim, forget)
+
+__all__ = ["KeptPlan", "count", "find", "forget", "keep", "key_of", "spell", "spelled", "trim"]
