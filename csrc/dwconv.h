@@ -349,8 +349,9 @@ typedef enum dw_kernel_family {
 typedef struct dw_kernel_info {
     const char *name; /* as in dw_plan_info, such as "k3x3s1_t2x4_avx2" */
     dw_kernel_family family;
-    /* "general" for any size; else "plain" or what it is made for: "multiplier", "folded" (several pixels with few
+    /* "general" and "wide" for any size; else "plain" or what it is made for: "multiplier", "folded" (several pixels with few
      * channels in one vector), "folded_multiplier", "masked" and "masked_multiplier" (folded, at an edge),
+     * "multiplier2" and so on (M sums per input, for this M alone),
      * "interleaved" (two blocks of channels by turns), "cross_pixel" (vectors that span two pixels) */
     const char *variant;
     int kernel_h, kernel_w, stride;

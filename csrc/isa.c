@@ -59,6 +59,10 @@ static const char *variant_of(int flavour) {
     case DW_FOLDED | DW_MASKED | DW_MULTIPLIER: return "masked_multiplier";
     case DW_INTERLEAVED: return "interleaved";
     case DW_CROSS_PIXEL: return "cross_pixel";
+    case DW_SUMS * 2: return "multiplier2";
+    case DW_SUMS * 3: return "multiplier3";
+    case DW_SUMS * 4: return "multiplier4";
+    case DW_SUMS * 8: return "multiplier8";
     }
     return "unknown";
 }
@@ -76,7 +80,7 @@ static int nhwc_kernel_at(const dw_nhwc_table *table, int *index, dw_kernel_info
     for (const dw_tile *tile = table->tiles; tile->name; tile++) {
         if (!reached(index)) continue;
         info->name = tile->name;
-        info->variant = variant_of(tile->flavour);
+        info->variant = tile->kernel_h ? variant_of(tile->flavour) : "wide";
         info->kernel_h = tile->kernel_h;
         info->kernel_w = tile->kernel_w;
         info->stride = tile->stride;

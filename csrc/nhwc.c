@@ -22,6 +22,7 @@ void dw_nhwc_destroy(dw_nhwc *nhwc) {
         dw_shared_drop(nhwc->packings[i].weights);
     }
     dw_shared_drop(nhwc->one_pixel.blocks);
+    if (nhwc->one_pixel.bytes) dw_shared_drop(nhwc->one_pixel.weights);
 }
 
 void dw_nhwc_keep(dw_nhwc *copy) {
@@ -30,12 +31,15 @@ void dw_nhwc_keep(dw_nhwc *copy) {
         dw_shared_keep(copy->packings[i].weights);
     }
     dw_shared_keep(copy->one_pixel.blocks);
+    if (copy->one_pixel.bytes) dw_shared_keep(copy->one_pixel.weights);
 }
 
 void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_info *info) {
     const dw_desc *d = &problem->desc;
     const dw_tile *tile = nhwc->tile;
-    const int64_t vectors = (d->multiplier > 1) + 1 + d->kernel_h * d->kernel_w; /* of a block's weights */
+    const int64_t sums = tile ? DW_SUMS_OF(tile->flavour) : 1;
+    /* of a block's weights */
+    const int64_t vectors = (d->multiplier > 1 && sums == 1) + (1 + d->kernel_h * d->kernel_w) * sums;
     dw_nhwc_strategy_name(nhwc->table, &nhwc->strategy, info->strategy, (int)sizeof info->strategy);
     info->kernel = tile ? tile->name : nhwc->table->general_name;
     info->lanes = nhwc->table->lanes;
@@ -43,7 +47,9 @@ void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_in
     info->tile_w = tile ? tile->tile_w : 1;
     info->merged_pixels = nhwc->fold;
     info->blocks = nhwc->packings[0].count;
-    info->plan_bytes = nhwc->one_pixel.count * (int64_t)sizeof(dw_block);
+    info->plan_bytes = nhwc->one_pixel.count * (int64_t)sizeof(dw_block) + nhwc->one_pixel.bytes;
+    if (nhwc->one_pixel.bytes)
+        info->shared_bytes += dw_shared_by_others(nhwc->one_pixel.weights, nhwc->one_pixel.bytes);
     for (int i = 0; i < nhwc->packing_count; i++) {
         const dw_packing *packing = nhwc->packings + i;
         info->plan_bytes += packing->bytes + packing->count * (int64_t)sizeof(dw_block);

@@ -100,7 +100,10 @@ typedef struct dw_nhwc {
      * repeat: C = 3 or 24 fills no whole number of vectors, 16 or 2 pixels do. 1: not folded. */
     int64_t fold;
     const dw_tile *masked; /* makes the folded columns at the edges; NULL: the general kernel makes the pixels there */
-    dw_packing one_pixel;  /* folded: for the general kernel. Its weights are those of packings[0] */
+    /* For the general kernel, where packings[0] is not: of folded pixels, with the weights of packings[0]; beside kernels
+     * with M sums per input, with weights of its own, whose bytes it counts. Else it has no
+     * blocks. */
+    dw_packing one_pixel;
 
     /* [0] has its blocks from channel 0 on. [i] is line-aligned for arrays that begin i * DW_X_ALIGNMENT bytes before a
      * vector's boundary: no load or store touches two cache lines. Either it has one more block, for the channels before

@@ -51,7 +51,7 @@ static void divide_phases(dw_nhwc *nhwc, int index) {
     const dw_tile *tile = nhwc->tile;
     const dw_phases *phases = nhwc->phases + index;
     dw_segments *to = &nhwc->segments;
-    if (!tile) {
+    if (!tile || dw_is_wide(tile)) {
         add_segment(to, index, NULL, 0, phases->cols);
         return;
     }
@@ -242,7 +242,7 @@ static void find_divisions(dw_nhwc *nhwc, const dw_problem *problem) {
 
 void dw_nhwc_divide_columns(dw_nhwc *nhwc, const dw_problem *problem) {
     const dw_desc *d = &problem->desc;
-    nhwc->phase_step = nhwc->tile && nhwc->fold == 1 ? d->dilation_w : 1;
+    nhwc->phase_step = nhwc->tile && nhwc->fold == 1 && !dw_is_wide(nhwc->tile) ? d->dilation_w : 1;
     if (nhwc->fold > 1) {
         divide_folded(nhwc, problem);
     } else if (nhwc->phase_step > 1) {

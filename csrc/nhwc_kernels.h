@@ -27,7 +27,8 @@ typedef struct dw_strip {
     int64_t col, cols;
     const dw_block *blocks;
     int64_t block, block_end;
-    const void *weights; /* [block][(M > 1: input lane of each output lane), bias, taps][lanes] */
+    const void *weights; /* [block][(M > 1: input lane of each output lane), bias, taps][lanes];
+                            DW_SUMS: [block][bias, taps][M][lanes] */
     double clamp_min, clamp_max;
 } dw_strip;
 
@@ -50,15 +51,19 @@ typedef struct dw_masked_args {
     ptrdiff_t x_pixel, y_pixel; /* channels of a pixel of x and of y */
 } dw_masked_args;
 
-/* The general kernel: one output row of any convolution. Column q of x is valid for 0 <= q < width. */
+/* Kernels of any size. Column q of x is valid for 0 <= q < width.
+ * The general kernel makes one output row of any convolution; a wide one as many as it is high, of any convolution
+ * without multiplier whose channels fill a vector. */
 typedef struct dw_general_args {
     dw_strip strip;
     const void *row;          /* the first valid input row */
     ptrdiff_t row_step;       /* from there to the row of the next kernel row */
-    int64_t ki_begin, ki_end; /* the kernel rows that are valid */
+    int64_t ki_begin, ki_end; /* the kernel rows that are valid; of several output rows: of the first, on and on */
     int64_t width;
     int64_t kernel_h, kernel_w, stride, dilation; /* stride and dilation: in width */
     int64_t multiplier;
+    int64_t row_stride; /* kernel rows from one output row to the next; wide kernels only, as is: */
+    ptrdiff_t y_row;
 } dw_general_args;
 
 typedef void dw_tile_fn(const dw_tile_args *);
@@ -75,6 +80,11 @@ enum { DW_INNER, DW_LEFT, DW_RIGHT, DW_BOTH, DW_EDGES };
 #define DW_SAME_LEFT(kernel_w, stride) (((kernel_w) - (stride)) / 2)
 #define DW_SAME_RIGHT(kernel_w, stride) ((kernel_w) - (stride) - DW_SAME_LEFT(kernel_w, stride))
 
+/* Whether a tile kernel goes through the inputs of a row one by one: at stride 2, where its sums, the weights of a
+ * kernel row for each of its rows and an input fit 16 registers. */
+#define DW_LOADS_IN_ORDER(kernel_w, stride, tile_h, tile_w, flavour) \
+    ((stride) > 1 && (tile_h) > 0 && (tile_h) <= 2 && (flavour) == 0 && (tile_h) * ((kernel_w) + (tile_w)) < 16)
+
 /* What a tile kernel is made for.
  * DW_MULTIPLIER: M > 1, input lanes are permuted.
  * DW_FOLDED: a column is several pixels, whose channels together fill vectors.
@@ -82,8 +92,13 @@ enum { DW_INNER, DW_LEFT, DW_RIGHT, DW_BOTH, DW_EDGES };
  * DW_CROSS_PIXEL: the first block of a line-aligned packing, at stride 2. It spans two pixels: its first -block->y
  *   lanes are the last channels of output column o - 1, the others the first channels of column o. So its window
  *   begins stride - 1 columns earlier.
- * DW_INTERLEAVED: rolls down two blocks of channels at a time, row by row. */
-enum { DW_MULTIPLIER = 1, DW_FOLDED = 2, DW_CROSS_PIXEL = 4, DW_MASKED = 8, DW_INTERLEAVED = 16 };
+ * DW_INTERLEAVED: rolls down two blocks of channels at a time, row by row.
+ * DW_SUMS, times M: made for a multiplier M of 2, 3, 4 or 8. Lanes are input channels: each input vector serves M sums,
+ *   whose lanes are brought into order when they are stored. */
+enum { DW_MULTIPLIER = 1, DW_FOLDED = 2, DW_CROSS_PIXEL = 4, DW_MASKED = 8, DW_INTERLEAVED = 16, DW_SUMS = 32 };
+
+/* Sums per input vector. A macro, because kernels need it as a constant. */
+#define DW_SUMS_OF(flavour) ((flavour) < DW_SUMS ? 1 : (flavour) / DW_SUMS)
 
 /* A kernel with compile-time sizes, for at least `lanes` output channels: tiles of tile_h x tile_w outputs, or, if
  * tile_h is 0, columns of tile_w outputs that roll down any number of rows. */
@@ -93,7 +108,11 @@ typedef struct dw_tile {
     int flavour;               /* a sum of the above */
     dw_tile_fn *run[DW_EDGES]; /* DW_FOLDED and DW_CROSS_PIXEL: the first only; DW_MASKED: none */
     dw_masked_fn *run_masked;  /* DW_MASKED */
+    dw_general_fn *run_wide;   /* of wide kernels, which are for any size: kernel_h, kernel_w and stride are 0 */
 } dw_tile;
+
+/* Whether it is a wide kernel. */
+static inline int dw_is_wide(const dw_tile *tile) { return tile && tile->kernel_h == 0; }
 
 typedef struct dw_nhwc_table {
     int lanes;
@@ -120,7 +139,17 @@ typedef struct dw_nhwc_table {
 #define DW_VARIANT_MASKED_M(F, kh, kw, s, th, tw) \
     F(kh, kw, s, th, tw, mpe, DW_FOLDED | DW_MASKED | DW_MULTIPLIER, MASKED)
 #define DW_VARIANT_INTERLEAVED(F, kh, kw, s, th, tw) F(kh, kw, s, th, tw, d, DW_INTERLEAVED, SAME)
+#define DW_VARIANT_SUMS2(F, kh, kw, s, th, tw) F(kh, kw, s, th, tw, m2, DW_SUMS * 2, SAME)
+#define DW_VARIANT_SUMS3(F, kh, kw, s, th, tw) F(kh, kw, s, th, tw, m3, DW_SUMS * 3, SAME)
+#define DW_VARIANT_SUMS4(F, kh, kw, s, th, tw) F(kh, kw, s, th, tw, m4, DW_SUMS * 4, SAME)
+#define DW_VARIANT_SUMS8(F, kh, kw, s, th, tw) F(kh, kw, s, th, tw, m8, DW_SUMS * 8, SAME)
 #define DW_VARIANT_CROSS_PIXEL(F, kh, kw, s, th, tw) F(kh, kw, s, th, tw, a, DW_CROSS_PIXEL, INNER)
+
+/* Wide kernels: X(tile_h, tile_w), tile_h 1 or 2. Their sums and the weights of a tap fit the registers, with one
+ * vector to spare. */
+#define DW_WIDE_TILES_16_REGISTERS(X) X(2, 5) X(2, 4) X(1, 7) X(1, 4) X(1, 2)
+#define DW_WIDE_TILES_32_REGISTERS(X) X(2, 7) X(2, 4) X(1, 7) X(1, 4) X(1, 2)
+#define DW_WIDE_NAME(th, tw) "wide_t" #th "x" #tw "_" DW_STRING(DW_ISA)
 
 /* "k3x3s1_t0x7_avx512" */
 #define DW_TILE_NAME(kh, kw, stride, th, tw, tag) \
@@ -130,6 +159,8 @@ typedef struct dw_nhwc_table {
 enum {
     DW_MAX_TILE_H = 7, /* tile_h, or output rows that an input row belongs to */
     DW_MAX_TILE_W = 7,
+    DW_MAX_WIDE_W = 7,                               /* tile_w of wide kernels */
+    DW_MAX_ROW_SUMS = 9,                             /* of a row of a tile: tile_w, or M times that */
     DW_MAX_INPUTS = 17,                              /* vectors of a row under tile_w outputs */
     DW_MAX_OUT_ROWS = 64,                            /* that a plan has rolled down at a time */
     DW_MAX_TILE_ROWS = (DW_MAX_OUT_ROWS - 1) * 2 + 7 /* input rows of them */

@@ -1,12 +1,18 @@
-/* nhwc_pack.c - channels last: the weights of blocks of output channels in the order in which a kernel reads them,
- * [block][(M > 1: indices), bias, taps][lanes], aligned so that no vector of weights crosses a cache line. Lanes beyond
- * the last channel are zero and never stored. */
+/* nhwc_pack.c - channels last: the weights of blocks of channels in the order in which a kernel reads them, aligned so
+ * that no vector of weights crosses a cache line. Blocks are of output channels, with weights
+ * [block][(M > 1: indices), bias, taps][lanes]; for kernels with M sums per input (DW_SUMS) they are of input channels,
+ * with weights [block][bias, taps][M][lanes]. Lanes beyond the last channel are zero and never stored. */
 #include <string.h>
 
 #include "desc.h"
 #include "float_env.h"
 #include "nhwc.h"
 #include "shared.h"
+
+/* The packings that kernels with M sums per input use: M, else 1. */
+static int64_t sums_of(const dw_nhwc *nhwc, const dw_packing *packing) {
+    return nhwc->tile && packing != &nhwc->one_pixel ? DW_SUMS_OF(nhwc->tile->flavour) : 1;
+}
 
 static dw_status make_blocks(const dw_nhwc *nhwc, const dw_problem *problem, int64_t count, int64_t channels,
                              int64_t first, int64_t second, int overlap, dw_packing *packing) {
@@ -15,10 +21,23 @@ static dw_status make_blocks(const dw_nhwc *nhwc, const dw_problem *problem, int
                           &packing->blocks);
 }
 
-/* Bytes of the weights of `blocks` blocks; 0 if they do not fit. */
-static int64_t weight_bytes(const dw_nhwc *nhwc, const dw_problem *problem, int64_t blocks) {
+/* Blocks of `channels` input channels for kernels with `sums` sums per input. */
+static dw_status make_input_blocks(const dw_nhwc *nhwc, int64_t channels, int64_t sums, dw_packing *packing) {
+    const int64_t lanes = nhwc->table->lanes;
+    packing->count = dw_div_up(channels, lanes);
+    const dw_status status = dw_make_blocks(packing->count, lanes, 1, channels, 0, lanes, 1, &packing->blocks);
+    for (int64_t b = 0; status == DW_OK && b < packing->count; b++) {
+        packing->blocks[b].y *= (ptrdiff_t)sums;
+        packing->blocks[b].y_count *= (int32_t)sums;
+    }
+    return status;
+}
+
+/* Bytes of the weights of `blocks` blocks, with `sums` sums per input or 1; 0 if they do not fit. */
+static int64_t weight_bytes(const dw_nhwc *nhwc, const dw_problem *problem, int64_t blocks, int64_t sums) {
     const dw_desc *d = &problem->desc;
-    const int64_t sizes[] = {blocks, (d->multiplier > 1) + 1 + d->kernel_h * d->kernel_w, nhwc->table->lanes};
+    const int64_t indices = d->multiplier > 1 && sums == 1;
+    const int64_t sizes[] = {blocks, indices + (1 + d->kernel_h * d->kernel_w) * sums, nhwc->table->lanes};
     int64_t bytes;
     return dw_bytes(problem->element_size, sizes, 3, &bytes) ? bytes : 0;
 }
@@ -33,6 +52,16 @@ static void store_lanes(const dw_problem *problem, const dw_block *block, const 
         const int64_t run = dw_min(end - lane, channels - channel);
         memcpy(to + lane * size, from + channel * size, (size_t)(run * size));
         lane += run;
+    }
+}
+
+/* The same for the M sums of a block of input channels: M vectors. */
+static void store_sums(const dw_problem *problem, const dw_block *block, const char *from, int64_t lanes, char *to) {
+    const int64_t multiplier = problem->desc.multiplier, size = problem->element_size;
+    for (int64_t lane = 0; lane < block->x_count; lane++) {
+        const char *channel = from + (block->x + lane) * multiplier * size;
+        for (int64_t m = 0; m < multiplier; m++)
+            memcpy(to + (m * lanes + lane) * size, channel + m * size, (size_t)size);
     }
 }
 
@@ -80,13 +109,41 @@ static inline dw_status store_taps(const dw_nhwc *nhwc, const dw_problem *proble
     return DW_OK;
 }
 
+/* With a constant for each size of vectors that instruction sets have. */
+static dw_status store_taps_of_vectors(const dw_nhwc *nhwc, const dw_problem *problem, const dw_packing *packing,
+                                       dw_range blocks, const char *kernel, char *to, int64_t step, int64_t vector) {
+    switch (vector) {
+    case 16: return store_taps(nhwc, problem, packing, blocks, kernel, to, step, 16);
+    case 32: return store_taps(nhwc, problem, packing, blocks, kernel, to, step, 32);
+    case 64: return store_taps(nhwc, problem, packing, blocks, kernel, to, step, 64);
+    default: return store_taps(nhwc, problem, packing, blocks, kernel, to, step, vector);
+    }
+}
+
+/* The same for kernels with M sums per input; vectors: the bytes of a tap of a block. */
+static dw_status store_taps_of_sums(const dw_nhwc *nhwc, const dw_problem *problem, const dw_packing *packing,
+                                    dw_range blocks, const char *kernel, char *to, int64_t step, int64_t vectors) {
+    const dw_desc *d = &problem->desc;
+    const int64_t taps = d->kernel_h * d->kernel_w, row = problem->out_channels * problem->element_size;
+    for (int64_t tap = 0; tap < taps; tap++, kernel += row, to += vectors) {
+        if (dw_stopped(problem, (blocks.end - blocks.begin) * vectors)) return DW_ERR_STOPPED;
+        char *at = to;
+        for (const dw_block *block = packing->blocks + blocks.begin; block < packing->blocks + blocks.end; block++) {
+            store_sums(problem, block, kernel, nhwc->table->lanes, at);
+            at += step;
+        }
+    }
+    return DW_OK;
+}
+
 /* In place of the weights of a packing, whose blocks are made. `cross_pixel`: the first block will be used by such
  * kernels, too. A few blocks at a time: of the kernel whole cache lines are read, and each block is written in order. */
 static dw_status pack_weights(const dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias,
                               int cross_pixel, dw_packing *packing) {
     const dw_desc *d = &problem->desc;
     const int64_t lanes = nhwc->table->lanes, size = problem->element_size, vector = lanes * size;
-    const int64_t bytes = weight_bytes(nhwc, problem, packing->count);
+    const int64_t sums = sums_of(nhwc, packing), indices = d->multiplier > 1 && sums == 1;
+    const int64_t bytes = weight_bytes(nhwc, problem, packing->count, sums);
     const int64_t extra = cross_pixel ? (1 + d->kernel_h * (d->kernel_w + d->stride_w - 1)) * vector : 0;
     if (!bytes) return DW_ERR_OVERFLOW;
     char *to = dw_shared_new(bytes + extra);
@@ -100,24 +157,21 @@ static dw_status pack_weights(const dw_nhwc *nhwc, const dw_problem *problem, co
     for (int64_t b = 0; b < packing->count; b++) {
         const dw_block *block = packing->blocks + b;
         char *first = to + b * step;
-        if (d->multiplier > 1) {
+        if (indices) {
             dw_input_lanes(block, d->multiplier, size, first);
             first += vector;
         }
-        if (bias) store_lanes(problem, block, bias, 0, block->y_count, first);
-        flush_bias(problem, first, lanes);
+        if (bias && sums > 1) store_sums(problem, block, bias, lanes, first);
+        else if (bias) store_lanes(problem, block, bias, 0, block->y_count, first);
+        flush_bias(problem, first, lanes * sums);
     }
     enum { AT_ONCE = 4 };
     for (int64_t begin = 0; begin < packing->count; begin += AT_ONCE) {
         const dw_range blocks = {begin, dw_min(begin + AT_ONCE, packing->count)};
-        char *first = to + begin * step + ((d->multiplier > 1) + 1) * vector;
-        dw_status status;
-        switch (vector) {
-        case 16: status = store_taps(nhwc, problem, packing, blocks, kernel, first, step, 16); break;
-        case 32: status = store_taps(nhwc, problem, packing, blocks, kernel, first, step, 32); break;
-        case 64: status = store_taps(nhwc, problem, packing, blocks, kernel, first, step, 64); break;
-        default: status = store_taps(nhwc, problem, packing, blocks, kernel, first, step, vector);
-        }
+        char *first = to + begin * step + (indices + sums) * vector;
+        const dw_status status =
+            sums > 1 ? store_taps_of_sums(nhwc, problem, packing, blocks, kernel, first, step, sums * vector)
+                     : store_taps_of_vectors(nhwc, problem, packing, blocks, kernel, first, step, vector);
         if (status != DW_OK) return status;
     }
     if (cross_pixel) {
@@ -136,16 +190,37 @@ int dw_nhwc_can_align(const dw_nhwc *nhwc, const dw_problem *problem) {
     const int64_t lanes = nhwc->table->lanes, count = offsets(nhwc, problem);
     if (count <= 1 || !nhwc->tile || nhwc->fold > 1 || problem->desc.multiplier > 1) return 0;
     if (problem->out_channels % lanes != 0) return 0;
-    const int64_t bytes = weight_bytes(nhwc, problem, problem->out_channels / lanes + 1);
+    const int64_t bytes = weight_bytes(nhwc, problem, problem->out_channels / lanes + 1, 1);
     return bytes && bytes <= problem->tuning->aligned_weight_bytes / count;
+}
+
+/* Whether the general kernel makes some columns. */
+static int needs_general(const dw_nhwc *nhwc) {
+    for (int i = 0; i < nhwc->segments.count; i++)
+        if (!nhwc->segments.at[i].tile && !nhwc->segments.at[i].masked) return 1;
+    return 0;
+}
+
+/* The weights of the general kernel, where packings[0] is not for it. */
+static dw_status pack_one_pixel(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias) {
+    if (!nhwc->one_pixel.blocks) return DW_OK;
+    if (sums_of(nhwc, nhwc->packings) > 1) return pack_weights(nhwc, problem, kernel, bias, 0, &nhwc->one_pixel);
+    nhwc->one_pixel.weights = nhwc->packings[0].weights;
+    return DW_OK;
 }
 
 dw_status dw_nhwc_pack(dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias) {
     const int64_t lanes = nhwc->table->lanes, channels = problem->out_channels, folded = channels * nhwc->fold;
+    const int64_t sums = sums_of(nhwc, nhwc->packings);
     const int cross_pixel = nhwc->aligned.cross_pixel;
-    dw_status status = make_blocks(nhwc, problem, dw_div_up(folded, lanes), folded, 0, lanes, 1, &nhwc->packings[0]);
+    dw_status status = sums > 1
+                           ? make_input_blocks(nhwc, problem->desc.channels, sums, nhwc->packings)
+                           : make_blocks(nhwc, problem, dw_div_up(folded, lanes), folded, 0, lanes, 1, nhwc->packings);
     if (status != DW_OK) return status;
-    if (nhwc->fold > 1) { /* the first blocks of the folded channels are those of the first pixel */
+    if (sums > 1 && needs_general(nhwc)) {
+        status = make_blocks(nhwc, problem, dw_div_up(channels, lanes), channels, 0, lanes, 1, &nhwc->one_pixel);
+        if (status != DW_OK) return status;
+    } else if (nhwc->fold > 1) { /* the first blocks of the folded channels are those of the first pixel */
         status = make_blocks(nhwc, problem, dw_div_up(channels, lanes), channels, 0, lanes, 0, &nhwc->one_pixel);
         if (status != DW_OK) return status;
     }
@@ -183,7 +258,13 @@ void dw_nhwc_forget(dw_nhwc *nhwc, unsigned which) {
         packing->weights = packing->cross_pixel_weights = NULL;
         packing->bytes = 0;
     }
-    nhwc->one_pixel.weights = nhwc->packings[0].weights;
+    if (!nhwc->one_pixel.bytes) {
+        nhwc->one_pixel.weights = nhwc->packings[0].weights;
+    } else if (which & 1) {
+        dw_shared_drop(nhwc->one_pixel.weights);
+        nhwc->one_pixel.weights = NULL;
+        nhwc->one_pixel.bytes = 0;
+    }
 }
 
 dw_status dw_nhwc_repack(dw_nhwc *nhwc, const dw_problem *problem, unsigned which, const void *kernel,
@@ -195,8 +276,7 @@ dw_status dw_nhwc_repack(dw_nhwc *nhwc, const dw_problem *problem, unsigned whic
         const dw_status status = pack_weights(nhwc, problem, kernel, bias, cross_pixel, nhwc->packings + i);
         if (status != DW_OK) return status;
     }
-    nhwc->one_pixel.weights = nhwc->packings[0].weights;
-    return DW_OK;
+    return which & 1 ? pack_one_pixel(nhwc, problem, kernel, bias) : DW_OK;
 }
 
 void dw_nhwc_merge(dw_nhwc *nhwc, const dw_nhwc *other) {
@@ -211,5 +291,6 @@ void dw_nhwc_merge(dw_nhwc *nhwc, const dw_nhwc *other) {
         if (dw_shared_merge(&packing->weights, from->weights) && cross_pixel)
             packing->cross_pixel_weights = (char *)packing->weights + cross_pixel;
     }
-    nhwc->one_pixel.weights = nhwc->packings[0].weights;
+    if (nhwc->one_pixel.bytes) dw_shared_merge(&nhwc->one_pixel.weights, other->one_pixel.weights);
+    else nhwc->one_pixel.weights = nhwc->packings[0].weights;
 }

@@ -15,7 +15,7 @@
  * where kernels roll down rows: the channels of two parts meet in each pixel, and cores take lines from each other.
  * Zen 4, two threads: 7x7x1024 then takes 8 to 27 us. */
 static int divides_channels(const dw_nhwc *nhwc, const dw_packing *packing, int64_t units, int parts) {
-    if (nhwc->fold > 1 || (nhwc->aligned.cross_pixel && packing != nhwc->packings)) return 0;
+    if (nhwc->fold > 1 || nhwc->one_pixel.blocks || (nhwc->aligned.cross_pixel && packing != nhwc->packings)) return 0;
     if (nhwc->tile && nhwc->tile->tile_h == 0 && units >= parts) return 0;
     return dw_imbalance(packing->count, parts) < dw_imbalance(units, parts);
 }

@@ -103,31 +103,37 @@ static void run_masked(row_group *group, const dw_segment *segment) {
     if (group->nhwc->activate) activate(group, &args->tile.strip, args->tile.y_row, args->tile.out_rows);
 }
 
-/* Row by row: the general kernel knows no padding above and below. */
+/* Row by row: the general kernel knows no padding above and below. Beside kernels with M sums per input, whose blocks
+ * are others, all channels together. */
 static void run_general(row_group *group, const dw_segment *segment, int64_t phase) {
     const dw_nhwc *nhwc = group->nhwc;
     const dw_desc *d = &group->problem->desc;
     const int64_t size = group->problem->element_size, x_row = d->width * d->channels;
-    const int folded = nhwc->fold > 1;
-    const dw_packing *packing = folded ? &nhwc->one_pixel : group->packing;
-    if (group->block >= packing->count) return;
+    const int other = nhwc->one_pixel.blocks != NULL, sums = nhwc->tile && nhwc->tile->flavour >= DW_SUMS;
+    const dw_packing *packing = other ? &nhwc->one_pixel : group->packing;
+    if (group->block >= packing->count || (sums && group->block > 0)) return;
     dw_general_args *args = &group->general;
-    set_strip(group, segment, phase, packing, folded ? packing->count : group->block_end, &args->strip);
+    set_strip(group, segment, phase, packing, other ? packing->count : group->block_end, &args->strip);
+    if (sums) args->strip.block_end = packing->count;
     args->width = nhwc->phases[segment->phases].width;
     char *const y = args->strip.y;
-    for (int64_t r = 0; r < group->masked.tile.out_rows; r++) {
+    const int wide = dw_is_wide(nhwc->tile);
+    const int64_t at_once = wide ? group->masked.tile.out_rows : 1;
+    for (int64_t r = 0; r < group->masked.tile.out_rows; r += at_once) {
         /* Kernel rows ki with 0 <= begin + ki * dilation_h < height. */
         const int64_t begin = group->first_row + r * d->dilation_h * d->stride_h;
+        const int64_t rows = d->kernel_h + (at_once - 1) * d->stride_h;
         args->ki_begin = begin < 0 ? (-begin - 1) / d->dilation_h + 1 : 0;
         args->ki_end = begin < d->height ? (d->height - begin - 1) / d->dilation_h + 1 : 0;
-        if (args->ki_end > d->kernel_h) args->ki_end = d->kernel_h;
+        if (args->ki_end > rows) args->ki_end = rows;
         args->row = group->x;
         if (args->ki_begin < args->ki_end)
             args->row = group->x + (begin + args->ki_begin * d->dilation_h) * x_row * size;
         args->row_step = args->ki_end - args->ki_begin > 1 ? (ptrdiff_t)(d->dilation_h * x_row) : 0;
         args->strip.y = y + r * group->masked.tile.y_row * size;
-        nhwc->table->general(args);
-        if (nhwc->activate) activate(group, &args->strip, 0, 1);
+        if (wide) nhwc->tile->run_wide(args);
+        else nhwc->table->general(args);
+        if (nhwc->activate) activate(group, &args->strip, args->y_row, at_once);
     }
 }
 
@@ -160,7 +166,7 @@ static void run_rows(row_group *group, const dw_part *part, const char *x, char 
     group->first_row = row * d->stride_h - d->pad_top;
     group->masked.tile.out_rows = out_rows;
     const void *rows[DW_MAX_TILE_ROWS];
-    if (nhwc->tile) {
+    if (nhwc->tile && !dw_is_wide(nhwc->tile)) {
         const int64_t count = (out_rows - 1) * d->stride_h + d->kernel_h;
         for (int64_t i = 0; i < count; i++) {
             const int64_t at = group->first_row + i * d->dilation_h;
@@ -185,7 +191,8 @@ void dw_nhwc_make_args(dw_nhwc *nhwc, const dw_problem *problem) {
                                      .strip.clamp_min = problem->clamp_min,
                                      .strip.clamp_max = problem->clamp_max,
                                      .prefetch = nhwc->strategy.option[DW_AXIS_PREFETCH]};
-    if (nhwc->tile) { /* without one a group is a single row, and the dilation may be too large to multiply */
+    /* Without a tile, and with one of a single row for any size, the dilation may be too large to multiply. */
+    if (nhwc->tile && (!dw_is_wide(nhwc->tile) || nhwc->tile->tile_h > 1)) {
         nhwc->tile_args.x_step = folded ? (ptrdiff_t)(nhwc->fold * d->channels) : nhwc->tile->stride * x_col;
         nhwc->tile_args.y_row = (ptrdiff_t)(d->dilation_h * problem->out_w * problem->out_channels);
     }
@@ -197,8 +204,10 @@ void dw_nhwc_make_args(dw_nhwc *nhwc, const dw_problem *problem) {
                                            .kernel_w = d->kernel_w,
                                            .stride = d->stride_w,
                                            /* within a phase, or of the whole */
-                                           .dilation = nhwc->tile && !folded ? 1 : d->dilation_w,
-                                           .multiplier = d->multiplier};
+                                           .dilation = nhwc->phase_step > 1 ? 1 : d->dilation_w,
+                                           .multiplier = d->multiplier,
+                                           .row_stride = d->stride_h,
+                                           .y_row = nhwc->tile_args.y_row};
 }
 
 /* ---- rows of an image ------------------------------------------------------------------------------ */
@@ -220,7 +229,7 @@ static int64_t units_of(const dw_nhwc *nhwc, int64_t rows) {
 
 void dw_nhwc_divide_rows(dw_nhwc *nhwc, const dw_problem *problem) {
     const dw_tile *tile = nhwc->tile;
-    nhwc->row_step = tile ? problem->desc.dilation_h : 1;
+    nhwc->row_step = tile && !(dw_is_wide(tile) && tile->tile_h == 1) ? problem->desc.dilation_h : 1;
     nhwc->group_rows = tile ? tile->tile_h : 1;
     if (tile && tile->tile_h == 0) { /* as many as may roll down at a time, divided evenly */
         const int64_t rows = dw_div_up(problem->out_h, nhwc->row_step);

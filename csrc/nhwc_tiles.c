@@ -5,7 +5,7 @@
  * neighbour and computes outputs twice. So the planner estimates what a whole row, and then the whole image, would cost
  * with each tile that fits, and takes the cheapest. dw_column_cost is that model: multiply-adds, loads and the latency
  * of a chain of sums, of which the largest counts because a CPU does all three at the same time. Its constants are in
- * tuning.c.
+ * tuning.c. Where a size has no tile a wide kernel is priced in the same way (wide_cost).
  *
  * Two more choices follow. If the channels of a pixel fill no whole number of vectors, several pixels may be folded
  * into one column; the model prices that, too. And if pixels lie a power of two apart, two blocks of channels are
@@ -65,17 +65,22 @@ static double larger(double a, double b) { return a > b ? a : b; }
 
 double dw_column_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile, double rows) {
     const dw_tuning *tuning = problem->tuning;
-    const int w = tile->tile_w, taps = tile->kernel_h * tile->kernel_w;
+    const int sums = DW_SUMS_OF(tile->flavour), w = tile->tile_w, taps = tile->kernel_h * tile->kernel_w;
     const int inputs = tile->flavour & DW_FOLDED ? w * tile->kernel_w : (w - 1) * tile->stride + tile->kernel_w;
     const int h = tile->tile_h > 0 ? tile->tile_h : 1;
     const int in_rows = tile->tile_h > 0 ? (h - 1) * tile->stride + tile->kernel_h : tile->stride;
     /* Few sums wait for each other. */
-    const double chained = h * w < tuning->fma_latency ? (h * w + tuning->fma_latency) / 2.0 : h * w;
-    double work = larger(chained * taps, in_rows * inputs + h * taps);
-    const int sums = tile->tile_h > 0 ? h * w : w * ((tile->kernel_h - 1) / tile->stride + 1);
-    const int excess = sums + inputs + 2 - nhwc->isa->usable_registers, many = nhwc->isa->registers > 16;
+    const int at_once = h * w * sums;
+    const double chained = at_once < tuning->fma_latency ? (at_once + tuning->fma_latency) / 2.0 : at_once;
+    double work = larger(chained * taps, in_rows * inputs + h * taps * sums);
+    const int in_order = DW_LOADS_IN_ORDER(tile->kernel_w, tile->stride, tile->tile_h, w, tile->flavour);
+    const int held = tile->tile_h > 0 ? at_once : w * sums * ((tile->kernel_h - 1) / tile->stride + 1);
+    const int beside = in_order ? h * tile->kernel_w - 1 : sums > 1 ? 1 : inputs; /* other vectors in registers */
+    const int excess = held + beside + 2 - nhwc->isa->usable_registers, many = nhwc->isa->registers > 16;
     /* At stride 2 an input has half as many taps. */
     if (excess > 0) work += tuning->spills[many] + work * excess / tile->stride * tuning->spill_rate[many];
+    if (in_order && !many) work += in_rows * inputs * tuning->in_order_load;
+    if (sums > 1) work += h * w * sums * tuning->interleaved_store;
     work += h * tuning->row_start;
     if (tile->tile_h == 0 && !(tile->flavour & DW_FOLDED))
         work += inputs; /* they come from L2: a column has few tiles that would find them in L1 */
@@ -97,6 +102,17 @@ double dw_extra_column(const dw_nhwc *nhwc, const dw_problem *problem) {
     return row_cost(nhwc, problem, nhwc->tile, rows, cols + 1) / row_cost(nhwc, problem, nhwc->tile, rows, cols);
 }
 
+/* Whether the inputs under a tile do not fit the sets of L1 that they fall into, so that the other half of their lines is
+ * gone before the next block: of vectors of half a line, at stride 2. */
+static int overfills_sets(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile) {
+    enum { LINE = 64, WAY = 4096, WAYS = 8 };
+    const int64_t pixel = problem->desc.channels % WAY * problem->element_size;
+    if (tile->stride == 1 || tile->tile_h == 0 || nhwc->table->lanes * problem->element_size >= LINE) return 0;
+    const int64_t window = (int64_t)((tile->tile_h - 1) * tile->stride + tile->kernel_h) *
+                           ((tile->tile_w - 1) * tile->stride + tile->kernel_w);
+    return window > WAYS * (WAY / dw_max(dw_gcd(pixel, WAY), LINE));
+}
+
 /* What `cols` columns of each output row cost for one block of channels; infinite if the tile does not fit. */
 static double block_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile, int64_t cols) {
     const dw_desc *d = &problem->desc;
@@ -104,7 +120,9 @@ static double block_cost(const dw_nhwc *nhwc, const dw_problem *problem, const d
     const int64_t phases = tile->flavour & DW_FOLDED ? 1 : d->dilation_w;
     if (!tile_fits(tile, problem, tile->flavour, cols / phases)) return INFINITY;
     const double rows = (double)dw_div_up(problem->out_h, d->dilation_h);
-    return (double)phases * (double)d->dilation_h * row_cost(nhwc, problem, tile, rows, dw_div_up(cols, phases));
+    const double times = overfills_sets(nhwc, problem, tile) ? problem->tuning->overfilled : 1;
+    return times * (double)phases * (double)d->dilation_h *
+           row_cost(nhwc, problem, tile, rows, dw_div_up(cols, phases));
 }
 
 /* ---- folded pixels --------------------------------------------------------------------------------- */
@@ -114,6 +132,11 @@ static const dw_tile *masked_tile(const dw_nhwc *nhwc, const dw_tile *folded) {
     for (const dw_tile *other = nhwc->table->tiles; other->name; other++)
         if (same_size(other, folded) && other->flavour == (folded->flavour | DW_MASKED)) return other;
     return NULL;
+}
+
+/* Channels whose vectors a tile goes through: of x for kernels with M sums per input, else of y. */
+static int64_t channels_of(const dw_problem *problem, const dw_tile *tile) {
+    return tile && tile->flavour >= DW_SUMS ? problem->desc.channels : problem->out_channels;
 }
 
 /* Pixels that fill whole vectors. */
@@ -147,6 +170,28 @@ static double folded_cost(const dw_nhwc *nhwc, const dw_problem *problem, const 
                                                                                   (double)dw_div_up(channels, lanes);
 }
 
+/* ---- wide kernels ---------------------------------------------------------------------------------- */
+
+/* What an image costs with a wide kernel; infinite if it cannot be. */
+static double wide_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile) {
+    enum { LARGE = 1 << 28 }; /* sizes below it: no product of a size and a row of channels overflows */
+    const dw_desc *d = &problem->desc;
+    const dw_tuning *tuning = problem->tuning;
+    const int64_t sizes[] = {d->channels,   d->kernel_h,   d->kernel_w, d->stride_h, d->stride_w,
+                             d->dilation_h, d->dilation_w, d->pad_left, d->pad_right};
+    for (int i = 0; i < (int)(sizeof sizes / sizeof *sizes); i++)
+        if (sizes[i] >= LARGE) return INFINITY;
+    if (d->multiplier > 1 || d->channels < nhwc->table->lanes || tile->tile_w > problem->out_w) return INFINITY;
+    if (tile->tile_h > (tile->tile_h > 1 ? problem->out_h / d->dilation_h : problem->out_h)) return INFINITY;
+    const int h = tile->tile_h, w = tile->tile_w;
+    const double taps = (double)d->kernel_h * (double)d->kernel_w, sums = larger(h * w, 2 * tuning->fma_latency);
+    /* A tap takes w loads and h weights, or h * w multiply-adds; a kernel row ends loops of its own at the edges. */
+    const double work = taps * larger(sums, h + w + tuning->wide_tap) + (double)d->kernel_h * tuning->wide_row +
+                        h * tuning->row_start + tuning->column_start;
+    const double tiles = (double)dw_div_up(problem->out_w, w) * (double)dw_div_up(problem->out_h, h);
+    return tiles * work * (double)dw_div_up(d->channels, nhwc->table->lanes);
+}
+
 /* ---- interleaved blocks ---------------------------------------------------------------------------- */
 
 /* Whether pixels lie so far apart that the lines of one block fall into few sets of L1: then two interleaved blocks are
@@ -175,42 +220,55 @@ static const dw_tile *interleaved_tile(const dw_nhwc *nhwc, const dw_problem *pr
 
 /* ---- the choice ------------------------------------------------------------------------------------ */
 
+/* Whether a tile is for this multiplier. */
+static int multiplies(const dw_tile *tile, int64_t multiplier) {
+    if (tile->flavour >= DW_SUMS) return DW_SUMS_OF(tile->flavour) == multiplier;
+    return (tile->flavour & DW_MULTIPLIER) == (multiplier > 1 ? DW_MULTIPLIER : 0);
+}
+
+/* What permuted inputs cost: so many times. */
+static double permuted(const dw_problem *problem, const dw_tile *tile) {
+    return tile->flavour & DW_MULTIPLIER ? problem->tuning->permuted : 1;
+}
+
 double dw_tile_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile) {
     const dw_desc *d = &problem->desc;
     const dw_tuning *tuning = problem->tuning;
     const int64_t lanes = nhwc->table->lanes;
-    const double blocks = (double)dw_div_up(problem->out_channels, lanes);
+    const double blocks = (double)dw_div_up(channels_of(problem, tile), lanes);
     if (!tile) {
         const double taps = (double)d->kernel_h * (double)d->kernel_w;
         return tuning->general * (double)problem->out_h * (double)problem->out_w * taps * blocks;
     }
-    if ((tile->flavour & DW_MULTIPLIER) != (d->multiplier > 1 ? DW_MULTIPLIER : 0)) return INFINITY;
+    if (dw_is_wide(tile)) return wide_cost(nhwc, problem, tile);
+    if (!multiplies(tile, d->multiplier)) return INFINITY;
     const dw_tile *masked;
-    switch (tile->flavour & ~DW_MULTIPLIER) {
+    switch (tile->flavour & (DW_FOLDED | DW_INTERLEAVED | DW_MASKED | DW_CROSS_PIXEL)) {
     case 0:
-        if (problem->out_channels < lanes) return INFINITY;
-        return block_cost(nhwc, problem, tile, problem->out_w) * blocks *
+        if (channels_of(problem, tile) < lanes) return INFINITY;
+        return block_cost(nhwc, problem, tile, problem->out_w) * blocks * permuted(problem, tile) *
                (!tile->flavour && crowds_sets(nhwc, problem, tile) ? tuning->crowded : 1);
     case DW_INTERLEAVED:
         if (problem->out_channels < 2 * lanes) return INFINITY;
         return block_cost(nhwc, problem, tile, problem->out_w) * blocks *
                (crowds_sets(nhwc, problem, tile) ? 1 : tuning->interleaved);
-    case DW_FOLDED: return folded_cost(nhwc, problem, tile, &masked);
+    case DW_FOLDED: return folded_cost(nhwc, problem, tile, &masked) * permuted(problem, tile);
     }
     return INFINITY; /* a part of another strategy */
 }
 
 /* The tile of nhwc->isa, or NULL, and what makes its edges in *masked. */
 static const dw_tile *choose_of_isa(dw_nhwc *nhwc, const dw_problem *problem, const dw_tile **masked) {
-    const int64_t channels = problem->out_channels, lanes = nhwc->table->lanes;
-    const int multiplier = problem->desc.multiplier > 1 ? DW_MULTIPLIER : 0;
-    const double blocks = (double)dw_div_up(channels, lanes);
+    const int64_t lanes = nhwc->table->lanes;
     double least = INFINITY, least_free = INFINITY;
     const dw_tile *best = NULL, *best_free = NULL, *edges; /* free: that does not crowd the sets of L1 */
     *masked = NULL;
-    for (const dw_tile *tile = nhwc->table->tiles; tile->name && channels >= lanes; tile++) {
-        if (tile->flavour != multiplier) continue;
-        const double cost = block_cost(nhwc, problem, tile, problem->out_w) * blocks;
+    for (const dw_tile *tile = nhwc->table->tiles; tile->name; tile++) {
+        const int64_t channels = channels_of(problem, tile);
+        if (tile->flavour & ~DW_MULTIPLIER & (DW_SUMS - 1) || !multiplies(tile, problem->desc.multiplier)) continue;
+        if (channels < lanes) continue;
+        const double cost = block_cost(nhwc, problem, tile, problem->out_w) * (double)dw_div_up(channels, lanes) *
+                            permuted(problem, tile);
         if (cost < least_free && !crowds_sets(nhwc, problem, tile)) {
             least_free = cost;
             best_free = tile;
@@ -221,13 +279,22 @@ static const dw_tile *choose_of_isa(dw_nhwc *nhwc, const dw_problem *problem, co
     }
     if (best_free && least_free <= least * problem->tuning->free_tile) best = best_free;
     else if (best) best = interleaved_tile(nhwc, problem, best);
-    for (const dw_tile *tile = nhwc->table->tiles; tile->name && channels % lanes != 0; tile++) {
-        if (tile->flavour != (DW_FOLDED | multiplier) || tile->kernel_h != problem->desc.kernel_h) continue;
-        const double cost = folded_cost(nhwc, problem, tile, &edges);
+    for (const dw_tile *tile = nhwc->table->tiles; tile->name; tile++) {
+        if (!(tile->flavour & DW_FOLDED) || tile->flavour & DW_MASKED || tile->kernel_h != problem->desc.kernel_h)
+            continue;
+        if (problem->out_channels % lanes == 0 || !multiplies(tile, problem->desc.multiplier)) continue;
+        const double cost = folded_cost(nhwc, problem, tile, &edges) * permuted(problem, tile);
         if (cost >= least) continue;
         least = cost;
         best = tile;
         *masked = edges;
+    }
+    if (best) return best;
+    for (const dw_tile *tile = nhwc->table->tiles; tile->name; tile++) { /* no kernel is made for this size */
+        const double cost = dw_is_wide(tile) ? wide_cost(nhwc, problem, tile) : (double)INFINITY;
+        if (cost >= least) continue;
+        least = cost;
+        best = tile;
     }
     return best;
 }

@@ -10,14 +10,20 @@ typedef struct dw_tuning {
     const char *measured_on;
 
     /* What a kernel costs, in multiply-adds of vectors: nhwc_tiles.c. */
-    int column_start;     /* to start a tile or a column that rolls */
-    int row_start;        /* to start or end a row of it */
-    int fma_latency;      /* multiply-adds in flight: fewer sums wait for each other */
-    int spills[2];        /* more sums and inputs than registers: for 16 registers, for more */
-    double spill_rate[2]; /* the same for each that is too many, as a part of the work */
-    int general;          /* times as long as a tile the general kernel takes */
+    int column_start;         /* to start a tile or a column that rolls */
+    int row_start;            /* to start or end a row of it */
+    int fma_latency;          /* multiply-adds in flight: fewer sums wait for each other */
+    int spills[2];            /* more sums and inputs than registers: for 16 registers, for more */
+    double spill_rate[2];     /* the same for each that is too many, as a part of the work */
+    int general;              /* times as long as a tile the general kernel takes */
+    int wide_tap;             /* to start a tap of a wide kernel */
+    int wide_row;             /* to start a kernel row of it */
+    double permuted;          /* times as long as others do kernels take that permute inputs */
+    double in_order_load;     /* beside multiply-adds, where 16 registers hold no row of inputs */
+    double interleaved_store; /* to store one of M sums per input */
 
     /* What the estimate does not choose, how many times as long: ranks what is to be measured. */
+    double overfilled;      /* inputs under a tile that do not fit their sets of L1 */
     double crowded;         /* single blocks where two interleaved ones are the rule */
     double interleaved;     /* interleaved ones where single blocks are */
     double other_option[4]; /* another option than the rule's, by axis of nhwc.h */

@@ -54,7 +54,7 @@ KNOWN = ROOT / "tools" / "code_shape_known.txt"
 CONSTANTS = 2
 
 KERNEL = re.compile(
-    r"dw_nhwc_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<flavour>m?p?e?a?d?)"
+    r"dw_nhwc_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<flavour>(?:m(?P<sums>\d?))?p?e?a?d?)"
     r"_t(?P<tile_h>\d+)x(?P<tile_w>\d+)_(?P<edge>inner|left|right|both)"
     r"_(?P<dtype>[a-z]\d+)_(?P<isa>[a-z0-9]+)"
 )
@@ -103,7 +103,7 @@ def taps_of(name: str) -> int | None:
     first = left if match["edge"] in ("left", "both") else 0
     end = columns - (right if match["edge"] in ("right", "both") else 0)
     pairs = sum(first <= c * stride + kj < end for c in range(tile_w) for kj in range(kw))
-    blocks = 2 if match["flavour"] == "d" else 1
+    blocks = 2 if match["flavour"] == "d" else int(match["sums"] or 1)
     return blocks * kh * max(tile_h, 1) * pairs
 
 
@@ -121,13 +121,17 @@ def spills_expected(name: str) -> int:
     flavour = match["flavour"]
     window = kw + stride - 1 if "a" in flavour else kw
     inputs = tile_w * kw if "p" in flavour else (tile_w - 1) * stride + window
-    sums = tile_w * (tile_h or -(-kh // stride)) * (2 if "d" in flavour else 1)
+    per_input = int(match["sums"] or 1)
+    permuted = "m" in flavour and per_input == 1
+    sums = tile_w * (tile_h or -(-kh // stride)) * (2 if "d" in flavour else per_input)
+    if per_input > 1:  # an input is loaded for the sums of its column
+        inputs = 1
     rows = (tile_h - 1) * stride + kh if tile_h else stride
     masks = 0
     if match["isa"] == "avx2":  # AVX-512 has registers of their own for masks
-        masks = 2 * ("a" in flavour) + kw * (1 + ("m" in flavour)) * ("e" in flavour)
-        masks += "m" in flavour
-    needed = sums + inputs + 1 + ("m" in flavour) + masks
+        masks = 2 * ("a" in flavour) + kw * (1 + permuted) * ("e" in flavour)
+        masks += permuted
+    needed = sums + inputs + 1 + permuted + masks
     return 3 * rows * max(0, needed - registers_of(match["isa"]))
 
 
@@ -219,7 +223,7 @@ def shapes(listing: str, machine: Machine) -> list[Shape]:
     bodies = dict(functions(listing))
     found = []
     for name in bodies:
-        general = re.fullmatch(r"dw_nhwc_general_f\d+_\w+", name)
+        general = re.fullmatch(r"dw_nhwc_(general|wide_t\d+x\d+)_f\d+_\w+", name)
         if general or KERNEL.fullmatch(name):
             found.append(shape_of(name, resolved(name, bodies), machine))
     return found

@@ -9,6 +9,7 @@
 #define DW_HEADER "vec_avx2.h"
 #define DW_K_MASKS 1
 #define DW_TILES(X)
+#define DW_WIDE_TILES(X)
 #define DW_NCHW_LIST DW_NCHW_SIZES
 #define DW_GRAD_TILES(X)
 #define DW_GRAD_WINDOWS(X)

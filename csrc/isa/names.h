@@ -32,6 +32,7 @@
 #define vec_slide_in DW_NAME(vec_slide_in)
 #define vec_fma DW_NAME(vec_fma)
 #define vec_clamp DW_NAME(vec_clamp)
+#define vec_store_interleaved DW_NAME(vec_store_interleaved)
 #define vec_add DW_NAME(vec_add)
 #define vec_sub DW_NAME(vec_sub)
 #define vec_mul DW_NAME(vec_mul)
@@ -58,6 +59,14 @@
 #define DW_IN_REGISTERS(a, b) __asm__("" : "+v"(a), "+v"(b))
 #else
 #define DW_IN_REGISTERS(a, b)
+#endif
+
+/* gcc tends to load a vector again for each instruction that uses it, too. For x86 only: elsewhere instructions take no
+ * operand from memory. */
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+#define DW_IN_REGISTER(v) __asm__("" : "+v"(v))
+#else
+#define DW_IN_REGISTER(v) (void)(v)
 #endif
 
 /* gcc tends to keep p plus each of several offsets in a register of its own instead of p: six registers for one. */

@@ -232,6 +232,31 @@ DW_INLINE vec vec_exp2_int(vec n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(biased), 23));
 }
 
+/* In halves of four lanes, which need not change their places: 16 bytes at a time. */
+DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {
+    vec from[8], to[8];
+    DW_UNROLL for (int i = 0; i < m; i++) to[i] = v[i];
+    if (m == 3) {
+        const vec ab = _mm256_shuffle_ps(v[0], v[1], 0x88), bc = _mm256_shuffle_ps(v[1], v[2], 0xdd);
+        const vec ca = _mm256_shuffle_ps(v[2], v[0], 0xd8);
+        to[0] = _mm256_shuffle_ps(ab, ca, 0x88);
+        to[1] = _mm256_shuffle_ps(bc, ab, 0xd8);
+        to[2] = _mm256_shuffle_ps(ca, bc, 0xdd);
+    } else {
+        DW_UNROLL for (int step = 1; step < m; step *= 2) {
+            DW_UNROLL for (int i = 0; i < m; i++) from[i] = to[i];
+            DW_UNROLL for (int i = 0; i < m / 2; i++) {
+                to[2 * i] = _mm256_unpacklo_ps(from[i], from[i + m / 2]);
+                to[2 * i + 1] = _mm256_unpackhi_ps(from[i], from[i + m / 2]);
+            }
+        }
+    }
+    DW_UNROLL for (int i = 0; i < m; i++) {
+        _mm_storeu_ps(p + 4 * i, _mm256_castps256_ps128(to[i]));
+        _mm_storeu_ps(p + 4 * (m + i), _mm256_extractf128_ps(to[i], 1));
+    }
+}
+
 DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
 DW_INLINE vec vec_permute(vec x, vec_indices indices) { return _mm256_permutevar8x32_ps(x, indices); }
 
@@ -344,6 +369,29 @@ DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) {
 DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p52 + 1023)));
     return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(biased), 52));
+}
+
+/* In halves of two lanes, which need not change their places: 16 bytes at a time. */
+DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {
+    vec from[8], to[8];
+    DW_UNROLL for (int i = 0; i < m; i++) to[i] = v[i];
+    if (m == 3) {
+        to[0] = _mm256_unpacklo_pd(v[0], v[1]);
+        to[1] = _mm256_shuffle_pd(v[2], v[0], 10);
+        to[2] = _mm256_unpackhi_pd(v[1], v[2]);
+    } else {
+        DW_UNROLL for (int step = 1; step < m; step *= 2) {
+            DW_UNROLL for (int i = 0; i < m; i++) from[i] = to[i];
+            DW_UNROLL for (int i = 0; i < m / 2; i++) {
+                to[2 * i] = _mm256_unpacklo_pd(from[i], from[i + m / 2]);
+                to[2 * i + 1] = _mm256_unpackhi_pd(from[i], from[i + m / 2]);
+            }
+        }
+    }
+    DW_UNROLL for (int i = 0; i < m; i++) {
+        _mm_storeu_pd(p + 2 * i, _mm256_castpd256_pd128(to[i]));
+        _mm_storeu_pd(p + 2 * (m + i), _mm256_extractf128_pd(to[i], 1));
+    }
 }
 
 /* 64-bit lane i -> 32-bit lanes 2i and 2i + 1. */

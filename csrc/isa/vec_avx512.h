@@ -117,6 +117,28 @@ DW_INLINE vec vec_exp2_int(vec n) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(biased), 23));
 }
 
+/* Of the sequence of all m vectors the first half and the second take turns; log2(m) times. m = 3: lane by lane. */
+DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {
+    vec from[8], to[8];
+    DW_UNROLL for (int i = 0; i < m; i++) to[i] = v[i];
+    if (m == 3) {
+        real lanes[3][LANES];
+        for (int i = 0; i < m; i++) vec_store(lanes[i], v[i]);
+        for (int i = 0; i < m * LANES; i++) p[i] = lanes[i % m][i / m];
+        return;
+    }
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(LANES / 2));
+    DW_UNROLL for (int step = 1; step < m; step *= 2) {
+        DW_UNROLL for (int i = 0; i < m; i++) from[i] = to[i];
+        DW_UNROLL for (int i = 0; i < m / 2; i++) {
+            to[2 * i] = _mm512_permutex2var_ps(from[i], low, from[i + m / 2]);
+            to[2 * i + 1] = _mm512_permutex2var_ps(from[i], high, from[i + m / 2]);
+        }
+    }
+    DW_UNROLL for (int i = 0; i < m; i++) vec_store(p + i * LANES, to[i]);
+}
+
 DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm512_loadu_si512(p); }
 DW_INLINE vec vec_permute(vec x, vec_indices indices) { return _mm512_permutexvar_ps(indices, x); }
 
@@ -184,6 +206,28 @@ DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) {
 DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p52 + 1023)));
     return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(biased), 52));
+}
+
+/* Of the sequence of all m vectors the first half and the second take turns; log2(m) times. m = 3: lane by lane. */
+DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {
+    vec from[8], to[8];
+    DW_UNROLL for (int i = 0; i < m; i++) to[i] = v[i];
+    if (m == 3) {
+        real lanes[3][LANES];
+        for (int i = 0; i < m; i++) vec_store(lanes[i], v[i]);
+        for (int i = 0; i < m * LANES; i++) p[i] = lanes[i % m][i / m];
+        return;
+    }
+    const __m512i low = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+    const __m512i high = _mm512_add_epi64(low, _mm512_set1_epi64(LANES / 2));
+    DW_UNROLL for (int step = 1; step < m; step *= 2) {
+        DW_UNROLL for (int i = 0; i < m; i++) from[i] = to[i];
+        DW_UNROLL for (int i = 0; i < m / 2; i++) {
+            to[2 * i] = _mm512_permutex2var_pd(from[i], low, from[i + m / 2]);
+            to[2 * i + 1] = _mm512_permutex2var_pd(from[i], high, from[i + m / 2]);
+        }
+    }
+    DW_UNROLL for (int i = 0; i < m; i++) vec_store(p + i * LANES, to[i]);
 }
 
 DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm512_loadu_si512(p); }

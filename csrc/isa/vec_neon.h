@@ -170,6 +170,21 @@ DW_INLINE vec vec_exp2_int(vec n) {
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(biased), 23));
 }
 
+DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {
+    if (m == 2) vst2q_f32(p, ((float32x4x2_t){{v[0], v[1]}}));
+    if (m == 3) vst3q_f32(p, ((float32x4x3_t){{v[0], v[1], v[2]}}));
+    if (m == 4) vst4q_f32(p, ((float32x4x4_t){{v[0], v[1], v[2], v[3]}}));
+    if (m != 8) return;
+    /* Vectors i and i + 4 lane by lane; so four sequences of two vectors each are left to interleave. */
+    vec low[4], high[4];
+    DW_UNROLL for (int i = 0; i < 4; i++) {
+        low[i] = vzip1q_f32(v[i], v[i + 4]);
+        high[i] = vzip2q_f32(v[i], v[i + 4]);
+    }
+    vst4q_f32(p, ((float32x4x4_t){{low[0], low[1], low[2], low[3]}}));
+    vst4q_f32(p + 4 * LANES, ((float32x4x4_t){{high[0], high[1], high[2], high[3]}}));
+}
+
 /* 32-bit lane i -> bytes 4i .. 4i + 3. */
 DW_INLINE vec_indices vec_load_indices(const real *p) {
     uint32x4_t lanes = vld1q_u32((const uint32_t *)p);
@@ -254,6 +269,21 @@ DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) { return vbslq_f64(vc
 DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p52 + 1023)));
     return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(biased), 52));
+}
+
+DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {
+    if (m == 2) vst2q_f64(p, ((float64x2x2_t){{v[0], v[1]}}));
+    if (m == 3) vst3q_f64(p, ((float64x2x3_t){{v[0], v[1], v[2]}}));
+    if (m == 4) vst4q_f64(p, ((float64x2x4_t){{v[0], v[1], v[2], v[3]}}));
+    if (m != 8) return;
+    /* Vectors i and i + 4 lane by lane; so four sequences of two vectors each are left to interleave. */
+    vec low[4], high[4];
+    DW_UNROLL for (int i = 0; i < 4; i++) {
+        low[i] = vzip1q_f64(v[i], v[i + 4]);
+        high[i] = vzip2q_f64(v[i], v[i + 4]);
+    }
+    vst4q_f64(p, ((float64x2x4_t){{low[0], low[1], low[2], low[3]}}));
+    vst4q_f64(p + 4 * LANES, ((float64x2x4_t){{high[0], high[1], high[2], high[3]}}));
 }
 
 /* 64-bit lane i (0 or 1) -> bytes 8i .. 8i + 7. */

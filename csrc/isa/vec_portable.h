@@ -173,6 +173,11 @@ DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) {
     return no;
 }
 
+/* m vectors, 2, 3, 4 or 8: lane 0 of each, then lane 1 of each, ... */
+DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {
+    for (int i = 0; i < m * LANES; i++) p[i] = v[i % m].lane[i / m];
+}
+
 /* 2**n for whole n in [-126, 127], doubles [-1022, 1023]; any bits for others, NaN included. */
 DW_INLINE vec vec_exp2_int(vec n) {
     for (int i = 0; i < LANES; i++) {

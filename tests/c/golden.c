@@ -153,7 +153,7 @@ static int is_nan(dw_dtype dtype, uint64_t bits) {
 
 /* ---- which kernels were used ------------------------------------------------------------------------ */
 
-enum { MOST_TILES = 64 };
+enum { MOST_TILES = 192 };
 static unsigned char ran[DW_DTYPE_COUNT][MOST_TILES][DW_EDGES];
 
 /* Whether the first block of a segment is made by that kernel for blocks that span two pixels. */
@@ -167,7 +167,8 @@ static int spans_with(const dw_nhwc *nhwc, const dw_segments *segments, const dw
 static void note_kernels(const dw_plan *plan, const dw_segments *segments, dw_isa isa) {
     const dw_dtype dtype = plan->problem.desc.dtype;
     const dw_tile *tiles = dw_isa_select(isa)->nhwc[dtype]->tiles;
-    for (int t = 0; t < MOST_TILES && tiles[t].name; t++)
+    for (int t = 0; t < MOST_TILES && tiles[t].name; t++) {
+        if (dw_is_wide(tiles + t)) ran[dtype][t][DW_INNER] |= plan->of.nhwc.tile == tiles + t;
         for (const dw_segment *s = segments->at; s < segments->at + segments->count; s++) {
             if (s->masked && s->masked == tiles[t].run_masked) ran[dtype][t][DW_INNER] = 1;
             for (int edge = 0; edge < DW_EDGES; edge++) {
@@ -175,6 +176,7 @@ static void note_kernels(const dw_plan *plan, const dw_segments *segments, dw_is
                 if (run && (s->tile == run || spans_with(&plan->of.nhwc, segments, s, run))) ran[dtype][t][edge] = 1;
             }
         }
+    }
 }
 
 /* Names the kernels that no problem has run; returns how many. */

@@ -94,13 +94,20 @@ def same(problem: Problem) -> Problem:
     return replace(p, top=top, bottom=bottom, left=left, right=right)
 
 
-def of_tiles(dtype: str) -> Iterator[Problem]:
+#: Tiles (kh, kw, stride, tile_h, tile_w) that came when the list was long: their problems are at
+#: its end, so that the turns of the others stay.
+LATER = {(3, 3, 1, 2, 5), (3, 3, 1, 3, 3)}
+
+
+def of_tiles(dtype: str, *, later: bool = False) -> Iterator[Problem]:
     """For every tile of every instruction set: one with both edges, a few with one each, one with
     none.
     """
     for variant, sizes in (("plain", PLAIN_CHANNELS), ("multiplier", MULTIPLIER_CHANNELS)):
         channels, multiplier = sizes[dtype]
         for kh, kw, stride, tile_h, tile_w in support.tiles(variant=variant):
+            if ((kh, kw, stride, tile_h, tile_w) in LATER) != later:
+                continue
             shape = Problem(
                 dtype,
                 channels=channels,
@@ -184,6 +191,43 @@ def of_all_sizes(dtype: str) -> Iterator[Problem]:
     yield same(replace(shape, channels=150, multiplier=2, height=4, width=5))
 
 
+def of_sums(dtype: str) -> Iterator[Problem]:
+    """Kernels with M sums per input: whole vectors of input channels and a tail; edges that they
+    make and edges that they do not.
+    """
+    channels = 19 if dtype == "F32" else 11
+    for multiplier in (2, 3, 4, 8):
+        for kh, kw, stride, tile_h, tile_w in support.tiles(variant=f"multiplier{multiplier}"):
+            shape = Problem(dtype, channels=channels, multiplier=multiplier)
+            sized = replace(shape, kernel_h=kh, kernel_w=kw, stride_h=stride, stride_w=stride)
+            rows = tile_h or 3
+            yield same(replace(sized, height=rows * stride, width=tile_w * stride))
+            yield same(replace(sized, height=rows * stride, width=(2 * tile_w + 1) * stride))
+            height, width = rows * stride + kh, (tile_w - 1) * stride + kw
+            yield replace(sized, height=height, width=width)
+            yield same(replace(sized, height=5, width=4 * tile_w * stride + 1))  # no tile's edges
+
+
+def of_sizes_without_tile(dtype: str) -> Iterator[Problem]:
+    """Wide kernels: large ones, one row, one column; every number of columns in the padding."""
+    channels = 19 if dtype == "F32" else 11
+    shape = Problem(dtype, channels=channels)
+    for kh, kw in ((9, 9), (13, 4), (1, 3), (1, 25), (3, 1), (11, 1)):
+        for height, width in ((1, 15), (7, 7), (4, 12)):
+            yield same(replace(shape, kernel_h=kh, kernel_w=kw, height=height, width=width))
+    for height, width in ((2, 3), (7, 7)):
+        yield same(replace(shape, kernel_h=31, kernel_w=31, height=height, width=width))
+    for stride, dilation in ((2, 1), (3, 1), (1, 3), (2, 3), (3, 2)):
+        sized = replace(shape, stride_h=stride, stride_w=stride)
+        sized = replace(sized, dilation_h=dilation, dilation_w=dilation)
+        for kh, kw in ((4, 4), (1, 6), (6, 1)):
+            yield same(replace(sized, kernel_h=kh, kernel_w=kw, height=9, width=25))
+    yield replace(shape, kernel_h=9, kernel_w=11, height=9, width=21, left=7, right=2, top=9)
+    yield replace(
+        shape, kernel_h=2, kernel_w=2, height=2, width=3, left=9, right=7, top=4, bottom=3
+    )
+
+
 def of_wide_rows(dtype: str) -> Iterator[Problem]:
     """Rows of several vectors of columns, as channels first divides them: edges, inner, overlap."""
     for size in (3, 5, 7):
@@ -210,6 +254,8 @@ def problems() -> list[Problem]:
         if dtype != "I32":  # which has no tiles
             shapes += [*of_tiles(dtype), *of_folded_pixels(dtype)]
             shapes += [*of_blocks_astride(dtype), *of_pairs_of_blocks(dtype), *of_wide_rows(dtype)]
+            shapes += [*of_sums(dtype), *of_sizes_without_tile(dtype)]
+            shapes += of_tiles(dtype, later=True)
         for shape, (kind, activation, bias) in zip(dict.fromkeys(shapes), turns, strict=False):
             found[replace(shape, kind=kind, activation=activation, bias=bias)] = None
     return list(found)

@@ -65,6 +65,8 @@ def test_kernels_are_listed(isa_name: str) -> None:
             assert (kernel["lanes"] > 0) == (isa_name in isas.compiled()), kernel
             if kernel["variant"] == "general":
                 assert kernel["kernel_w"] == kernel["tile_w"] == 0, kernel
+            elif kernel["variant"] == "wide":
+                assert f"_t{kernel['tile_h']}x{kernel['tile_w']}_" in kernel["name"], kernel
             elif kernel["family"] in ("nhwc", "nchw"):
                 sizes = f"k{kernel['kernel_h']}x{kernel['kernel_w']}s{kernel['stride']}"
                 assert sizes in kernel["name"], kernel

@@ -97,8 +97,8 @@ def slow(*values: Any) -> list[Any]:
 
 def tiles(isa: str | None = None, variant: str = "plain") -> list[tuple[int, ...]]:
     """(kh, kw, stride, tile_h, tile_w) of the kernels of a variant, such as 'plain', 'multiplier'
-    (M > 1) or 'folded' (columns of several pixels), of `isa` or of all. tile_h is 0 where a kernel
-    goes down any number of rows.
+    (M > 1), 'multiplier2' (this M alone) or 'folded' (columns of several pixels), of `isa` or of
+    all. tile_h is 0 where a kernel goes down any number of rows; kh is in 'wide' ones, of any size.
 
     From the list that the core has compiled, so that a new kernel is a tested kernel.
     """
@@ -118,9 +118,9 @@ ROLLED_ROWS = 5
 def tile_cases() -> list[Case]:
     """For every tile of every instruction set: one; several and a remainder; SAME and VALID."""
     cases: dict[Case, None] = {}
-    for variant in ("plain", "multiplier"):
-        # 3: channels lie across the ends of vectors
-        multiplier = 3 if variant == "multiplier" else 1
+    # 5: channels lie across the ends of vectors
+    multipliers = {"plain": 1, "multiplier": 5, **{f"multiplier{m}": m for m in (2, 3, 4, 8)}}
+    for variant, multiplier in multipliers.items():
         for kernel_h, kernel_w, stride, tile_h, tile_w in tiles(variant=variant):
             kernel_size, strides = (kernel_h, kernel_w), (stride, stride)
             rows = tile_h or ROLLED_ROWS

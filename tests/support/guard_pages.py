@@ -42,6 +42,10 @@ SHAPES = [
     Case((7, 9), padding="same", strides=(2, 2)),
     Case((9, 10), padding="same", dilation_rate=(2, 2)),
     Case((8, 9), dilation_rate=(2, 3)),
+    # Wide kernels, for channels that fill a vector.
+    Case((9, 17), kernel_size=(9, 11), padding="same", activation="relu"),
+    Case((1, 20), kernel_size=(1, 9), padding="same"),
+    Case((13, 9), kernel_size=(9, 1), padding="same", strides=(2, 2)),
     # The general kernel.
     Case((5, 9), kernel_size=(2, 4), padding="same"),
     Case((7, 6), kernel_size=(5, 2), strides=(3, 1), padding=((2, 1), (0, 2))),
