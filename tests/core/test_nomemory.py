@@ -36,6 +36,10 @@ def new_plan():
     layer.set_weights([w])  # drops the plans
     layer(x)
 
+def new_weights():
+    new_plan()  # of which the geometry is kept
+    new_plan()
+
 def backwards():
     _, pullback = layer.vjp(x)
     pullback(y)
@@ -44,6 +48,7 @@ actions = {
     "a call": lambda: layer(x),
     "a plan's call": lambda: plan(x),
     "a new plan and its call": new_plan,
+    "new weights in a kept geometry": new_weights,
     "the operation": lambda: dwconv.depthwise_conv2d(x, w, padding="same"),
     "channels first": lambda: dwconv.depthwise_conv2d(first, w, data_format="channels_first"),
     "gradients": backwards,
@@ -55,6 +60,7 @@ for action in actions.values():
 def settle():
     gc.collect()
     dwconv.trim_memory()
+    dwconv.config.forget_plans()
 """
 
 FAILING_C = """
@@ -140,7 +146,8 @@ def test_allocations_of_c(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     found = dict(line.rsplit(" ", 1) for line in done.stdout.splitlines())
     assert int(found["a call"]) == 1  # the output
-    assert int(found["a new plan and its call"]) >= 4  # plan, blocks, weights, output
+    assert int(found["a new plan and its call"]) >= 5  # plan, blocks, weights, geometry, output
+    assert int(found["new weights in a kept geometry"]) >= 7  # and plan, weights
     assert all(int(number) >= 1 for number in found.values()), found
 
 
