@@ -141,8 +141,8 @@ void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_in
 void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const void *x, void *y, int part,
                  int parts);
 int dw_nhwc_page_offset(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, const void *x);
-/* The packing whose blocks lie on vector boundaries of both arrays; 0 if there is none. */
-int dw_nhwc_packing_for(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y);
+/* Those packings that a run for x and y reads if they are packed. (A run takes another one if they are not.) */
+unsigned dw_nhwc_packings_for(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y);
 /* Fills tile_args and general_args. */
 void dw_nhwc_make_args(dw_nhwc *nhwc, const dw_problem *problem);
 /* Fills row_step, group_rows, image_units. */
@@ -171,8 +171,6 @@ dw_status dw_nhwc_pack(dw_nhwc *nhwc, const dw_problem *problem, const void *ker
  * for each packing that is wanted, one at least; the others lose their weights. */
 dw_status dw_nhwc_repack(dw_nhwc *nhwc, const dw_problem *problem, unsigned which, const void *kernel,
                          const void *bias);
-/* Those that a run for x and y reads if they are packed. (A run takes another one if they are not.) */
-unsigned dw_nhwc_packings_for(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y);
 int dw_nhwc_is_packed(const dw_nhwc *nhwc, unsigned which); /* all of these */
 void dw_nhwc_forget(dw_nhwc *nhwc, unsigned which);         /* drops the weights of these */
 /* Takes over blocks and weights of `other` where they have the same bytes. */

@@ -238,12 +238,6 @@ dw_status dw_nhwc_pack(dw_nhwc *nhwc, const dw_problem *problem, const void *ker
     return dw_nhwc_repack(nhwc, problem, DW_EVERY_PACKING, kernel, bias);
 }
 
-unsigned dw_nhwc_packings_for(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y) {
-    const int index = dw_nhwc_packing_for(nhwc, problem, x, y);
-    /* Segments at the edges use the first one where blocks span two pixels. */
-    return 1u << index | (unsigned)(nhwc->aligned.cross_pixel != 0);
-}
-
 int dw_nhwc_is_packed(const dw_nhwc *nhwc, unsigned which) {
     for (int i = 0; i < nhwc->packing_count; i++)
         if (which >> i & 1 && !nhwc->packings[i].weights) return 0;

@@ -243,7 +243,8 @@ void dw_nhwc_divide_rows(dw_nhwc *nhwc, const dw_problem *problem) {
     nhwc->image_units = longer * units_of(nhwc, rows + 1) + others * units_of(nhwc, rows);
 }
 
-int dw_nhwc_packing_for(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y) {
+/* The packing whose blocks lie on vector boundaries of both arrays; 0 if there is none. */
+static int packing_for(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y) {
     const uintptr_t vector = (uintptr_t)(nhwc->table->lanes * problem->element_size);
     const uintptr_t before = (0 - (uintptr_t)x) % vector; /* bytes to the next boundary */
     if (before % DW_X_ALIGNMENT != 0 || (0 - (uintptr_t)y) % vector != before) return 0;
@@ -251,9 +252,15 @@ int dw_nhwc_packing_for(const dw_nhwc *nhwc, const dw_problem *problem, const vo
     return index < (uintptr_t)nhwc->packing_count ? (int)index : 0;
 }
 
-/* That one, or the first that is packed: each is right for any address. */
+unsigned dw_nhwc_packings_for(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y) {
+    const int index = packing_for(nhwc, problem, x, y);
+    /* Segments at the edges use the first one where blocks span two pixels. */
+    return 1u << index | (unsigned)(nhwc->aligned.cross_pixel != 0);
+}
+
+/* The one for x and y, or the first that is packed: each is right for any address. */
 static const dw_packing *choose_packing(const dw_nhwc *nhwc, const dw_problem *problem, const void *x, const void *y) {
-    const dw_packing *packing = nhwc->packings + dw_nhwc_packing_for(nhwc, problem, x, y);
+    const dw_packing *packing = nhwc->packings + packing_for(nhwc, problem, x, y);
     if (packing->weights) return packing;
     for (packing = nhwc->packings; !packing->weights;) packing++;
     return packing;

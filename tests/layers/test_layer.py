@@ -742,7 +742,7 @@ def test_two_threads_build_a_layer_once() -> None:
         (np.zeros((1, 5, 0, 3)), ValueError, "width in .* >= 1"),
         (np.zeros((1, 5, 5, 3), complex), TypeError, "received dtype complex"),
         (np.full((1, 5, 5, 3), "a"), TypeError, "received dtype"),
-        ("image.png", ValueError, "rank 4"),
+        ("image.png", TypeError, "x: expected an array; received a str"),
     ],
 )
 @pytest.mark.parametrize("is_built", [True, False])

@@ -124,7 +124,7 @@ def test_a_plan_for_another_batch() -> None:
     assert_same_bits(pickle.loads(pickle.dumps(other))(x), layer(x), "after a pickle")
     with pytest.raises(ValueError, match=r"x: expected shape \(5, 8, 8, 4\)"):
         other(x[:2])
-    with pytest.raises(ValueError, match="batch at least 0"):
+    with pytest.raises(ValueError, match="batch: expected an integer of at least 0; received -1"):
         plan.for_batch(-1)
     with pytest.raises(MemoryError):
         plan.for_batch(2**62)

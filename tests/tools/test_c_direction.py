@@ -33,7 +33,7 @@ ORDER = [
     *("nhwc.h", "nhwc_tiles.c", "nhwc_columns.c", "nhwc_pack.c", "nhwc_strategies.c"),
     *("nhwc_parts.c", "nhwc_run.c"),
     "nhwc.c",
-    *("plan.h", "plan.c", "parallel.c", "measure.c"),
+    *("geometry.h", "plan.h", "plan.c", "parallel.c", "measure.c"),
     *("grad.h", "grad_ring.c", "grad_weights.c", "grad_input.c", "grad.c"),
 ]
 

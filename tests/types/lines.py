@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 import dwconv
 from dwconv import DepthwiseConv2D
+from dwconv.layers.depthwise_conv import DepthwiseConv
 from dwconv.layers.inputs import SymbolicTensor
 
 x = np.zeros((1, 8, 8, 4), np.float32)
@@ -60,4 +61,4 @@ pullback(y, inputs=False)  # type: ignore
 
 for name, found in dwconv.load_layers("model.keras").items():
     assert_type(name, str)
-    assert_type(found, DepthwiseConv2D)
+    assert_type(found, DepthwiseConv)
