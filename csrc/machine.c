@@ -1,5 +1,9 @@
 /* machine.c - asks the CPU, or else the operating system, once. Each system has one `ask`; what it does not know stays
  * 0. */
+#if defined(__linux__) && !defined(_GNU_SOURCE)
+#define _GNU_SOURCE /* O_CLOEXEC, which -std=c11 hides */
+#endif
+
 #include "machine.h"
 
 #include <stdatomic.h>
