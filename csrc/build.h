@@ -52,11 +52,13 @@
 #define DW_IF_NCHW(item) item
 #endif
 
-/* DW_OF_SIZE(kh, ...): a line of a list of kernels, if this build has kernels of that height (of gradients: width). */
+/* DW_OF_SIZE(kh, ...): a line of a list of kernels, if this build has kernels of that height (of gradients: width).
+ * DW_OF_ANY_SIZE(...): a list of kernels for every size. */
 #define DW_OF_SIZE(kh, ...) DW_OF_SIZE_(kh, __VA_ARGS__)
 #define DW_OF_SIZE_(kh, ...) DW_OF_SIZE_##kh(__VA_ARGS__)
 #define DW_OF_SIZE_3(...) __VA_ARGS__
 #ifdef DW_ONLY_3X3
+#define DW_OF_ANY_SIZE(...)
 #define DW_OF_SIZE_1(...)
 #define DW_OF_SIZE_2(...)
 #define DW_OF_SIZE_4(...)
@@ -66,6 +68,7 @@
 #define DW_OF_SIZE_11(...)
 #define DW_OF_SIZE_13(...)
 #else
+#define DW_OF_ANY_SIZE(...) __VA_ARGS__
 #define DW_OF_SIZE_1(...) __VA_ARGS__
 #define DW_OF_SIZE_2(...) __VA_ARGS__
 #define DW_OF_SIZE_4(...) __VA_ARGS__

@@ -147,8 +147,8 @@ typedef struct dw_nhwc_table {
 
 /* Wide kernels: X(tile_h, tile_w), tile_h 1 or 2. Their sums and the weights of a tap fit the registers, with one
  * vector to spare. */
-#define DW_WIDE_TILES_16_REGISTERS(X) X(2, 5) X(2, 4) X(1, 7) X(1, 4) X(1, 2)
-#define DW_WIDE_TILES_32_REGISTERS(X) X(2, 7) X(2, 4) X(1, 7) X(1, 4) X(1, 2)
+#define DW_WIDE_TILES_16_REGISTERS(X) DW_OF_ANY_SIZE(X(2, 5) X(2, 4) X(1, 7) X(1, 4) X(1, 2))
+#define DW_WIDE_TILES_32_REGISTERS(X) DW_OF_ANY_SIZE(X(2, 7) X(2, 4) X(1, 7) X(1, 4) X(1, 2))
 #define DW_WIDE_NAME(th, tw) "wide_t" #th "x" #tw "_" DW_STRING(DW_ISA)
 
 /* "k3x3s1_t0x7_avx512" */
