@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import statistics
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -121,23 +122,17 @@ def _of_file(
         sizes = image_sizes(path, config_path, image) if layers else {}
     problems, unknown = [], []
     for name, layer in layers.items():
-        spec = ConvSpec.read(
-            layer.kernel_size,
-            layer.strides,
-            layer.padding,
-            layer.dilation_rate,
-            layer.depth_multiplier,
-            layer.data_format,
-        )
-        size = sizes.get(name)
-        if size is None and image is None:  # what it was built for, if the file says that
-            built = getattr(layer, "input_shape", (None,) * 4)
+        spec = layer._config.spec
+        size = sizes.get(name) if spec.rank == 2 else None  # these are of images
+        if size is None and (image is None or spec.rank == 1):
+            # What it was built for, if the file says that.
+            built = getattr(layer, "input_shape", (None,) * (spec.rank + 2))
             _, height, width, _ = spec.to_nhwc(built)
             size = None if height is None or width is None else (height, width)
         if size is None or layer.kernel is None:
             unknown.append(name)
             continue
-        x_shape = spec.from_nhwc(1, *size, layer.kernel.shape[2])
+        x_shape = spec.from_nhwc(1, *size, layer.kernel.shape[-2])
         bias = layer.bias if layer.use_bias else None
         problems.append(
             _Problem(name, spec, x_shape, layer.kernel, bias, np.dtype(layer.compute_dtype))
@@ -207,7 +202,8 @@ def _print(
         print(
             f"{len(rows)} layers, {len(different)} different problems, {threads} thread"
             f"{'s' if threads > 1 else ''}, {isa.default()}: geometric mean of the gain "
-            f"{_geometric_mean(gains):.3f}, {sum(gain > 1 for gain in gains)} faster than estimated"
+            f"{statistics.geometric_mean(gains):.3f}, {sum(gain > 1 for gain in gains)} faster "
+            "than estimated"
         )
     for name in unknown:
         print(
@@ -235,7 +231,3 @@ def _document(
         ],
         "unknown_sizes": unknown,
     }
-
-
-def _geometric_mean(values: Sequence[float]) -> float:
-    return math.exp(sum(map(math.log, values)) / len(values))

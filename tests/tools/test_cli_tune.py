@@ -73,6 +73,27 @@ def test_a_model(blocks: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "2 threads" in out
 
 
+def test_a_layer_of_one_dimension(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """It is measured for the length that it was built for; --input, of images, says nothing."""
+    path = tmp_path / "layer.safetensors"
+    layer = dwconv.DepthwiseConv1D(3, depth_multiplier=2, padding="same", input_shape=(40, 24))
+    layer.build()
+    layer.save(path)
+    for arguments in ([], ["--input", "5,6"]):
+        status, out, _ = run(capsys, str(path), "--ms", "100", "--json", *arguments)
+        assert status == 0
+        document = json.loads(out)
+        assert [row["problem"] for row in document["layers"]] == ["1x40x24 k1x3 m2"]
+        assert document["unknown_sizes"] == []
+    wisdom.forget()
+    open_ended = dwconv.DepthwiseConv1D(3, input_shape=(None, 24))
+    open_ended.build()
+    open_ended.save(path)
+    status, _, err = run(capsys, str(path))
+    assert status == 1
+    assert "received 1 without" in err
+
+
 def test_sizes_through_the_graph_are_those_that_keras_built_for(blocks: Path) -> None:
     layers = dwconv.load_layers(blocks)
     found = image_sizes(blocks)
