@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import threading
 from typing import Any
 
+from .locks import Lock
 from .messages import short
 
 _counts: dict[str, int] = {}
-_lock = threading.Lock()
+_lock = Lock()
 
 
 def snake_case(class_name: str, generation: int = 3) -> str:
@@ -28,7 +28,7 @@ def snake_case(class_name: str, generation: int = 3) -> str:
 
 def unique(prefix: str) -> str:
     """`prefix`, then `prefix`_1, `prefix`_2, ...: a name that no earlier call gave."""
-    with _lock:
+    with _lock.held():
         count = _counts.get(prefix, 0)
         _counts[prefix] = count + 1
     return f"{prefix}_{count}" if count else prefix
@@ -55,5 +55,5 @@ def reset() -> None:
     """Starts all counts again; for tests and for sessions that build the same models over and
     over.
     """
-    with _lock:
+    with _lock.held():
         _counts.clear()

@@ -10,9 +10,9 @@ is known to files.
 
 from __future__ import annotations
 
-import os
-import threading
 from typing import Literal, TypeAlias, get_args
+
+from .locks import Lock
 
 Effort: TypeAlias = Literal["estimate", "measure"]
 EFFORTS = get_args(Effort)
@@ -25,10 +25,10 @@ MOST = 10_000
 Known: TypeAlias = dict[tuple[str, str], str]
 
 _known: Known = {}
-_lock = threading.Lock()
+_lock = Lock()
 
 #: Two measurements at the same time would measure each other.
-measuring = threading.Lock()
+measuring = Lock()
 
 
 def read_effort(argument: str, value: object) -> Effort:
@@ -53,13 +53,13 @@ def known(isa: str, problem: str) -> str | None:
 
 def all_known() -> Known:
     """A copy of all of it."""
-    with _lock:
+    with _lock.held():
         return dict(_known)
 
 
 def remember(isa: str, problem: str, strategy: str) -> None:
     """From now on the strategy of that problem, for plans that are made from now on."""
-    with _lock:
+    with _lock.held():
         _known.pop((isa, problem), None)
         _known[isa, problem] = strategy
         while len(_known) > MOST:
@@ -68,19 +68,9 @@ def remember(isa: str, problem: str, strategy: str) -> None:
 
 def forget(isa: str | None = None, problem: str | None = None) -> int:
     """Forgets one problem, or all of them; returns how many that were."""
-    with _lock:
+    with _lock.held():
         if isa is not None and problem is not None:
             return 0 if _known.pop((isa, problem), None) is None else 1
         count = len(_known)
         _known.clear()
         return count
-
-
-def _after_fork_in_child() -> None:
-    """Another thread of the parent may have held them."""
-    global _lock, measuring
-    _lock, measuring = threading.Lock(), threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)

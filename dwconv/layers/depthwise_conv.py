@@ -11,7 +11,6 @@ height/width, OH/OW output height/width. Every pair is (height, width).
 from __future__ import annotations
 
 import copy
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, TypeVar
@@ -22,6 +21,7 @@ from numpy.typing import ArrayLike
 from .. import _core, casts, dtypes, naming, ops
 from ..arguments import DataFormat, IntLike, Threads, read_num_threads
 from ..dtypes import DType, read_array
+from ..locks import Lock
 from ..planning import Effort, read_effort
 from . import inputs
 from .config import ARGUMENTS, LayerConfig, layer_arguments, read_setting
@@ -64,7 +64,7 @@ class DepthwiseConv(_core.PlannedLayer):
         num_threads: Any,
     ) -> None:
         super().__init__()
-        self._lock = threading.Lock()
+        self._lock = Lock()
         self._weights: LayerWeights | None = None  # None until the layer is built
         self._initial: LayerWeights | None = None  # `weights`, until then
         self._build_shape: inputs.WholeShape | None = None
@@ -121,7 +121,7 @@ class DepthwiseConv(_core.PlannedLayer):
     def _set(self, name: str, value: Any) -> None:
         """Sets a value of the config; what a `Setting` does."""
         value = read_setting(name, value, self._config.dtype_policy)
-        with self._lock:
+        with self._lock.held():
             self._configure(replace(self._config, **{name: value}))
             # Plans contain the activation, and calls that find a plan record no penalty.
             if name in ("activation", "activity_regularizer"):
@@ -135,7 +135,7 @@ class DepthwiseConv(_core.PlannedLayer):
     @num_threads.setter
     def num_threads(self, value: Any) -> None:
         number = read_num_threads(value)
-        with self._lock:
+        with self._lock.held():
             self._num_threads = number
             self._drop_plans()
 
@@ -388,7 +388,7 @@ class DepthwiseConv(_core.PlannedLayer):
         self.compute_output_shape(sizes)  # for its errors
         channels = sizes[self._config.spec.channel_axis]
         assert channels is not None
-        with self._lock:
+        with self._lock.held():
             if self._weights is None:
                 self._use(self._initial or self._first_weights(channels))
                 self._build_shape = sizes
@@ -487,7 +487,7 @@ class DepthwiseConv(_core.PlannedLayer):
         """
         old = self._built_weights()
         new = old.like(read_list(f"{self.name}: weights", weights, self.use_bias), self.name)
-        with self._lock:
+        with self._lock.held():
             self._use(new)
 
     @property
@@ -574,7 +574,7 @@ class DepthwiseConv(_core.PlannedLayer):
             for rule, array in zip(rules, old.arrays(), strict=False)
         ]
         new = old.like(values, self.name)
-        with self._lock:
+        with self._lock.held():
             self._use(new)
 
     # ---- files -----------------------------------------------------------------------------------
@@ -645,7 +645,7 @@ class DepthwiseConv(_core.PlannedLayer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._lock = threading.Lock()
+        self._lock = Lock()
         if self._weights is not None:
             self._use(self._weights)
 

@@ -6,7 +6,6 @@ height/width.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from .. import _core, casts, config
 from ..dtypes import DType, check_numeric, is_integer, read_array
+from ..locks import Lock
 from ..messages import short
 
 Array: TypeAlias = NDArray[Any]
@@ -41,7 +41,7 @@ class PlanCache(_core.PublishedPlans):
         super().__init__()
         #: Input shape without N -> plan, oldest first. Read without the lock, which a dict allows.
         self._plans: dict[Shape, Plan] = {}
-        self._lock = threading.Lock()
+        self._lock = Lock()
 
     def get(self, shape: Shape) -> Plan | None:
         """A plan for inputs of `shape`; None if there is none for images of that size."""
@@ -58,7 +58,7 @@ class PlanCache(_core.PublishedPlans):
         plan = make()
         if shape[0] == 0:  # of an empty batch: it may lack what other batches need
             return plan
-        with self._lock:
+        with self._lock.held():
             self._share(plan)
             self._plans.pop(shape[1:], None)
             self._plans[shape[1:]] = plan
@@ -75,7 +75,7 @@ class PlanCache(_core.PublishedPlans):
 
     def share(self, plan: Plan) -> None:
         """Lets a new plan use packed weights of those that are kept, where they are alike."""
-        with self._lock:
+        with self._lock.held():
             self._share(plan)
 
     def _share(self, plan: Plan) -> None:

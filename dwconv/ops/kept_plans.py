@@ -15,11 +15,11 @@ checks. Dicts are read without the lock and changed with it.
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Hashable
 from typing import TypeAlias
 
 from .. import _core, activations, config, dtypes
+from ..locks import Lock
 from .spec import ConvSpec, Shape
 
 KeptPlan: TypeAlias = _core.KeptPlan
@@ -27,7 +27,7 @@ Fused: TypeAlias = activations.Fused
 
 _SPELLINGS = 4  # that a geometry has, at most, in the mean
 
-_lock = threading.Lock()
+_lock = Lock()
 _plans: dict[Hashable, KeptPlan] = {}  # oldest first
 _spelled: dict[Hashable, KeptPlan] = {}
 
@@ -63,7 +63,7 @@ def keep(key: Hashable, plan: _core.Plan) -> KeptPlan | None:
     if plan.x_shape[0] == 0:
         return None
     made = KeptPlan(plan)
-    with _lock:
+    with _lock.held():
         kept = _plans.setdefault(key, made)
     trim()
     return kept
@@ -71,7 +71,7 @@ def keep(key: Hashable, plan: _core.Plan) -> KeptPlan | None:
 
 def spell(spelling: Hashable, plan: KeptPlan) -> None:
     """From now on `spelled(spelling)` is this plan, which is kept."""
-    with _lock:
+    with _lock.held():
         if len(_spelled) >= _SPELLINGS * config.plan_cache_limits()[0]:
             _spelled.clear()
         if plan in _plans.values():
@@ -85,7 +85,7 @@ def trim() -> None:
     most, most_bytes = config.plan_cache_limits()
     if len(_plans) <= most and _core.kept_bytes() <= most_bytes:
         return
-    with _lock:
+    with _lock.held():
         while _plans and (len(_plans) > most or _core.kept_bytes() > most_bytes):
             oldest = next(iter(_plans))
             if len(_plans) == 1 and _plans[oldest].forget():
@@ -96,7 +96,7 @@ def trim() -> None:
 
 def forget() -> None:
     """Forgets all plans; calls that use them end as they would have."""
-    with _lock:
+    with _lock.held():
         _plans.clear()
         _spelled.clear()
 
@@ -106,15 +106,8 @@ def count() -> int:
     return len(_plans)
 
 
-def _after_fork_in_child() -> None:
-    """Another thread may have held the lock, or have been in between two changes."""
-    global _lock
-    _lock = threading.Lock()
-    forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+if hasattr(os, "register_at_fork"):  # another thread may have been in between two changes
+    os.register_at_fork(after_in_child=forget)
 config.follow_plan_limits(trim, forget)
 
 __all__ = ["KeptPlan", "count", "find", "forget", "keep", "key_of", "spell", "spelled", "trim"]

@@ -139,7 +139,7 @@ def choose(arguments: Any, effort: planning.Effort) -> tuple[Plan, Origin]:
         return plan, "wisdom"
     if effort == "estimate" or x_shape[0] == 0:
         return Plan(*arguments), "estimate"
-    with planning.measuring:
+    with planning.measuring.held():
         plan = _known_plan(arguments, isa, problem)  # another thread may just have measured it
         if plan is not None:
             return plan, "wisdom"

@@ -52,7 +52,7 @@ def tune(
     offsets = None if bias is None else as_the_core_takes_it(bias, compute)
     arguments = (spec, x_shape, weights, offsets, "linear", isa, 0.0, num_threads, False)
     estimated = Plan(*arguments).strategy
-    with planning.measuring:
+    with planning.measuring.held():
         limits = (
             config.planning_budget() if seconds is None else seconds,
             config.memory_limit(),

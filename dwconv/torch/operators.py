@@ -9,7 +9,6 @@ float16 and bfloat16 are computed in float32 and rounded once.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from .. import config
 from ..arguments import read_pair
+from ..locks import Lock
 from ..ops import gradients
 from ..ops.convolution import FUSED_ACTIVATIONS, Fused
 from ..ops.epilogue import as_the_core_takes_it
@@ -205,7 +205,7 @@ class _Kept(NamedTuple):
 #: have been changed in place or have taken another's place, so its bytes are compared: an edit
 #: through `.data` has no trace in a tensor's version.
 _plans: dict[tuple[Any, ...], _Kept] = {}
-_lock = threading.Lock()
+_lock = Lock()
 _MOST_PLANS = 1024
 
 
@@ -244,7 +244,7 @@ def _plan_for(
         spec = ConvSpec.for_kernel(kernel.shape, **_geometry(stride, padding, dilation, last))
         spec.output_shape(shape)  # for its errors
         plan = make_plan(spec, shape, kernel, offsets, Fused(activation, alpha), ieee=ieee)
-    with _lock:
+    with _lock.held():
         while len(_plans) >= _MOST_PLANS:
             del _plans[next(iter(_plans))]
         _plans[key] = _Kept(weight_bytes, bias_bytes, plan)

@@ -283,7 +283,7 @@ expected = depthwise_conv2d(x, kernel)
 held, go = threading.Event(), threading.Event()
 
 def hold():
-    with kept_plans._lock:
+    with kept_plans._lock.held():
         held.set()
         go.wait()
 

@@ -275,7 +275,7 @@ def test_data_paths_are_no_narrower_than_sse() -> None:
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
 def test_a_forked_child_can_measure() -> None:
     """Though another thread of the parent was measuring."""
-    with planning.measuring:
+    with planning.measuring.held():
         child = os.fork()
         if child == 0:
             status = 1

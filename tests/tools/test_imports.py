@@ -23,7 +23,7 @@ PACKAGE = ROOT / "dwconv"
 #: The files and folders of dwconv/, lowest first; CONTRIBUTING.md says what each is for.
 #: A new one: its place here.
 ORDER = [
-    *("binding", "_version", "_core", "messages"),
+    *("binding", "_version", "_core", "locks", "messages"),
     *(
         "arguments",
         "planning",
@@ -37,7 +37,7 @@ ORDER = [
         "registry",
     ),
     "torch_weights",
-    *("messages", "terminal", "waiting"),
+    *("terminal", "waiting"),
     *("activations", "initializers", "regularizers", "constraints"),
     *("ops", "formats", "layers", "optimizers"),
     *("folding", "saving", "wisdom", "torch", "jax", "keras"),
