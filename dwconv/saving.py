@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from . import activations, casts, constraints, dtypes, initializers, regularizers
-from .arguments import read_data_format
 from .folding import Folder
 from .formats import (
     Arrays,
@@ -517,13 +516,10 @@ def _build_shape(layer: DepthwiseConv, built: Any, arrays: Arrays, is_native: bo
     if is_native:
         return built.get("input_shape", ())  # not None: a file has to say
     shape = built.get("input_shape") if isinstance(built, Mapping) else None
-    rank = layer._rank
-    if isinstance(shape, (list, tuple)) and len(shape) == rank + 2:
+    spec = layer._config.spec
+    if isinstance(shape, (list, tuple)) and len(shape) == spec.rank + 2:
         return shape
-    sizes: list[int | None] = [None] * (rank + 2)
-    axis = inputs.channel_axis(read_data_format(layer.data_format), rank)
-    sizes[axis] = int(arrays["kernel"].shape[-2])
-    return sizes
+    return spec.from_nhwc(None, None, None, int(arrays["kernel"].shape[-2]))
 
 
 # ---- models --------------------------------------------------------------------------------------

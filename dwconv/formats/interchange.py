@@ -83,6 +83,15 @@ class _NodeWeights(NoWeights):
         return None if found is None else list(found())
 
 
+def refused(name: str, operator: str, reason: str) -> Node:
+    """A depthwise convolution whose weights cannot be read."""
+
+    def weights() -> list[NDArray[Any]]:
+        raise FormatError(reason)
+
+    return Node(name, operator, {"kernel_size": 1}, weights)
+
+
 def missing_package(package: str, what: str) -> ImportError:
     """What to raise where an extra is not installed."""
     return ImportError(
@@ -90,6 +99,6 @@ def missing_package(package: str, what: str) -> ImportError:
     )
 
 
-def not_supported_yet(what: str) -> FormatError:
+def not_supported_yet(what: str) -> str:
     """The reason for a layer of integers."""
-    return FormatError(f"{what} weights with scales, a quantized layer: not supported yet")
+    return f"{what} weights with scales, a quantized layer: not supported yet"

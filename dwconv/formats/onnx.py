@@ -103,16 +103,18 @@ class _Graph:
             return plain
         weight, reason = self._constant(node.input[place])
         if weight is None:
-            return _refused(name, operator, reason)
+            return interchange.refused(name, operator, reason)
         shape = list(weight.dims[:5])  # a million, shared by a thousand nodes, are not copied
         if len(shape) != 4 or shape[1] != 1 or shape[0] < group or shape[0] % group:
             return plain  # groups of several channels, or another number of dimensions
         if operator in _INTEGERS or reason:
-            return _refused(name, operator, reason or str(interchange.not_supported_yet("int8")))
+            return interchange.refused(
+                name, operator, reason or interchange.not_supported_yet("int8")
+            )
         try:
             return self._convolution(node, name, operator, attributes, weight, group)
         except FormatError as error:
-            return _refused(name, operator, str(error))
+            return interchange.refused(name, operator, str(error))
 
     def _convolution(
         self, node: Any, name: str, operator: str, attributes: Any, weight: Any, group: int
@@ -203,7 +205,7 @@ class _Graph:
                 tensor = self._tensors[name]
                 return tensor, reason if tensor is not None else "its weights are no tensor"
             if maker.op_type == "DequantizeLinear":
-                reason = str(interchange.not_supported_yet("int8"))
+                reason = interchange.not_supported_yet("int8")
             elif maker.op_type != "Identity":
                 return None, f"its weights are computed, by {short(maker.op_type)[1:-1]}"
             name = next(iter(maker.input), "")
@@ -228,15 +230,6 @@ class _Graph:
 def _text(value: str | bytes) -> str:
     """A text, which protobuf leaves as bytes if it is no UTF-8."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
-
-
-def _refused(name: str, operator: str, reason: str) -> Node:
-    """A depthwise convolution whose weights cannot be read."""
-
-    def weights() -> list[NDArray[Any]]:
-        raise FormatError(reason)
-
-    return Node(name, operator, {"kernel_size": 1}, weights)
 
 
 def _pair(attribute: Any, name: str, default: tuple[int, int]) -> tuple[int, int]:

@@ -90,12 +90,7 @@ class _Graph:
         try:
             return self._depthwise(operator, name)
         except FormatError as error:
-            refusal = error
-
-        def weights() -> list[NDArray[Any]]:
-            raise refusal
-
-        return Node(name, what, {"kernel_size": 1}, weights)
+            return interchange.refused(name, what, str(error))
 
     def _depthwise(self, operator: Any, name: str) -> Node:
         import tflite
@@ -165,7 +160,7 @@ class _Graph:
         """A tensor of the file: the one itself, or the halves that a DEQUANTIZE widens."""
         tensor = self._tensor(number)
         if tensor.Type() in _INTEGERS:
-            raise interchange.not_supported_yet(_INTEGERS[tensor.Type()])
+            raise FormatError(interchange.not_supported_yet(_INTEGERS[tensor.Type()]))
         if self._buffer(tensor).DataLength():
             return tensor
         place = self._makers().get(number)
@@ -174,7 +169,7 @@ class _Graph:
         if made_by == "DEQUANTIZE" and maker.InputsLength():
             source = self._tensor(maker.Inputs(0))
             if source.Type() in _INTEGERS:
-                raise interchange.not_supported_yet(_INTEGERS[source.Type()])
+                raise FormatError(interchange.not_supported_yet(_INTEGERS[source.Type()]))
             if self._buffer(source).DataLength():
                 return source
         raise FormatError(f"its weights are computed, by {made_by or 'what is not in the graph'}")

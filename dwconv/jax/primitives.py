@@ -259,13 +259,9 @@ mlir.register_lowering(tangent_p, mlir.lower_fun(_tangent_anywhere, multiple_res
 # ---- derivatives ---------------------------------------------------------------------------------
 
 
-def _zeros_like(array: Array) -> Array:
-    return jnp.zeros_like(array)
-
-
 def _instantiated(tangents: Sequence[Any], arrays: Sequence[Array]) -> list[Array]:
     return [
-        _zeros_like(array) if type(tangent) is ad.Zero else tangent
+        jnp.zeros_like(array) if type(tangent) is ad.Zero else tangent
         for tangent, array in zip(tangents, arrays, strict=True)
     ]
 
@@ -281,7 +277,7 @@ def _convolution_jvp(arrays: Any, tangents: Any, *, call: Call) -> tuple[Array, 
 
 
 def _sum(terms: Sequence[Array], zero: Array) -> Array:
-    return functools.reduce(jnp.add, terms) if terms else _zeros_like(zero)
+    return functools.reduce(jnp.add, terms) if terms else jnp.zeros_like(zero)
 
 
 def _tangent_jvp(arrays: Any, tangents: Any, *, call: Call) -> tuple[Array, Array]:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import keras
 
 from ..activations import Fused
-from ..arguments import ExplicitPadding, Pair
+from ..arguments import Pair
 from ..ops.spec import ConvSpec
 
 Tensor: TypeAlias = Any  # of the backend
@@ -73,7 +73,7 @@ def _torch() -> Convolution | None:
     def run(x: Tensor, kernel: Tensor, bias: Tensor, spec: ConvSpec, activation: Fused) -> Tensor:
         first = spec.channels_first
         height, width = x.shape[2:] if first else x.shape[1:3]
-        (top, bottom), (left, right) = _sides(spec, height, width)
+        (top, bottom), (left, right) = spec.padding_for(height, width)
         weight = kernel.permute(2, 3, 0, 1).reshape(-1, 1, *spec.kernel_size)
         y = call(
             x if first else x.permute(0, 3, 1, 2),
@@ -88,10 +88,6 @@ def _torch() -> Convolution | None:
         return y if first else y.permute(0, 2, 3, 1)
 
     return run
-
-
-def _sides(spec: ConvSpec, height: int, width: int) -> ExplicitPadding:
-    return spec.padding_for(height, width)
 
 
 def spec_of(layer: Any, kernel_size: Pair, multiplier: int) -> ConvSpec:

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from .. import naming
-from ..arguments import DataFormat, Size, read_shape, read_size
+from ..arguments import Size, read_shape, read_size
 from ..dtypes import DType
 from ..messages import short
 from . import dtype_policy
@@ -97,8 +97,3 @@ def declared_shape(
             f"input_shape: expected {words} sizes, without the batch; received {short(sizes)}"
         )
     return (batch, *sizes)
-
-
-def channel_axis(data_format: DataFormat, rank: int = 2) -> int:
-    """Where C is in a whole shape."""
-    return 1 if data_format == "channels_first" else rank + 1

@@ -16,6 +16,7 @@ from .. import _core, casts, config
 from ..dtypes import DType, check_numeric, is_integer, read_array
 from ..locks import Lock
 from ..messages import short
+from ..ops.spec import TORCH_HINT
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -169,16 +170,13 @@ def read_copy(
     )
     if not fits:
         sizes = str(shape).replace("None", "any")
-        hint = _TORCH_HINT if _looks_like_torchs(shape, array.shape) else ""
+        hint = TORCH_HINT if _looks_like_torchs(shape, array.shape) else ""
         raise ValueError(f"{argument}: expected shape {sizes}; received {array.shape}{hint}")
     if is_integer(dtype):
         _check_whole(argument, array, dtype)
     if not copy and array.dtype == dtype and array.flags.c_contiguous and array.flags.aligned:
         return array.view(np.ndarray)
     return casts.copy(array, dtype)
-
-
-_TORCH_HINT = ". A weight of PyTorch's, (C*M, 1, kh, kw), needs dwconv.from_torch_weight"
 
 
 def _looks_like_torchs(wanted: tuple[int | None, ...], shape: tuple[int, ...]) -> bool:

@@ -130,7 +130,6 @@ def choose(arguments: Any, effort: planning.Effort) -> tuple[Plan, Origin]:
     """
     if is_estimated(effort):
         return Plan(*arguments), "estimate"
-    make: Any = Plan  # for mypy, which does not know how many arguments there are
     spec, x_shape, weights, *_, isa, _, num_threads, _ = arguments
     threads = config.num_threads() if num_threads is None else num_threads
     problem = problem_of(spec, x_shape, weights.dtype.name, threads)
@@ -143,12 +142,20 @@ def choose(arguments: Any, effort: planning.Effort) -> tuple[Plan, Origin]:
         plan = _known_plan(arguments, isa, problem)  # another thread may just have measured it
         if plan is not None:
             return plan, "wisdom"
-        limits = config.planning_budget(), config.memory_limit()
-        measured: Plan = make(*arguments, budget=limits[0], scratch=limits[1])
-        if measured.strategies(1)[0][2] is None:
-            return measured, "estimate"  # for lack of time or memory
-        planning.remember(isa, problem, measured.strategy)
-    return measured, "measure"
+        return measure(arguments, isa, problem, config.planning_budget())
+
+
+def measure(arguments: Any, isa: str, problem: str, seconds: float) -> tuple[Plan, Origin]:
+    """A plan of these arguments of `Plan` with the strategy that is the fastest of those that can
+    be measured in so many seconds and in `config.memory_limit()`, which from now on is known for
+    the problem; the estimate's for lack of either. The caller holds `planning.measuring`.
+    """
+    make: Any = Plan  # for mypy, which does not know how many arguments there are
+    plan: Plan = make(*arguments, budget=seconds, scratch=config.memory_limit())
+    if plan.strategies(1)[0][2] is None:
+        return plan, "estimate"
+    planning.remember(isa, problem, plan.strategy)
+    return plan, "measure"
 
 
 def problem_of(spec: ConvSpec, x_shape: Shape, dtype: str, num_threads: int) -> str:

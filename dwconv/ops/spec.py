@@ -235,7 +235,7 @@ class ConvSpec:
         """ValueError unless a kernel's shape is (kh, kw, C, M) for an input's whole shape."""
         channels = input_shape[self.channel_axis]
         if tuple(shape) != self.kernel_shape(channels):
-            hint = _TORCH_HINT if _is_torch_weight(shape, channels) else ""
+            hint = TORCH_HINT if _is_torch_weight(shape, channels) else ""
             raise ValueError(
                 f"kernel: expected shape {_KERNEL_LETTERS[self.rank]} = "
                 f"{self.kernel_shape(channels)}, with C = {channels}, the channels of x; "
@@ -256,7 +256,8 @@ def _read_of_rank_1(argument: str, value: Any) -> Pair:
 
 
 _KERNEL_LETTERS = {1: "(k, C, M)", 2: "(kh, kw, C, M)"}
-_TORCH_HINT = ". A weight of PyTorch's, (C*M, 1, kh, kw), needs dwconv.from_torch_weight"
+#: What follows a message where a weight of PyTorch's came.
+TORCH_HINT = ". A weight of PyTorch's, (C*M, 1, kh, kw), needs dwconv.from_torch_weight"
 
 
 def _is_torch_weight(shape: Sequence[int], channels: int) -> bool:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from .. import config, dtypes, planning
 from .. import isa as isas
-from .epilogue import Array, Plan, as_the_core_takes_it
-from .plan import problem_of
+from .epilogue import Array, Plan
+from .plan import cast_weights, measure, problem_of
 from .spec import ConvSpec, Shape
 
 
@@ -46,21 +46,13 @@ def tune(
     """
     isa = isas.resolve(None)
     spec.output_shape(x_shape)
-    spec.check_kernel(kernel.shape, x_shape)
-    compute = dtypes.compute_dtype(dtype)
-    weights = as_the_core_takes_it(kernel, compute)
-    offsets = None if bias is None else as_the_core_takes_it(bias, compute)
+    weights, offsets = cast_weights(spec, x_shape, kernel, bias, dtypes.compute_dtype(dtype))
     arguments = (spec, x_shape, weights, offsets, "linear", isa, 0.0, num_threads, False)
     estimated = Plan(*arguments).strategy
+    problem = problem_of(spec, x_shape, weights.dtype.name, num_threads)
     with planning.measuring.held():
-        limits = (
-            config.planning_budget() if seconds is None else seconds,
-            config.memory_limit(),
-        )
-        plan = Plan(*arguments, None, *limits)
+        budget = config.planning_budget() if seconds is None else seconds
+        plan, _ = measure(arguments, isa, problem, budget)
     times = {name: measured for name, _, measured in plan.strategies()}
     best = plan.strategy
-    if times[best] is not None:
-        problem = problem_of(spec, x_shape, weights.dtype.name, num_threads)
-        planning.remember(isa, problem, best)
     return Tuned(estimated, times[estimated], best, times[best])

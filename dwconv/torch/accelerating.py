@@ -92,10 +92,8 @@ def restore(model: nn.Module) -> None:
     for name, original in reversed(getattr(model, _ORIGINALS, [])):
         if original is not None:
             _set(model, name, original)
-        elif name == "" or _get(model, name) is not None:
-            module = model.get_submodule(name)
-            if isinstance(module, DepthwiseConv2d):
-                module.__class__ = nn.Conv2d
+        elif isinstance(module := _get(model, name), DepthwiseConv2d):
+            module.__class__ = nn.Conv2d
     if hasattr(model, _ORIGINALS):
         delattr(model, _ORIGINALS)
 
