@@ -17,7 +17,6 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import ArrayLike
 
 from .. import casts, config, dtypes
@@ -208,8 +207,7 @@ def _convolution(
         )
         key = (name, *spec.from_nhwc(n, i, j, c))
         graph[key] = (task, (f"weights-{name}", c), pieces, *last)
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=[x])
-    return lazy(layers, name, y_chunks, recipe.dtype)
+    return lazy(name, graph, [x], y_chunks, recipe.dtype)
 
 
 @dataclass(frozen=True)

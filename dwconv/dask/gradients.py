@@ -18,11 +18,10 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import ArrayLike
 
 from .. import casts, config, dtypes
-from ..arguments import ExplicitPadding, Pair, read_num_threads, read_sizes
+from ..arguments import ExplicitPadding, Pair, read_num_threads
 from ..ops import gradients
 from ..ops.convolution import Fused
 from ..ops.spec import ConvSpec
@@ -65,12 +64,9 @@ def depthwise_conv2d_kernel_grad(
     """
     check_dask("dy", dy)
     check_dask("x", x)
-    result = gradients.result_dtype(dy, x, "x")
-    sizes = read_sizes("kernel_shape", kernel_shape, 4, batch=False)
-    spec = ConvSpec.for_kernel(sizes, strides, padding, dilation_rate, data_format)
-    spec.check_array_shape("x", x.shape)
-    spec.check_kernel(sizes, x.shape)
-    gradients.check_dy(dy, spec, x.shape)
+    spec, sizes, result = gradients.read_kernel_grad(
+        dy, x, kernel_shape, strides, padding, dilation_rate, data_format
+    )
     recipe = _recipe(spec, result, num_threads)
     if 0 in x.shape:
         return da.zeros(sizes, dtype=result)
@@ -84,8 +80,7 @@ def depthwise_conv2d_kernel_grad(
     name, graph, totals = _sums_of_images("dwconv-kernel-grad-", recipe, (dy, x), groups, 1, boxes)
     for c, (total, size) in enumerate(zip(totals, groups, strict=True)):
         graph[name, 0, 0, c, 0] = (_Finish(result, spec.kernel_shape(size)), total)
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=[dy, x])
-    return lazy(layers, name, ((sizes[0],), (sizes[1],), groups, (sizes[3],)), result)
+    return lazy(name, graph, [dy, x], ((sizes[0],), (sizes[1],), groups, (sizes[3],)), result)
 
 
 def depthwise_conv2d_bias_grad(
@@ -111,8 +106,7 @@ def depthwise_conv2d_bias_grad(
     name, graph, totals = _sums_of_images("dwconv-bias-grad-", recipe, (dy,), groups, 2, boxes)
     for c, (total, size) in enumerate(zip(totals, groups, strict=True)):
         graph[name, c] = (_Finish(result, (size,)), total)
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=[dy])
-    return lazy(layers, name, (groups,), result)
+    return lazy(name, graph, [dy], (groups,), result)
 
 
 def depthwise_conv2d_input_grad(
@@ -135,11 +129,9 @@ def depthwise_conv2d_input_grad(
     """
     check_dask("dy", dy)
     kernel = dtypes.read_array("kernel", kernel)
-    result = gradients.result_dtype(dy, kernel, "kernel")
-    spec = ConvSpec.for_kernel(kernel.shape, strides, padding, dilation_rate, data_format)
-    x_shape = read_sizes("input_shape", input_shape, 4, batch=True)
-    gradients.check_dy(dy, spec, x_shape)
-    spec.check_kernel(kernel.shape, x_shape)
+    spec, x_shape, result = gradients.read_input_grad(
+        dy, kernel, input_shape, strides, padding, dilation_rate, data_format
+    )
     recipe = _recipe(spec, result, num_threads)
     _, height, width, channels = spec.to_nhwc(x_shape)
     sides = spec.padding_for(height, width)
@@ -333,8 +325,7 @@ def _input_gradient(
             (row.before, column.before),
         )
         graph[(name, *spec.from_nhwc(n, i, j, c))] = (task, (f"weights-{name}", c), pieces)
-    layers = HighLevelGraph.from_collections(name, graph, dependencies=[dy])
-    return lazy(layers, name, chunks, recipe.dtype)
+    return lazy(name, graph, [dy], chunks, recipe.dtype)
 
 
 @kept

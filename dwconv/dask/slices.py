@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import dask.array as da
 import numpy as np
+from dask.highlevelgraph import HighLevelGraph
 from numpy.typing import NDArray
 
 from .. import dtypes
@@ -102,8 +103,9 @@ def check_dask(argument: str, x: Any) -> None:
         dtypes.read_array(argument, x._meta)  # for its error
 
 
-def lazy(layers: Any, name: str, chunks: Any, dtype: dtypes.DType) -> Any:
-    """The array whose chunks are the tasks `(name, ...)` of the graph."""
+def lazy(name: str, graph: Graph, arrays: Sequence[Any], chunks: Any, dtype: dtypes.DType) -> Any:
+    """The array whose chunks are the tasks `(name, ...)` of the graph, which uses these arrays."""
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=arrays)
     make: Any = da.Array  # for mypy: Dask has no types
     return make(layers, name, chunks, meta=np.empty((0,) * len(chunks), dtype))
 

@@ -64,10 +64,9 @@ def depthwise_conv2d_input_grad(
     shape.
     """
     dy, kernel = dtypes.read_array("dy", dy), dtypes.read_array("kernel", kernel)
-    dtype = result_dtype(dy, kernel, "kernel")
-    spec = ConvSpec.for_kernel(kernel.shape, strides, padding, dilation_rate, data_format)
-    x_shape = read_sizes("input_shape", input_shape, 4, batch=True)
-    check_dy(dy, spec, x_shape)
+    spec, x_shape, dtype = read_input_grad(
+        dy, kernel, input_shape, strides, padding, dilation_rate, data_format
+    )
     plan = make_plan(spec, x_shape, dtype, kernel, isa)
     return _only(run(plan, dy, None, _threads(num_threads), dtype)[0])
 
@@ -117,12 +116,9 @@ def depthwise_conv2d_kernel_grad(
                [7., 9.]])
     """
     dy, x = dtypes.read_array("dy", dy), dtypes.read_array("x", x)
-    dtype = result_dtype(dy, x, "x")
-    sizes = read_sizes("kernel_shape", kernel_shape, 4, batch=False)
-    spec = ConvSpec.for_kernel(sizes, strides, padding, dilation_rate, data_format)
-    spec.check_array_shape("x", x.shape)
-    spec.check_kernel(sizes, x.shape)
-    check_dy(dy, spec, x.shape)
+    spec, _, dtype = read_kernel_grad(
+        dy, x, kernel_shape, strides, padding, dilation_rate, data_format
+    )
     plan = make_plan(spec, x.shape, dtype, None, isa)
     return _only(run(plan, dy, x, _threads(num_threads), dtype)[1])
 
@@ -149,7 +145,35 @@ def depthwise_conv2d_bias_grad(
     return _only(run(plan, dy, dy, _threads(num_threads), dtype)[2])
 
 
-# ---- steps, for the layer ------------------------------------------------------------------------
+# ---- steps, for the layer and adapters -----------------------------------------------------------
+
+
+def read_input_grad(
+    dy: Any, kernel: Any, input_shape: Any, *geometry: Any
+) -> tuple[ConvSpec, Shape, dtypes.DType]:
+    """(spec, x's shape, dtype of the result) for the arguments of `depthwise_conv2d_input_grad`,
+    with its errors. dy and kernel: what has a shape and a dtype; geometry: strides, padding,
+    dilation_rate and data_format.
+    """
+    dtype = result_dtype(dy, kernel, "kernel")
+    spec = ConvSpec.for_kernel(kernel.shape, *geometry)
+    x_shape = read_sizes("input_shape", input_shape, 4, batch=True)
+    check_dy(dy, spec, x_shape)
+    spec.check_kernel(kernel.shape, x_shape)
+    return spec, x_shape, dtype
+
+
+def read_kernel_grad(
+    dy: Any, x: Any, kernel_shape: Any, *geometry: Any
+) -> tuple[ConvSpec, Shape, dtypes.DType]:
+    """(spec, kernel's shape, dtype of the result) for those of `depthwise_conv2d_kernel_grad`."""
+    dtype = result_dtype(dy, x, "x")
+    sizes = read_sizes("kernel_shape", kernel_shape, 4, batch=False)
+    spec = ConvSpec.for_kernel(sizes, *geometry)
+    spec.check_array_shape("x", x.shape)
+    spec.check_kernel(sizes, x.shape)
+    check_dy(dy, spec, x.shape)
+    return spec, sizes, dtype
 
 
 def make_plan(
