@@ -15,4 +15,14 @@ typedef struct dw_activate_args {
 
 typedef void dw_activate_fn(const dw_activate_args *);
 
+/* dz = dy * f'(z) for `count` elements; dz may be z or dy. */
+typedef struct dw_slope_args {
+    const void *z, *dy;
+    void *dz;
+    int64_t count;
+    double alpha;
+} dw_slope_args;
+
+typedef void dw_slope_fn(const dw_slope_args *);
+
 #endif

@@ -307,6 +307,14 @@ int dw_grad_run_until(const dw_grad *grad, const void *dy, const void *x, void *
 /* How many of num_threads threads dw_grad_run_threads uses. */
 int dw_grad_threads(const dw_grad *grad, int num_threads);
 
+/* Through an activation f alone: dz = dL/dz = dy * f'(z) for `count` floats, where y = f(z). dz may be z or dy, and
+ * overlaps neither otherwise. Within some 4 ulp of the sizes of the terms that f' is the sum of, and the same to the bit
+ * on every instruction set; NaN where z is. At kinks f' is what TensorFlow has: relu'(0) = relu6'(0) = relu6'(6) = 0,
+ * leaky_relu'(0) = alpha, elu'(0) = 1, hard_silu'(-3) = 0 and hard_silu'(3) = 1, hard_sigmoid'(-3) = hard_sigmoid'(3) = 0.
+ * DW_LINEAR copies dy. Not for DW_I32; DW_ERR_BUILD without gradients. */
+dw_status dw_activation_gradient(dw_dtype dtype, dw_activation activation, double alpha, dw_denormals denormals,
+                                 dw_isa isa, int64_t count, const void *z, const void *dy, void *dz);
+
 /* ---- what this build and this CPU have ------------------------------------------------------------- */
 
 /* A short text in English for a status; never NULL. */

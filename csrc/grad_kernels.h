@@ -7,6 +7,7 @@
 #ifndef DW_GRAD_KERNELS_H
 #define DW_GRAD_KERNELS_H
 
+#include "activations.h"
 #include "blocks.h"
 
 /* All (output, tap) pairs that read one input position, in one dimension: pair i is output `first + i * out_step`
@@ -155,6 +156,7 @@ typedef struct dw_grad_table {
     const dw_grad_window *windows;
     /* total[i] += addend[i]; count is a multiple of lanes */
     void (*add)(const void *addend, int64_t count, void *total);
+    dw_slope_fn *const *slopes; /* [dw_activation]; NULL: linear */
 } dw_grad_table;
 
 /* ---- the lists, by the registers of an instruction set --------------------------------------------- */

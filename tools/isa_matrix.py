@@ -6,7 +6,7 @@
    instruction set of this CPU, on an emulated Haswell (where it has to choose avx2), an emulated
    Nehalem (portable) and an emulated AArch64 CPU (neon). All must give the hashes that
    tests/c/make_golden.py computed without the C core; a line tells the hash of each. Beside them
-   tests/c/test_threads.c.
+   tests/c/test_slopes.c, which has hashes of its own, and test_threads.c.
 2. The tests of kernels and operation in Python with DWCONV_ISA, natively.
 3. The same in a selection with this Python on the emulated Haswell and Nehalem, and with Debian's
    Python for arm64 and a cross-compiled wheel (tools/arm64.py, tools/build_wheels.py).
@@ -98,7 +98,7 @@ def run(words: Sequence[str | Path], **environment: str) -> subprocess.Completed
 # ---- golden vectors ------------------------------------------------------------------------------
 
 
-PROGRAMS = ("golden", "test_threads")
+PROGRAMS = ("golden", "test_slopes", "test_threads")
 
 
 def build_programs(compiler: str, folder: Path) -> Path:
@@ -124,14 +124,14 @@ def build_programs(compiler: str, folder: Path) -> Path:
     return folder
 
 
-def threads(cpu: Cpu, program: Path) -> str | None:
-    """Runs the pool and plans by several threads; what is wrong."""
-    began = time.monotonic()
+def checks(cpu: Cpu, program: Path) -> str | None:
+    """Runs a program that counts checks; what is wrong."""
+    began, what = time.monotonic(), program.name.removeprefix("test_")
     done = run([*cpu.emulator, program])
     passed = re.search(r"\d+ checks passed", done.stdout)
     if done.returncode or not passed:
-        return f"{cpu.name}, threads: exit status {done.returncode}: {done.stdout[-2000:]}"
-    print(f"{cpu.name:<10}threads   {passed[0]}, {time.monotonic() - began:.1f} s", flush=True)
+        return f"{cpu.name}, {what}: exit status {done.returncode}: {done.stdout[-2000:]}"
+    print(f"{cpu.name:<10}{what:<10}{passed[0]}, {time.monotonic() - began:.1f} s", flush=True)
     return None
 
 
@@ -174,7 +174,8 @@ def all_golden(cpus: list[Cpu]) -> list[str]:
             if cpu.chooses == "portable":
                 isas = ["auto"]
             faults = [golden(cpu, folder / "golden", isa) for isa in isas]
-            for fault in filter(None, [*faults, threads(cpu, folder / "test_threads")]):
+            faults += [checks(cpu, folder / name) for name in PROGRAMS[1:]]
+            for fault in filter(None, faults):
                 print(fault)
                 wrong.append(fault.splitlines()[0])
     return wrong

@@ -2,7 +2,8 @@
 
 Every activation is an `Activation`, a callable x -> y of x's dtype. The C core computes those that
 its plans can fuse (`Activation.fused`): with the same bits as in a layer, on every CPU, within 2
-ulp of the formula (float64: 4). NumPy computes the others: float16 and bfloat16 in float32, rounded
+ulp of the formula (float64: 4); and their derivatives, within some ulp of the largest term that
+these are sums of. NumPy computes the others: float16 and bfloat16 in float32, rounded
 once; float32 in float32, or in float64 where sums would lose digits; float64 in float64.
 
 NaN gives NaN, an infinity gives the limit, and no call warns. linear, relu and relu6 take integers,
@@ -136,6 +137,18 @@ class Activation:
             _core.activate(*fused, result, isas.default())
             return casts.cast(result, array.dtype)
 
+    def _pulled_in_core(self, fused: Fused, array: Array, upstream: Array | None) -> Array:
+        """upstream, or ones for None, times the derivative at `array`, in its dtype."""
+        with np.errstate(all="ignore"):
+            wide = np.empty(array.shape, self._computed_in(array.dtype))
+            casts.assign(wide, array)
+            if upstream is None:
+                outer = casts.filled(wide.shape, 1, wide.dtype)
+            else:
+                outer = casts.copy(upstream, wide.dtype)
+            _core.activation_gradient(*fused, wide, outer, outer, isas.default())
+            return casts.cast(outer, array.dtype)
+
     def derivative(self, x: ArrayLike, **parameters: Any) -> Array:
         """dy/dx at each element, of x's shape and dtype; NaN where x is NaN.
 
@@ -154,10 +167,15 @@ class Activation:
         if self.registered is not None:
             return np.asarray(slope(x, **chosen))
 
+        array = read_array("x", x)
+        fused = self._fused(chosen)
+        if fused is not None and fused.name != "linear":
+            return self._pulled_in_core(fused, array, None)
+
         def known(block: Array, **named: Any) -> Array:
             return np.where(np.isnan(block), np.nan, slope(block, **named))
 
-        return self._evaluate(known, read_array("x", x), chosen)
+        return self._evaluate(known, array, chosen)
 
     def gradient(self, x: ArrayLike, upstream: ArrayLike, **parameters: Any) -> Array:
         """The gradient with respect to x, of x's shape and dtype.
@@ -170,6 +188,10 @@ class Activation:
         if outer.shape != expected:
             raise ValueError(f"upstream: expected shape {expected}; received {outer.shape}")
         check_numeric(outer.dtype, "upstream")
+        fused = self._fused(chosen)
+        in_itself = array.dtype in (_SINGLE, _DOUBLE)
+        if in_itself and fused is not None and fused.name != "linear":
+            return self._pulled_in_core(fused, array, outer)
         if self.backward_function is None:
             slope = self.derivative(array, **parameters)
             return casts.elementwise(np.multiply, slope, outer, dtype=array.dtype)

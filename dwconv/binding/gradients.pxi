@@ -13,6 +13,44 @@ cdef extern from "dwconv.h" nogil:
                              void *workspace, int num_threads)
     int dw_grad_run_until(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                           void *workspace, int num_threads, dw_stop_fn *stop, void *context)
+    dw_status dw_activation_gradient(dw_dtype dtype, dw_activation activation, double alpha, dw_denormals denormals,
+                                     dw_isa isa, int64_t count, const void *z, const void *dy, void *dz)
+
+
+def activation_gradient(str activation, double alpha, z, dy, dz, str isa, bint ieee=True):
+    """dz = dy * f'(z), f one of FUSED_ACTIVATIONS: float32 or float64 arrays of one shape, C-contiguous. dz may be z or
+    dy, and shares no memory with either otherwise. alpha: as for `activate`. ieee: whether denormal numbers are not
+    flushed. The same bits on every instruction set. TypeError and ValueError for anything else.
+    """
+    cdef dw_activation which = FUSED[activation]
+    cdef dw_isa index = <dw_isa><int>ISA_NAMES.index(isa)
+    cdef dw_denormals denormals = DW_DENORMALS_IEEE if ieee else DW_DENORMALS_FLUSH
+    z = as_array("z", z)
+    cdef dw_dtype dtype = core_dtype("z", z.dtype)
+    numpy_dtype = <object>NUMPY_DTYPES[dtype]
+    z = operand("z", z, numpy_dtype, None, False)
+    dy = operand("dy", dy, numpy_dtype, z.shape, False)
+    dz = operand("dz", dz, numpy_dtype, z.shape, True)
+    pins = arrays_pin(z), arrays_pin(dy), arrays_pin(dz)
+    cdef const char *z_at = <char *>arrays_data(z)
+    cdef const char *dy_at = <char *>arrays_data(dy)
+    cdef char *dz_at = <char *>arrays_data(dz)
+    if dz_at != z_at:
+        check_apart("dz", dz, "z", z)
+    if dz_at != dy_at:
+        check_apart("dz", dz, "dy", dy)
+    cdef int64_t count = z.size, done = 0, some, size = 8 if dtype == DW_F64 else 4
+    cdef dw_status status
+    while True:
+        some = min(count - done, <int64_t>ACTIVATED_AT_ONCE)
+        with nogil:
+            status = dw_activation_gradient(dtype, which, alpha, denormals, index, some, z_at + done * size,
+                                            dy_at + done * size, dz_at + done * size)
+        check(status)
+        done += some
+        if done == count:
+            return
+        PyErr_CheckSignals()
 
 
 cdef class Gradient:

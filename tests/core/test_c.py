@@ -92,7 +92,9 @@ def core(compiler: str) -> list[Path]:
     return core_objects(compiler, "-O0")
 
 
-@pytest.mark.parametrize("name", ["test_api", "test_copies", "test_grad", "test_measure"])
+@pytest.mark.parametrize(
+    "name", ["test_api", "test_copies", "test_grad", "test_measure", "test_slopes"]
+)
 @pytest.mark.parametrize("language", ["c", "c++"])
 def test_api(compiler: str, core: list[Path], language: str, name: str, tmp_path: Path) -> None:
     """The public header from C and from C++: statuses, plans, gradients, results."""
