@@ -1,7 +1,7 @@
 """A saved model over HTTP: arrays in, arrays out, as .npy files in the bodies.
 
-    python examples/service.py MODEL [--port 8000] [--threads 2] [--memory 1024]
-    DWCONV_MODEL=MODEL gunicorn --preload --workers 2 --chdir examples service:application
+    python service.py MODEL [--port 8000] [--threads 2] [--memory 1024]
+    DWCONV_MODEL=MODEL gunicorn --preload --workers 2 service:application
 
     curl --data-binary @x.npy http://127.0.0.1:8000/ -o y.npy    # an array (N, H, W, C)
     curl --data '' http://127.0.0.1:8000/reload                  # the file has new weights

@@ -86,3 +86,19 @@ def test_the_map_names_files_that_exist_and_every_module() -> None:
         whole = module.relative_to(ROOT).as_posix()
         beside = f"`{module.name}`" in text or f"`{whole}`" in text
         assert beside, f"the map does not name {module.name}"
+
+
+def test_addresses_are_the_same_everywhere() -> None:
+    """The repository's and the site's, in the metadata, CITATION.cff and the documents."""
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    table = text.partition("[project.urls]\n")[2].partition("\n\n")[0]
+    urls = dict(re.findall(r'^(\w+) = "(\S+)"$', table, re.MULTILINE))
+    source, site = urls["Source"], urls["Documentation"]
+    assert urls["Issues"] == f"{source}/issues"
+    assert urls["Changelog"] == f"{source}/blob/main/CHANGELOG.md"
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert re.findall(r'^repository-code: "(.*)"$', citation, re.MULTILINE) == [source]
+    assert re.findall(r'^url: "(.*)"$', citation, re.MULTILINE) == [site]
+    for path in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+        found = re.findall(r"https://[\w./-]*dwconv[\w./-]*", path.read_text(encoding="utf-8"))
+        assert all(url.startswith((source, site)) for url in found), (path, found)
