@@ -31,7 +31,10 @@ CORPORA = ROOT / "tests" / "fuzz" / "corpus"
 WORK = ROOT / "build" / "fuzz-files"
 PIECES = WORK / "pieces.tsv"
 
-TARGETS = ("safetensors", "npz", "keras", "hdf5", "weights", "json", "config", "wisdom")
+TARGETS = (
+    *("safetensors", "npz", "keras", "hdf5", "weights", "json", "onnx", "tflite"),
+    *("config", "wisdom"),
+)
 
 #: Of one input: a gigabyte, and minutes of a clock, for what hangs. fuzz_files.py limits CPU time:
 #: a clock goes on while other jobs have the CPU.
@@ -55,11 +58,13 @@ class Piece:
 
 
 def known(target: str) -> Path:
-    """The corpus of the tree, as files."""
+    """The corpus of the tree, as files; a new target has none before --merge."""
     folder = WORK / "known" / target
     shutil.rmtree(folder, ignore_errors=True)
-    with zipfile.ZipFile(CORPORA / f"{target}.zip") as corpus:
-        corpus.extractall(folder)
+    folder.mkdir(parents=True)
+    if (path := CORPORA / f"{target}.zip").exists():
+        with zipfile.ZipFile(path) as corpus:
+            corpus.extractall(folder)
     (WORK / target).mkdir(parents=True, exist_ok=True)
     return folder
 

@@ -11,6 +11,7 @@ OSS-Fuzz runs the same file, see tests/fuzz/oss-fuzz.
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -31,9 +32,19 @@ with atheris.instrument_imports(include=["dwconv", "zipfile"]):
     import dwconv.saving
     from dwconv import DepthwiseConv2D, FormatError, Sequential
     from dwconv.cli import CommandError, inspect
-    from dwconv.formats import hdf5, keras_json, keras_weights, keras_zip, npz, safetensors, store
+    from dwconv.formats import (
+        hdf5,
+        keras_json,
+        keras_weights,
+        keras_zip,
+        npz,
+        onnx,
+        safetensors,
+        store,
+        tflite,
+    )
 
-assert all((hdf5, keras_json, keras_weights, keras_zip, npz, safetensors, store))
+assert all((hdf5, keras_json, keras_weights, keras_zip, npz, onnx, safetensors, store, tflite))
 
 warnings.simplefilter("ignore")
 
@@ -49,7 +60,12 @@ SUFFIXES = {
     "hdf5": ".h5",
     "weights": ".weights.h5",
     "json": ".json",
+    "onnx": ".onnx",
+    "tflite": ".tflite",
 }
+
+#: Targets whose reader needs the package of that name: imported before the time of inputs counts.
+PACKAGES = {"onnx", "tflite"}
 
 #: The architecture for files of weights alone.
 ARCHITECTURE = {
@@ -163,6 +179,8 @@ def main() -> None:
     sys.argv[0] = f"{sys.executable} {sys.argv[0]}"
     # A checksum would stop nearly every mutated archive before anything of ours sees it.
     zipfile.ZipExtFile._update_crc = lambda self, data: None  # type: ignore[attr-defined]
+    if name in PACKAGES:
+        importlib.import_module(name)
     others = {"config": config, "wisdom": wisdom}
     run = others[name] if name in others else file_target(SUFFIXES[name])
     atheris.Setup(sys.argv, within_seconds(run))

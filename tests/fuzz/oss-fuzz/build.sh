@@ -1,8 +1,8 @@
 #!/bin/bash -eu
 # A fuzzer per target: the same script with FUZZ_TARGET set, and the corpus that the tree has. In OSS-Fuzz's image.
 cd "$SRC/dwconv"
-python3 -m pip install . h5py ml_dtypes atheris
-for target in safetensors npz keras hdf5 weights json config wisdom; do
+python3 -m pip install . h5py ml_dtypes onnx tflite atheris
+for target in safetensors npz keras hdf5 weights json onnx tflite config wisdom; do
     name=fuzz_$target
     {
         echo 'import os'
