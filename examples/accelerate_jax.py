@@ -1,6 +1,6 @@
 """A function of JAX and its gradients, the depthwise convolutions computed by dwconv: three lines.
 
-pip install 'dwconv[jax]'
+DWCONV_JAX=1 pip install --no-binary dwconv 'dwconv[jax]'      (docs/howto/jax.md)
 python examples/accelerate_jax.py
 """
 

@@ -1,6 +1,6 @@
 """A model of Keras 3 on JAX, its depthwise layers computed by dwconv: three lines.
 
-pip install keras 'dwconv[jax]'
+DWCONV_JAX=1 pip install --no-binary dwconv keras 'dwconv[jax]'
 python examples/accelerate_keras.py            (KERAS_BACKEND=torch with 'dwconv[torch]')
 """
 
