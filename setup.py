@@ -40,7 +40,16 @@ MSVC = sysconfig.get_platform().startswith("win")
 
 
 #: File of csrc/isa -> its flag for MSVC on x86-64.
-MSVC_ARCH = {"avx2": "/arch:AVX2", "avx512": "/arch:AVX512", "avx512vl": "/arch:AVX512"}
+MSVC_ARCH = {
+    "avx2": "/arch:AVX2",
+    "quantized_avx2": "/arch:AVX2",
+    "quantized_avx2_vnni": "/arch:AVX2",
+    "avx512": "/arch:AVX512",
+    "avx512vl": "/arch:AVX512",
+    "quantized_avx512": "/arch:AVX512",
+    "quantized_avx512_vnni": "/arch:AVX512",
+    "quantized_avx512_vnni256": "/arch:AVX512",
+}
 
 
 def compile_args() -> tuple[list[str], list[str]]:

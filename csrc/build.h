@@ -4,6 +4,7 @@
  *
  *   DW_WITHOUT_F32, DW_WITHOUT_F64, DW_WITHOUT_I32      a dtype
  *   DW_WITHOUT_GRADIENTS, DW_WITHOUT_NCHW               the gradients; channels first
+ *   DW_WITHOUT_QUANTIZED                                quantized convolutions, which also go with DW_WITHOUT_I32
  *   DW_WITHOUT_AVX512, DW_WITHOUT_AVX2, DW_WITHOUT_NEON, DW_WITHOUT_PORTABLE   an instruction set
  *   DW_ONLY_3X3                                         fast kernels of other sizes: the general one computes these
  *
@@ -42,6 +43,12 @@
 #else
 #define DW_HAS_GRADIENTS 1
 #define DW_IF_GRADIENTS(item) item
+#endif
+
+#if defined(DW_WITHOUT_QUANTIZED) || defined(DW_WITHOUT_I32)
+#define DW_HAS_QUANTIZED 0
+#else
+#define DW_HAS_QUANTIZED 1
 #endif
 
 #ifdef DW_WITHOUT_NCHW

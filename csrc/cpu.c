@@ -55,11 +55,18 @@ static unsigned detect(void) {
     if (r[2] & FMA) flags |= DW_CPU_FMA;
     dw_cpuid(7, 0, r);
     if (r[1] & (1u << 5)) flags |= DW_CPU_AVX2;
+    const unsigned last_sub = r[0];
+    if (last_sub >= 1) {
+        unsigned further[4];
+        dw_cpuid(7, 1, further);
+        if (further[0] & (1u << 4)) flags |= DW_CPU_AVXVNNI;
+    }
     if ((xcr0 & XCR0_ZMM) != XCR0_ZMM) return flags;
     if (r[1] & (1u << 16)) flags |= DW_CPU_AVX512F;
     if (r[1] & (1u << 17)) flags |= DW_CPU_AVX512DQ;
     if (r[1] & (1u << 30)) flags |= DW_CPU_AVX512BW;
     if (r[1] & (1u << 31)) flags |= DW_CPU_AVX512VL;
+    if (r[2] & (1u << 11)) flags |= DW_CPU_AVX512VNNI;
     return flags;
 }
 
@@ -94,7 +101,8 @@ int dw_cpu_feature(int index, const char **name) {
         unsigned flag;
     } features[] = {{"avx", DW_CPU_AVX},           {"avx2", DW_CPU_AVX2},         {"fma", DW_CPU_FMA},
                     {"avx512f", DW_CPU_AVX512F},   {"avx512vl", DW_CPU_AVX512VL}, {"avx512bw", DW_CPU_AVX512BW},
-                    {"avx512dq", DW_CPU_AVX512DQ}, {"neon", DW_CPU_NEON}};
+                    {"avx512dq", DW_CPU_AVX512DQ}, {"neon", DW_CPU_NEON},         {"avx512vnni", DW_CPU_AVX512VNNI},
+                    {"avxvnni", DW_CPU_AVXVNNI}};
     if (index < 0 || index >= (int)(sizeof features / sizeof *features)) {
         *name = NULL;
         return 0;

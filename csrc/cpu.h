@@ -10,7 +10,9 @@ enum {
     DW_CPU_AVX512VL = 1 << 4,
     DW_CPU_AVX512BW = 1 << 5,
     DW_CPU_AVX512DQ = 1 << 6,
-    DW_CPU_NEON = 1 << 7
+    DW_CPU_NEON = 1 << 7,
+    DW_CPU_AVX512VNNI = 1 << 8,
+    DW_CPU_AVXVNNI = 1 << 9
 };
 
 /* The DW_CPU_* that may be used: the CPU has the instructions, and the OS saves their registers. */

@@ -123,7 +123,9 @@ const char *dw_status_text(dw_status status) {
     case DW_ERR_OVERFLOW: return "a size does not fit the address space";
     case DW_ERR_NOMEM: return "out of memory";
     case DW_ERR_STOPPED: return "ended early";
-    case DW_ERR_BUILD: return "the dtype, the layout or the gradients are left out of this build";
+    case DW_ERR_QUANTIZATION:
+        return "a zero point or a bound is outside of its type, or a multiplier is negative or not finite";
+    case DW_ERR_BUILD: return "the dtype, the layout, gradients or quantized convolutions are left out of this build";
     }
     return "unknown status";
 }

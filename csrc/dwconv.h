@@ -34,23 +34,24 @@ extern "C" {
 
 typedef enum dw_status {
     DW_OK = 0,
-    DW_ERR_NULL,       /* a required pointer is NULL */
-    DW_ERR_DTYPE,      /* dtype is none of dw_dtype */
-    DW_ERR_ACTIVATION, /* activation is none of dw_activation, or none for this dtype, or alpha is not finite */
-    DW_ERR_ISA,        /* not an instruction set of this build and this CPU */
-    DW_ERR_SHAPE,      /* batch or count < 0, or height, width, channels or multiplier < 1 */
-    DW_ERR_KERNEL,     /* kernel_h or kernel_w < 1 */
-    DW_ERR_STRIDE,     /* a stride < 1 */
-    DW_ERR_DILATION,   /* a dilation < 1 */
-    DW_ERR_PADDING,    /* a padding < 0 */
-    DW_ERR_OUTPUT,     /* the kernel, dilated, is larger than the padded input */
-    DW_ERR_OVERFLOW,   /* a size does not fit the address space */
-    DW_ERR_NOMEM,      /* the plan could not be allocated */
-    DW_ERR_LAYOUT,     /* layout is none of dw_layout */
-    DW_ERR_DENORMALS,  /* denormals is none of dw_denormals */
-    DW_ERR_STRATEGY,   /* strategy is no index of dw_strategies_of */
-    DW_ERR_STOPPED,    /* stop() has ended the creation */
-    DW_ERR_BUILD       /* the dtype, the layout or the gradients are left out of this build, see build.h */
+    DW_ERR_NULL,        /* a required pointer is NULL */
+    DW_ERR_DTYPE,       /* dtype is none of dw_dtype */
+    DW_ERR_ACTIVATION,  /* activation is none of dw_activation, or none for this dtype, or alpha is not finite */
+    DW_ERR_ISA,         /* not an instruction set of this build and this CPU */
+    DW_ERR_SHAPE,       /* batch or count < 0, or height, width, channels or multiplier < 1 */
+    DW_ERR_KERNEL,      /* kernel_h or kernel_w < 1 */
+    DW_ERR_STRIDE,      /* a stride < 1 */
+    DW_ERR_DILATION,    /* a dilation < 1 */
+    DW_ERR_PADDING,     /* a padding < 0 */
+    DW_ERR_OUTPUT,      /* the kernel, dilated, is larger than the padded input */
+    DW_ERR_OVERFLOW,    /* a size does not fit the address space */
+    DW_ERR_NOMEM,       /* the plan could not be allocated */
+    DW_ERR_LAYOUT,      /* layout is none of dw_layout */
+    DW_ERR_DENORMALS,   /* denormals is none of dw_denormals */
+    DW_ERR_STRATEGY,    /* strategy is no index of dw_strategies_of */
+    DW_ERR_STOPPED,     /* stop() has ended the creation */
+    DW_ERR_BUILD,       /* the dtype, the layout, gradients or quantized convolutions are left out, see build.h */
+    DW_ERR_QUANTIZATION /* a zero point or a bound outside of its type, or a multiplier < 0 or not finite */
 } dw_status;
 
 typedef enum dw_dtype {
@@ -237,6 +238,44 @@ int dw_plan_run_batch(const dw_plan *plan, int64_t batch, const void *x, void *y
 void dw_plan_run_part_batch(const dw_plan *plan, int64_t batch, const void *x, void *y, int part, int parts);
 int dw_plan_threads_batch(const dw_plan *plan, int64_t batch, int num_threads);
 int dw_plan_place_batch(const dw_plan *plan, int64_t batch, const void *x);
+
+/* ---- quantized convolutions ------------------------------------------------------------------------
+ *
+ * Arrays of bytes that stand for real numbers, scale * (byte - zero point): of one scale and zero point for x and y each,
+ * of a scale for each output channel and zero point 0 for the kernel. The definition is that of ONNX's QLinearConv:
+ *
+ *   sum = bias + the taps of (x - x_zero_point) * kernel   exact, modulo 2**32; the padding adds nothing
+ *   y   = float32(sum) * multiplier of the channel         one multiplication in float32, ...
+ *   y   = round(y) + y_zero_point                          ... to the nearest integer, ties to the even one
+ *   y   = min(max(y, y_min), y_max)                        the activation, and y's type
+ *
+ * The multiplier is x_scale * kernel_scale / y_scale in float32, in this order, for results of ONNX Runtime. Sums are
+ * exact, so results are the same to the bit on every instruction set. */
+
+typedef enum dw_byte_type { DW_INT8 = 0, DW_UINT8 = 1 } dw_byte_type;
+
+typedef struct dw_quantization {
+    dw_byte_type x_type, y_type;
+    int32_t x_zero_point, y_zero_point; /* of these types */
+    int32_t y_min, y_max;               /* likewise; -128 and 127, or 0 and 255, for no activation */
+} dw_quantization;
+
+typedef struct dw_quantized dw_quantized;
+
+/* A plan, which copies kernel (kh, kw, C, M), bias (OC), NULL for none, and multipliers (OC). desc->dtype is DW_I32, the
+ * type of the sums, its activation linear, its layout DW_NHWC; its batch does not count. On failure *out is NULL. */
+dw_status dw_quantized_create(const dw_desc *desc, dw_isa isa, const dw_quantization *quantization,
+                              const int8_t *kernel, const int32_t *bias, const float *multipliers, dw_quantized **out);
+void dw_quantized_destroy(dw_quantized *plan); /* NULL is fine */
+
+/* x (N, H, W, C) -> y (N, OH, OW, OC) for N = batch >= 0, of the types of the plan. Threads and `stop`, which may be
+ * NULL, are those of dw_plan_run_batch. */
+int dw_quantized_run(const dw_quantized *plan, int64_t batch, const void *x, void *y, int num_threads, dw_stop_fn *stop,
+                     void *context);
+
+/* How many of num_threads threads such a run uses; the name of the kernels, for people. */
+int dw_quantized_threads(const dw_quantized *plan, int64_t batch, int num_threads);
+const char *dw_quantized_kernels(const dw_quantized *plan);
 
 /* The last step of a plan alone, with the same results: `count` floats at `y`, in place. Not for DW_I32. */
 dw_status dw_activate(dw_dtype dtype, dw_activation activation, double alpha, dw_denormals denormals, dw_isa isa,

@@ -9,6 +9,9 @@
 #include "grad_kernels.h"
 #include "nchw_kernels.h"
 #include "nhwc_kernels.h"
+#include "quantized_kernels.h"
+
+enum { DW_QUANTIZED_TABLES = 2 }; /* of an instruction set, without the narrower ones */
 
 typedef struct dw_instruction_set {
     dw_isa id; /* its public number; the enum's order means nothing */
@@ -25,6 +28,7 @@ typedef struct dw_instruction_set {
     const dw_nhwc_table *nhwc[DW_DTYPE_COUNT];
     const dw_nchw_table *nchw[DW_DTYPE_COUNT];
     const dw_grad_table *grad[DW_DTYPE_COUNT];
+    const dw_quantized_table *quantized[DW_QUANTIZED_TABLES]; /* by what else the CPU has, the preferred one first */
 } dw_instruction_set;
 
 /* The instruction sets in order of preference: the first one that a CPU offers is the default. A new one: its line

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from . import optimizers, wisdom
     from .formats import FormatError
     from .layers.batch_norm import fold_batch_norm
+    from .layers.quantized_depthwise_conv2d import QuantizedDepthwiseConv2D
     from .ops.gradients import (
         depthwise_conv2d_bias_grad,
         depthwise_conv2d_input_grad,
         depthwise_conv2d_kernel_grad,
     )
+    from .ops.quantized import quantized_depthwise_conv2d
     from .saving import load, load_layers
     from .torch_weights import from_torch_weight, to_torch_weight
 
@@ -37,6 +39,7 @@ __all__ = [
     "DepthwiseConv2D",
     "FormatError",
     "Input",
+    "QuantizedDepthwiseConv2D",
     "Sequential",
     "__version__",
     "activations",
@@ -57,6 +60,7 @@ __all__ = [
     "load",
     "load_layers",
     "optimizers",
+    "quantized_depthwise_conv2d",
     "reference",
     "regularizers",
     "to_torch_weight",
@@ -69,6 +73,7 @@ __all__ = [
 #: importing the package would take.
 _LATE = {
     "FormatError": "formats",
+    "QuantizedDepthwiseConv2D": "layers.quantized_depthwise_conv2d",
     "depthwise_conv2d_bias_grad": "ops.gradients",
     "depthwise_conv2d_input_grad": "ops.gradients",
     "depthwise_conv2d_kernel_grad": "ops.gradients",
@@ -76,6 +81,7 @@ _LATE = {
     "from_torch_weight": "torch_weights",
     "load": "saving",
     "load_layers": "saving",
+    "quantized_depthwise_conv2d": "ops.quantized",
     "to_torch_weight": "torch_weights",
 }
 

@@ -31,6 +31,7 @@ cdef extern from "dwconv.h" nogil:
         DW_ERR_STRATEGY
         DW_ERR_STOPPED
         DW_ERR_BUILD
+        DW_ERR_QUANTIZATION
     ctypedef enum dw_dtype:
         DW_F32
         DW_F64

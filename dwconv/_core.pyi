@@ -171,3 +171,28 @@ class Gradient:
         *,
         num_threads: int | str | None = None,
     ) -> None: ...
+
+def quantized_kernels(isa: str) -> dict[str, bool]: ...
+
+class Quantized:
+    x_shape: tuple[int, int, int, int]
+    y_shape: tuple[int, int, int, int]
+    kernels: str
+    def __init__(
+        self,
+        spec: Any,
+        x_shape: tuple[int, ...],
+        kernel: NDArray[Any],
+        bias: NDArray[Any] | None,
+        multipliers: NDArray[Any],
+        x_dtype: Any,
+        y_dtype: Any,
+        zero_points: tuple[int, int],
+        bounds: tuple[int, int],
+        isa: str,
+        kernels: str | None = None,
+    ) -> None: ...
+    def threads(self, batch: int, num_threads: int) -> int: ...
+    def __call__(
+        self, x: NDArray[Any], out: NDArray[Any] | None = None, *, num_threads: int | None = None
+    ) -> NDArray[Any]: ...

@@ -696,4 +696,5 @@ cdef int run_without_gil(Plan plan, int64_t batch, object x, object y, int threa
 include "binding/call_cache.pxi"
 include "binding/kept_plans.pxi"
 include "binding/gradients.pxi"
+include "binding/quantized.pxi"
 include "binding/api.pxi"

@@ -120,6 +120,53 @@ def depthwise_conv2d(
     return np.asarray(activation(result), np.float64) if callable(activation) else result
 
 
+def quantized_depthwise_conv2d(
+    x: ArrayLike,
+    kernel: ArrayLike,
+    bias: ArrayLike | None = None,
+    *,
+    x_scale: float,
+    x_zero_point: int,
+    kernel_scale: ArrayLike,
+    y_scale: float,
+    y_zero_point: np.int8 | np.uint8,
+    strides: int | tuple[int, int] = 1,
+    padding: Any = "valid",
+    dilation_rate: int | tuple[int, int] = 1,
+    activation: str | None = None,
+) -> NDArray[Any]:
+    """Depthwise convolution of quantized numbers, as ONNX defines QLinearConv.
+
+    Args:
+        x: (N, H, W, C) int8 or uint8, which stands for x_scale * (x - x_zero_point).
+        kernel: (kh, kw, C, M) int8, which stands for kernel_scale * kernel.
+        bias: (C*M,) integers of the scale x_scale * kernel_scale, or None.
+        kernel_scale: (C*M,), or one number.
+        y_zero_point: a NumPy int8 or uint8, whose dtype the result has.
+        strides, padding, dilation_rate: as for `depthwise_conv2d`.
+        activation: None or 'linear', 'relu', 'relu6'.
+
+    Returns:
+        (N, OH, OW, C*M), of the dtype of y_zero_point.
+    """
+    numbers = np.asarray(x).astype(np.int64) - int(x_zero_point)
+    # Exact: integers, whose sums are far below 2**53.
+    exact = depthwise_conv2d(
+        numbers, kernel, bias, strides=strides, padding=padding, dilation_rate=dilation_rate
+    )
+    sums = exact.astype(np.int64).astype(np.int32)  # modulo 2**32
+    multiplier = np.float32(x_scale) * np.asarray(kernel_scale, np.float32) / np.float32(y_scale)
+    with np.errstate(over="ignore"):  # infinity is saturated
+        whole = np.rint(sums.astype(np.float32) * multiplier).astype(np.float64)
+    limits = np.iinfo(np.asarray(y_zero_point).dtype)
+    low, high = limits.min, limits.max
+    if activation in ("relu", "relu6"):
+        low = int(y_zero_point)
+    if activation == "relu6":
+        high = min(high, int(y_zero_point) + int(np.rint(np.float32(6) / np.float32(y_scale))))
+    return np.clip(whole + int(y_zero_point), low, high).astype(limits.dtype)
+
+
 def _numbers(name: str, value: Any) -> NDArray[Any]:
     """An array of real numbers."""
     if isinstance(value, np.ma.MaskedArray):
@@ -202,6 +249,7 @@ def _one_of(name: str, value: str, choices: tuple[str, ...]) -> str:
 
 __all__ = [
     "depthwise_conv2d",
+    "quantized_depthwise_conv2d",
 ]
 
 

@@ -34,6 +34,8 @@ from .layers.config import generation_of
 from .layers.depthwise_conv import DepthwiseConv
 from .layers.depthwise_conv1d import DepthwiseConv1D
 from .layers.depthwise_conv2d import DepthwiseConv2D
+from .layers.quantized_depthwise_conv2d import CLASS_NAME as QUANTIZED
+from .layers.quantized_depthwise_conv2d import from_document
 from .layers.sequential import Sequential
 
 # What can come of values that no config has; ArithmeticError: an integer beyond all floats.
@@ -76,8 +78,8 @@ class Layers(dict[str, DepthwiseConv]):
 
 
 def load(path: PathLike, *, mmap: bool = False, custom_objects: CustomObjects | None = None) -> Any:
-    """The `DepthwiseConv2D` or `Sequential` in a file: its config, names included, and its weights
-    to the bit.
+    """The `DepthwiseConv2D`, `Sequential` or `QuantizedDepthwiseConv2D` in a file: its config, names
+    included, and its weights to the bit.
 
     Args:
         path: .safetensors, .npz, .keras, .json, or Keras' HDF5 under any name, or the folder that
@@ -104,6 +106,8 @@ def load(path: PathLike, *, mmap: bool = False, custom_objects: CustomObjects | 
         if contents.document is None and not _is_keras(path):
             raise FormatError(f"{contents.kind}; `load_weights` reads the weights of others")
         document, generation, budget = _architecture(path, contents, None)
+        if document.get("class_name") == QUANTIZED and isinstance(contents.weights, native.Tensors):
+            return from_document(document, contents.weights.arrays)
         reader = _Reader(contents, generation, custom_objects or {})
         found = list(reader.found(document, budget, skip=False))
         foreign = [each.entry for each in found if not each.is_whole]

@@ -67,4 +67,5 @@ const dw_instruction_set dw_isa_avx2 = {.id = DW_ISA_AVX2,
                                         .chunk_bytes = 2048,
                                         .nhwc = DW_NHWC_TABLES(avx2),
                                         .nchw = DW_NCHW_TABLES(avx2),
-                                        .grad = DW_GRAD_TABLES(avx2)};
+                                        .grad = DW_GRAD_TABLES(avx2),
+                                        .quantized = {&dw_quantized_avx2_vnni, &dw_quantized_avx2}};

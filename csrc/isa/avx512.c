@@ -67,4 +67,5 @@ const dw_instruction_set dw_isa_avx512 = {.id = DW_ISA_AVX512,
 #endif
                                           .nhwc = DW_NHWC_TABLES(avx512),
                                           .nchw = DW_NCHW_TABLES(avx512),
-                                          .grad = DW_GRAD_TABLES(avx512)};
+                                          .grad = DW_GRAD_TABLES(avx512),
+                                          .quantized = {&dw_quantized_avx512_vnni, &dw_quantized_avx512}};

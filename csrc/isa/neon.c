@@ -46,4 +46,5 @@ const dw_instruction_set dw_isa_neon = {.id = DW_ISA_NEON,
                                         .chunk_bytes = 512,
                                         .nhwc = DW_NHWC_TABLES(neon),
                                         .nchw = DW_NCHW_TABLES(neon),
-                                        .grad = DW_GRAD_TABLES(neon)};
+                                        .grad = DW_GRAD_TABLES(neon),
+                                        .quantized = {&dw_quantized_neon}};

@@ -26,4 +26,5 @@ const dw_instruction_set dw_isa_portable = {.id = DW_ISA_PORTABLE,
                                             .chunk_bytes = 512,
                                             .nhwc = DW_NHWC_TABLES(portable),
                                             .nchw = DW_NCHW_TABLES(portable),
-                                            .grad = DW_GRAD_TABLES(portable)};
+                                            .grad = DW_GRAD_TABLES(portable),
+                                            .quantized = {&dw_quantized_portable}};

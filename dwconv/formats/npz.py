@@ -30,7 +30,7 @@ _HEADER = re.compile(
 )
 #: What NumPy writes for bfloat16, a dtype that it does not know.
 _BFLOAT16 = "<V2"
-_DTYPES = (_BFLOAT16, "<f2", "<f4", "<f8", "<i4", ">f2", ">f4", ">f8", ">i4")
+_DTYPES = (_BFLOAT16, "<f2", "<f4", "<f8", "<i4", ">f2", ">f4", ">f8", ">i4", "|i1")
 
 
 def dump(document: Document, arrays: Arrays, file: BinaryIO) -> None:
@@ -89,7 +89,7 @@ def _header(name: str, data: bytes | memoryview) -> tuple[str, bool, tuple[int, 
 def _array(name: str, data: bytes | memoryview) -> NDArray[Any]:
     dtype, fortran, shape, start = _header(name, data)
     if dtype not in _DTYPES:
-        raise FormatError(f"{name}: expected floats or int32; received {dtype!r}")
+        raise FormatError(f"{name}: expected floats, int8 or int32; received {dtype!r}")
     needed = math.prod(shape) * int(dtype[-1])
     product = math.prod(size or 1 for size in shape)
     if needed != len(data) - start or product >= 2**59:

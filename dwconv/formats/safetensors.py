@@ -25,13 +25,14 @@ from .zip_writer import raw
 
 _LENGTH_BYTES = 8
 _BFLOAT16 = "BF16"
-_DTYPES = {"F16": "<f2", _BFLOAT16: "<V2", "F32": "<f4", "F64": "<f8", "I32": "<i4"}
+_DTYPES = {"F16": "<f2", _BFLOAT16: "<V2", "F32": "<f4", "F64": "<f8", "I32": "<i4", "I8": "|i1"}
 _NAMES = {
     "float16": "F16",
     "bfloat16": _BFLOAT16,
     "float32": "F32",
     "float64": "F64",
     "int32": "I32",
+    "int8": "I8",
 }
 
 

@@ -6,8 +6,8 @@ height/width, OH/OW output height/width. Every pair is (height, width).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from numpy.typing import ArrayLike, DTypeLike
 
@@ -25,6 +25,9 @@ from .config import ARGUMENTS, LayerConfig, unknown_keywords
 from .depthwise_conv import DepthwiseConv, FunctionLike, InitializerLike
 from .dtype_policy import DTypePolicy
 from .settings import Setting
+
+if TYPE_CHECKING:
+    from .quantized_depthwise_conv2d import QuantizedDepthwiseConv2D
 
 
 @_core.enable_fast_calls
@@ -168,3 +171,29 @@ class DepthwiseConv2D(DepthwiseConv):
             allow_strided_dilation=allow_strided_dilation,
         )
         super().__init__(config, input_shape, batch_input_shape, batch_size, weights, num_threads)
+
+    def quantize(
+        self, calibration: ArrayLike | Iterable[ArrayLike], dtype: DTypeLike = "int8"
+    ) -> QuantizedDepthwiseConv2D:
+        """A frozen layer of int8 weights that computes nearly the same, of bytes.
+
+        Each output channel gets a scale, so that its largest weight is 127 or -127. The scales and
+        zero points of input and output follow from the smallest and the largest number that the
+        examples lead to, activation included; what lies beyond is saturated later.
+
+        Args:
+            calibration: examples of x: an array (N, H, W, C), or an iterable of such.
+            dtype: of the quantized x and y, int8 or uint8.
+
+        Raises ValueError for another layout than channels last, another activation than linear, relu
+        and relu6, no example, one with NaN or infinity, and another dtype; what a call raises.
+
+        Example:
+            >>> layer = DepthwiseConv2D(3, weights=[np.ones((3, 3, 2, 1))], use_bias=False)
+            >>> small = layer.quantize(np.ones((1, 4, 4, 2)))
+            >>> small.dequantize_output(small(small.quantize_input(np.ones((1, 3, 3, 2)))))
+            array([[[[9., 9.]]]], dtype=float32)
+        """
+        from .quantizing import quantized_layer
+
+        return quantized_layer(self, calibration, dtype)

@@ -127,6 +127,14 @@ def test_threads(compiler: str, core: list[Path], tmp_path: Path) -> None:
     assert checks_passed(run(str(program))) > 100
 
 
+def test_quantized(compiler: str, core: list[Path], tmp_path: Path) -> None:
+    """Quantized convolutions, every kernel that this CPU has; `make test-isa` has it on others."""
+    program = tmp_path / "test_quantized"
+    source: Arguments = ["-std=c11", *FLAGS, TESTS / "test_quantized.c", *core]
+    build(compiler, *source, "-lm", "-pthread", "-o", program)
+    assert checks_passed(run(str(program))) > 5000
+
+
 WRAPPED = ("malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "free")
 
 

@@ -25,6 +25,7 @@ ORDER = [
     *("grad_kernels.h", "grad_copy.inc", "grad_kernels.inc"),
     *("nchw_kernels.h", "nchw_kernels.inc"),
     *("nhwc_kernels.h", "nhwc_kernels.inc"),
+    *("quantized_kernels.h", "quantized_kernels.inc"),
     *("isa.h", "isa", "isa.c"),
     *("strategy.h", "strategy.c"),
     "activate.c",
@@ -35,6 +36,7 @@ ORDER = [
     "nhwc.c",
     *("geometry.h", "plan.h", "plan.c", "parallel.c", "measure.c"),
     *("grad.h", "grad_ring.c", "grad_weights.c", "grad_input.c", "grad.c"),
+    *("quantized.h", "quantized.c"),
 ]
 
 SUFFIXES = {".c", ".h", ".inc"}

@@ -49,6 +49,7 @@ ORDER = [
 #: Who may use the compiled module.
 USERS_OF_CORE = {"casts", "config", "isa", "activations"}
 USERS_OF_CORE |= {"ops.convolution", "ops.epilogue", "ops.kept_plans", "ops.plan", "ops.gradients"}
+USERS_OF_CORE |= {"ops.quantized", "layers.quantized_depthwise_conv2d"}
 USERS_OF_CORE |= {"layers.weights", "layers.depthwise_conv", "layers.depthwise_conv1d"}
 USERS_OF_CORE |= {"layers.depthwise_conv2d"}
 USERS_OF_CORE |= {"jax.primitives"}  # the numbers of activations and instruction sets

@@ -1,0 +1,27 @@
+/* quantized_avx512_vnni.c - AVX-512 with VNNI: 64 channels. */
+#include "../isa.h"
+
+#define DW_QUANTIZED_LIST DW_QUANTIZED_SIZES
+#define DW_Q_VNNI 1
+
+#if (defined(__x86_64__) || defined(_M_X64)) && !defined(DW_WITHOUT_AVX512) && DW_HAS_QUANTIZED
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,avx512vnni"))), \
+                             apply_to = function)
+#elif defined(__GNUC__)
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,avx512vnni")
+#endif
+#include "quantized_avx512.h"
+#include "../quantized_kernels.inc"
+
+#define TABLE \
+    .compiled = 1, .bytes = Q_BYTES, .weight_bytes = Q_WEIGHT_BYTES, .pack = q_pack, .general = general, .tiles = tiles
+#if defined(__clang__)
+#pragma clang attribute pop
+#endif
+#else
+#define TABLE .compiled = 0
+#endif
+
+const dw_quantized_table dw_quantized_avx512_vnni = {
+    .name = "avx512_vnni", .needs = DW_CPU_AVX512VNNI, .narrower = &dw_quantized_avx512_vnni256, TABLE};

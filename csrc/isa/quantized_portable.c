@@ -1,0 +1,16 @@
+/* quantized_portable.c - plain C, for any CPU: the general kernel alone. */
+#include "../isa.h"
+
+#define DW_QUANTIZED_LIST(X)
+
+#if !defined(DW_WITHOUT_PORTABLE) && DW_HAS_QUANTIZED
+#include "quantized_portable.h"
+#include "../quantized_kernels.inc"
+
+#define TABLE \
+    .compiled = 1, .bytes = Q_BYTES, .weight_bytes = Q_WEIGHT_BYTES, .pack = q_pack, .general = general, .tiles = tiles
+#else
+#define TABLE .compiled = 0
+#endif
+
+const dw_quantized_table dw_quantized_portable = {.name = "portable", .needs = 0, .narrower = NULL, TABLE};
