@@ -141,9 +141,14 @@ def quantized_depthwise_conv2d(
         x: (N, H, W, C) int8 or uint8, which stands for x_scale * (x - x_zero_point).
         kernel: (kh, kw, C, M) int8, which stands for kernel_scale * kernel.
         bias: (C*M,) integers of the scale x_scale * kernel_scale, or None.
-        kernel_scale: (C*M,), or one number.
+        x_scale: a positive number.
+        x_zero_point: an integer.
+        kernel_scale: (C*M,) positive numbers, or one.
+        y_scale: a positive number, of the result.
         y_zero_point: a NumPy int8 or uint8, whose dtype the result has.
-        strides, padding, dilation_rate: as for `depthwise_conv2d`.
+        strides: an int or (sh, sw), in pixels.
+        padding: as for `depthwise_conv2d`.
+        dilation_rate: an int or (dh, dw), in pixels.
         activation: None or 'linear', 'relu', 'relu6'.
 
     Returns:

@@ -78,7 +78,7 @@ class Layers(dict[str, DepthwiseConv]):
 
 
 def load(path: PathLike, *, mmap: bool = False, custom_objects: CustomObjects | None = None) -> Any:
-    """The `DepthwiseConv2D`, `Sequential` or `QuantizedDepthwiseConv2D` in a file: its config, names
+    """The layer or `Sequential` in a file, a `QuantizedDepthwiseConv2D`, too: its config, names
     included, and its weights to the bit.
 
     Args:

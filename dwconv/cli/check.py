@@ -2,7 +2,7 @@
 
 How a user comes to trust an installed wheel on their own machine. Two things are checked for each
 case: no element is further from `dwconv.reference` than its derived bound, and all instruction sets
-give the same bits.
+give the same bits. Quantized convolutions, of int8, have no error at all.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from .. import isa, reference
 from ..ops.convolution import depthwise_conv2d
+from ..ops.quantized import quantized_depthwise_conv2d
 from .progress import progress
 
-DTYPES = ("float32", "float64")
+FLOATS = ("float32", "float64")
+DTYPES = (*FLOATS, "int8")
 
 _REPORTED = 5  # failures printed in full
 
@@ -137,7 +139,7 @@ def grid() -> list[Case]:
             )
         )
 
-    for dtype in DTYPES:
+    for dtype in FLOATS:
         for multiplier, *rest in itertools.product(
             [1, 2, 3], kernels, strides, dilations, paddings
         ):
@@ -147,11 +149,20 @@ def grid() -> list[Case]:
             range(1, 34), [(3, 3), (5, 5)], [(1, 1), (2, 2)], [1, 2]
         ):
             add(dtype, count, multiplier, kernel, stride, (1, 1), "same")
+    for kernel, stride, padding in itertools.product(kernels, strides, paddings):
+        for multiplier, dilation in ((1, (1, 1)), (2, (2, 2)), (3, (1, 3))):
+            add("int8", next(channels), multiplier, kernel, stride, dilation, padding)
+    # Tails: all counts up to the widest vector of bytes, and one more.
+    for count, stride in itertools.product(range(1, 66), [(1, 1), (2, 2)]):
+        add("int8", count, 1, (3, 3), stride, (1, 1), "same")
     return cases
 
 
 def check_case(case: Case, seed: int, results: dict[tuple[str, str], Result]) -> None:
     """Runs one case on every instruction set and enters what it shows into `results`."""
+    if case.dtype == "int8":
+        check_quantized(case, seed, results)
+        return
     x, kernel, bias = arrays(case, seed)
     expected = reference.depthwise_conv2d(x, kernel, bias, **case.options())
     limit = bound(case, x, kernel, bias)
@@ -159,6 +170,31 @@ def check_case(case: Case, seed: int, results: dict[tuple[str, str], Result]) ->
     for name in dict.fromkeys(name for name, _ in results):
         y = depthwise_conv2d(x, kernel, bias, isa=name, **case.options())
         first = y if first is None else first
+        enter(results[name, case.dtype], y, expected, limit, first, f"{name} {case}, seed {seed}")
+
+
+def check_quantized(case: Case, seed: int, results: dict[tuple[str, str], Result]) -> None:
+    """The same for a case of bytes, whose bounds are 0."""
+    random = np.random.default_rng(seed)
+    outputs = case.channels * case.multiplier
+    x = random.integers(-128, 128, (case.batch, *case.size, case.channels)).astype(np.int8)
+    shape = (*case.kernel_size, case.channels, case.multiplier)
+    kernel = random.integers(-128, 128, shape).astype(np.int8)
+    bias = random.integers(-5000, 5000, outputs).astype(np.int32) if case.bias else None
+    options: dict[str, Any] = {
+        "x_scale": 0.04,
+        "x_zero_point": int(random.integers(-128, 128)),
+        "kernel_scale": random.uniform(0.01, 0.1, outputs).astype(np.float32),
+        "y_scale": 0.2,
+        "y_zero_point": np.int8(random.integers(-128, 128)),
+        **case.options(),
+    }
+    expected = reference.quantized_depthwise_conv2d(x, kernel, bias, **options).astype(np.float64)
+    first: NDArray[Any] | None = None
+    for name in dict.fromkeys(name for name, _ in results):
+        y = quantized_depthwise_conv2d(x, kernel, bias, isa=name, **options)
+        first = y if first is None else first
+        limit = np.zeros(y.shape)
         enter(results[name, case.dtype], y, expected, limit, first, f"{name} {case}, seed {seed}")
 
 
@@ -223,6 +259,6 @@ def _print_table(results: dict[tuple[str, str], Result]) -> None:
     for (name, dtype), result in results.items():
         bits = f"as {first}" if result.same_bits else f"NOT as {first}"
         print(
-            f"{name:<9} {dtype}  {result.cases:>5}  {result.error:>13.2e} {result.bound:>13.2e}"
+            f"{name:<9} {dtype:<7}  {result.cases:>5}  {result.error:>13.2e} {result.bound:>13.2e}"
             f"  {result.ratio:>5.3f}  {'-' if name == first else bits}"
         )

@@ -185,8 +185,9 @@ class DepthwiseConv2D(DepthwiseConv):
             calibration: examples of x: an array (N, H, W, C), or an iterable of such.
             dtype: of the quantized x and y, int8 or uint8.
 
-        Raises ValueError for another layout than channels last, another activation than linear, relu
-        and relu6, no example, one with NaN or infinity, and another dtype; what a call raises.
+        Raises ValueError for another layout than channels last, another activation than linear,
+        relu and relu6, no example, one with NaN or infinity, and another dtype; what a call
+        raises.
 
         Example:
             >>> layer = DepthwiseConv2D(3, weights=[np.ones((3, 3, 2, 1))], use_bias=False)

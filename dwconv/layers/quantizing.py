@@ -36,7 +36,7 @@ def quantized_layer(
         raise ValueError(
             f"{layer.name}: expected an activation of {list(ACTIVATIONS)}; received {activation!r}"
         )
-    examples = [calibration] if hasattr(calibration, "shape") else calibration
+    examples: Any = [calibration] if hasattr(calibration, "shape") else calibration
     low, high = np.zeros(2), np.zeros(2)  # of x and y; 0 is a number that padding has
     seen = 0
     for example in examples:

@@ -53,12 +53,14 @@ def quantized_depthwise_conv2d(
         y = round(float32(sum) * (x_scale * kernel_scale / y_scale)) + y_zero_point
 
     Sums are exact, modulo 2**32. The padding counts as the zero point, so it adds nothing. The
-    multiplier is computed in float32, from left to right, the product is rounded to float32, then to
-    the nearest integer, ties to the even one; what the result's dtype cannot hold is saturated. So
-    does ONNX Runtime, with the same bits. Kernels of every instruction set give the same.
+    multiplier is computed in float32, from left to right; the product is rounded to float32, then
+    to the nearest integer, ties to the even one; what the result's dtype cannot hold is saturated.
+    Results are the same to the bit on every instruction set, and those of ONNX Runtime and of
+    LiteRT with XNNPACK, its default.
 
-    TensorFlow Lite rounds the same real number from a multiplier in fixed point, of 31 bits: its
-    result differs by one where the product is within some 2**-22 of itself of a tie.
+    LiteRT's own kernels compute in fixed point and round twice: to the bits below the units that
+    their multiplier has, then to units. Where the first result lies in the middle of two integers
+    they may differ by one, for a multiplier of 1/500 in a thousandth of the outputs.
 
     Args:
         x: (N, H, W, C) int8 or uint8, channels last; N may be 0.
@@ -69,7 +71,9 @@ def quantized_depthwise_conv2d(
         kernel_scale: one number, or (C*M,), one for each output channel.
         y_scale: of the result.
         y_zero_point: a NumPy int8 or uint8, whose dtype the result has; or an int, for x's dtype.
-        strides, padding, dilation_rate: as for `depthwise_conv2d`.
+        strides: an int or two, (height, width), in pixels.
+        padding: 'valid', 'same' or pixels, as for `depthwise_conv2d`.
+        dilation_rate: an int or two, (height, width), in pixels.
         activation: None or 'linear', 'relu', 'relu6': the result is clamped to what stands for 0,
             and for 6: y_zero_point + round(6 / y_scale), ties to even.
         out: an array for the result: of its shape and dtype, C-contiguous, apart from x.
@@ -81,9 +85,9 @@ def quantized_depthwise_conv2d(
         (N, OH, OW, C*M), or `out`.
 
     Raises:
-        ValueError: shapes that do not fit, an output that would be empty, a zero point that its dtype
-            cannot hold, a scale that is not a positive number, multipliers beyond float32, an
-            unknown activation, an `out` that does not fit.
+        ValueError: shapes that do not fit, an output that would be empty, a zero point that its
+            dtype cannot hold, a scale that is not a positive number, multipliers beyond float32,
+            an unknown activation, an `out` that does not fit.
         TypeError: other dtypes.
 
     Example:
@@ -228,7 +232,7 @@ def read_scale(name: str, value: Any) -> np.float32:
 
 
 def read_scales(name: str, value: Any, count: int) -> Array:
-    """One positive number, or `count` of them, as (count,) float32; ValueError for anything else."""
+    """One positive number, or `count` of them, as (count,) float32; ValueError for others."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu" or array.size not in (1, count) or array.ndim > 1:
         several = f" or an array of {count}" if count > 1 else ""

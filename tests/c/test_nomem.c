@@ -155,12 +155,35 @@ static void try_measured(const dw_desc *d, dw_isa isa) {
     CHECK(without >= 3 && without < 12);
 }
 
+static void try_quantized(const dw_desc *floats, dw_isa isa) {
+    static int8_t weights[MOST], from[MOST], to[MOST];
+    dw_desc d = *floats;
+    d.dtype = DW_I32;
+    const dw_quantization quantization = {DW_INT8, DW_INT8, 0, 0, -128, 127};
+    dw_status status = DW_ERR_NOMEM;
+    long n = 1;
+    for (; status != DW_OK; n++) {
+        dw_quantized *plan = (dw_quantized *)(void *)x;
+        allocations = 0, fails_at = n;
+        status = dw_quantized_create(&d, isa, &quantization, weights, NULL, bias, &plan);
+        fails_at = 0;
+        CHECK(status == DW_OK ? allocations == n - 1 : status == DW_ERR_NOMEM && !plan);
+        allocations = 0;
+        if (plan) dw_quantized_run(plan, 1, from, to, 1, NULL, NULL);
+        CHECK(allocations == 0);
+        dw_quantized_destroy(plan);
+        CHECK(live == 0);
+    }
+    CHECK(n > 3); /* the plan and its blocks have failed */
+}
+
 static void try_all(const char *name, const dw_desc *d, dw_isa isa, long least) {
     const long plan = try_plan(d, isa);
     CHECK(plan >= least);
     try_measured(d, isa);
     long grad = 0;
     if (d->layout == DW_NHWC) {
+        try_quantized(d, isa);
         grad = try_grad(d, isa, kernel) + try_grad(d, isa, NULL);
         CHECK(grad >= 6);
     }

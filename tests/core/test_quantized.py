@@ -1,4 +1,4 @@
-"""Quantized convolutions against NumPy integers, to the bit, on all kernels of all instruction sets."""
+"""Quantized convolutions against NumPy integers, to the bit, with every kernel."""
 
 from __future__ import annotations
 
@@ -304,7 +304,7 @@ def test_out() -> None:
     assert call(out=out, y_zero_point=np.int8(7)) is out
     assert (out == 7).all()
     x = np.zeros((1, 6, 6, 2), np.int8)
-    with pytest.raises(ValueError, match="^out: expected an array apart from x"):
+    with pytest.raises(ValueError, match=r"^out: expected an array apart from x"):
         call(x=x, out=x[:, :4].reshape(-1)[:32].reshape(1, 4, 4, 2))
 
 

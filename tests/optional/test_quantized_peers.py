@@ -1,4 +1,4 @@
-"""Quantized convolutions beside ONNX Runtime's QLinearConv and LiteRT's, each where it is installed."""
+"""Quantized convolutions beside those of ONNX Runtime and LiteRT, where these are installed."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_onnx_runtime(geometry: dict[str, Any], x_dtype: Any, optimized: bool) -
     for seed in range(5):
         of = problem(seed, x_dtype=x_dtype, y_dtype=x_dtype, **geometry)
         y = ours(of)
-        assert len(np.unique(y)) > 30  # results spread over bytes
+        assert len(np.unique(y)) > 20  # results spread, of few pixels, too
         theirs = models.onnx_result(of, optimized)
         assert_same_bits(np.ascontiguousarray(theirs), y, (seed, geometry, x_dtype))
 
@@ -100,7 +100,8 @@ def in_fixed_point(of: dict[str, Any]) -> tuple[Any, Any]:
     """LiteRT's own result, and where it rounds a second time from just the middle of two numbers.
 
     Its multiplier has 31 bits and a shift; the product is rounded to the bits that the shift drops,
-    then those are. (`MultiplyByQuantizedMultiplier` in tensorflow/lite/kernels/internal/common.cc.)
+    then those are: ties upwards in its vectors, away from 0 in what is left of the channels.
+    (`MultiplyByQuantizedMultiplier` in tensorflow/lite/kernels/internal/common.cc.)
     """
     numbers = of["x"].astype(np.int64) - of["x_zero_point"]
     geometry = {name: of[name] for name in ("strides", "padding", "dilation_rate")}
@@ -112,10 +113,9 @@ def in_fixed_point(of: dict[str, Any]) -> tuple[Any, Any]:
     product = sums * multiplier
     nudge = np.where(product >= 0, 2**30, 1 - 2**30)
     high = np.trunc((product + nudge) / 2.0**31).astype(np.int64)  # exact: below 2**53
-    mask = (1 << shift) - 1
-    rest, middle = high & mask, (mask >> 1) + (high < 0)
-    whole = (high >> shift) + (rest > middle)
-    tie = rest == 1 << np.maximum(shift - 1, 0)
+    half = 1 << (shift - 1)  # each multiplier is below 1/2
+    whole = (high + half) >> shift
+    tie = (high & (2 * half - 1)) == half
     low, most = -128, 127
     return np.clip(whole + int(of["y_zero_point"]), low, most).astype(np.int8), tie
 
@@ -131,7 +131,8 @@ def test_litert_in_fixed_point(geometry: dict[str, Any]) -> None:
         y = ours(of)
         theirs = models.litert_result(of, y.shape, delegates=False)
         described, tie = in_fixed_point(of)
-        assert_same_bits(theirs, described, (seed, geometry))
+        assert (tie | (theirs == described)).all(), (seed, geometry)
+        assert (np.abs(theirs.astype(int) - described) <= tie).all(), (seed, geometry)
         difference = np.abs(theirs.astype(int) - y)
         assert difference.max() <= 1, (seed, geometry)
         assert not difference[~tie].any(), (seed, geometry)
