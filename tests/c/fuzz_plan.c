@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "dwconv.h"
+#include "quantized.h" /* each of the kernels */
 
 #if defined(__SANITIZE_ADDRESS__)
 #define HAS_ASAN 1
@@ -266,6 +267,39 @@ static void try_strategies(const sizes *s, dw_isa isa, const char *x, const char
     }
 }
 
+/* Every kernel for bytes gives what the portable one gives; of that a tap is known by tests/c/test_quantized.c. */
+static void try_quantized(const sizes *s) {
+    uint8_t *x = (uint8_t *)room(0, s->x, s->place), *kernel = (uint8_t *)room(1, s->kernel, s->place),
+            *portable = NULL;
+    int32_t *bias = s->with_bias ? (int32_t *)(void *)room(2, s->bias * sizeof *bias, s->place) : NULL;
+    float *multipliers = (float *)(void *)room(3, s->bias * sizeof *multipliers, s->place);
+    for (size_t i = 0; i < s->x; i++) x[i] = (uint8_t)(random64() >> 56);
+    for (size_t i = 0; i < s->kernel; i++) kernel[i] = (uint8_t)(random64() >> 56);
+    for (size_t i = 0; bias && i < s->bias; i++) bias[i] = (int32_t)(random64() >> 50) - 8192;
+    for (size_t i = 0; i < s->bias; i++) multipliers[i] = (float)(random64() >> 40) * 0x1p-29f;
+    dw_quantization q = {.x_type = (dw_byte_type)(random64() >> 63), .y_type = (dw_byte_type)(random64() >> 63)};
+    const int32_t low = q.y_type == DW_INT8 ? -128 : 0;
+    q.x_zero_point = (int32_t)(random64() >> 56) - (q.x_type == DW_INT8 ? 128 : 0);
+    q.y_zero_point = (int32_t)(random64() >> 56) + low;
+    q.y_min = s->special ? q.y_zero_point : low, q.y_max = low + 255;
+    for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
+        int usable;
+        for (int index = 0; dw_quantized_kernels_at((dw_isa)isa, index, &usable); index++) {
+            if (!usable) continue;
+            dw_quantized *plan = NULL;
+            const dw_status status = dw_quantized_create_with(&descriptor, (dw_isa)isa, index, &q, (int8_t *)kernel,
+                                                              bias, multipliers, &plan);
+            if (status != DW_OK || !plan) fail(dw_status_text(status), (dw_isa)isa, 0);
+            uint8_t *y = (uint8_t *)room(portable ? 5 : 4, s->y, s->y_place);
+            dw_quantized_run(plan, descriptor.batch, x, y, s->threads ? s->parts : 1, NULL, NULL);
+            if (!portable) portable = y;
+            for (size_t i = 0; i < s->y; i++)
+                if (y[i] != portable[i]) fail(dw_quantized_kernels(plan), (dw_isa)isa, i);
+            dw_quantized_destroy(plan);
+        }
+    }
+}
+
 static void try_case(const sizes *s, int64_t oh, int64_t ow) {
     const size_t item = item_size(descriptor.dtype);
     char *x = room(0, s->x * item, s->place), *kernel = room(1, s->kernel * item, s->place);
@@ -299,6 +333,8 @@ static void try_case(const sizes *s, int64_t oh, int64_t ow) {
     if (descriptor.activation <= DW_RELU6 && !(s->special && descriptor.dtype != DW_I32) && descriptor.batch > 0)
         expect_naive(x, kernel, bias, portable, oh, ow);
     if (descriptor.activation == DW_LINEAR && descriptor.dtype != DW_I32) try_gradients(s, x, kernel);
+    if (descriptor.activation == DW_LINEAR && descriptor.dtype == DW_I32 && descriptor.layout == DW_NHWC)
+        try_quantized(s);
 }
 
 static long cases; /* that have run all the way */
