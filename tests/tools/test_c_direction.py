@@ -21,7 +21,7 @@ ORDER = [
     *("float_env.h", "float_env.c", "tuning.h", "tuning.c"),
     *("shared.h", "shared.c"),
     *("desc.h", "desc.c", "blocks.h", "blocks.c"),
-    *("activations.h", "activations.inc"),
+    *("activations.h", "slopes.inc", "activations.inc"),
     *("grad_kernels.h", "grad_copy.inc", "grad_kernels.inc"),
     *("nchw_kernels.h", "nchw_kernels.inc"),
     *("nhwc_kernels.h", "nhwc_kernels.inc"),
