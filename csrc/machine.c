@@ -166,17 +166,18 @@ static void ask(dw_cpu_info *info) { info->vector_bits = 128; }
 /* ---- families -------------------------------------------------------------------------------------- */
 
 /* The designs that tuned numbers may differ for, tuning.c; the first line that fits counts. Models as Linux tells them
- * apart: arch/x86/kernel/cpu/amd.c. */
+ * apart: arch/x86/kernel/cpu/amd.c, arch/x86/include/asm/intel-family.h. */
 static const struct {
     const char *maker;
     int family, model, last_model;
     const char *name;
 } families[] = {
-    {"AuthenticAMD", 0x17, 0x00, 0x2f, "Zen 1"}, {"AuthenticAMD", 0x17, 0x50, 0x5f, "Zen 1"},
-    {"HygonGenuine", 0x18, 0x00, 0xff, "Zen 1"}, {"AuthenticAMD", 0x17, 0x30, 0xff, "Zen 2"},
-    {"AuthenticAMD", 0x19, 0x00, 0x0f, "Zen 3"}, {"AuthenticAMD", 0x19, 0x20, 0x5f, "Zen 3"},
-    {"AuthenticAMD", 0x19, 0x10, 0x1f, "Zen 4"}, {"AuthenticAMD", 0x19, 0x60, 0xaf, "Zen 4"},
-    {"AuthenticAMD", 0x1a, 0x00, 0xff, "Zen 5"},
+    {"AuthenticAMD", 0x17, 0x00, 0x2f, "Zen 1"},    {"AuthenticAMD", 0x17, 0x50, 0x5f, "Zen 1"},
+    {"HygonGenuine", 0x18, 0x00, 0xff, "Zen 1"},    {"AuthenticAMD", 0x17, 0x30, 0xff, "Zen 2"},
+    {"AuthenticAMD", 0x19, 0x00, 0x0f, "Zen 3"},    {"AuthenticAMD", 0x19, 0x20, 0x5f, "Zen 3"},
+    {"AuthenticAMD", 0x19, 0x10, 0x1f, "Zen 4"},    {"AuthenticAMD", 0x19, 0x60, 0xaf, "Zen 4"},
+    {"AuthenticAMD", 0x1a, 0x00, 0xff, "Zen 5"},    {"GenuineIntel", 0x06, 0x6a, 0x6a, "Ice Lake"},
+    {"GenuineIntel", 0x06, 0x6c, 0x6c, "Ice Lake"}, {"GenuineIntel", 0x06, 0x7d, 0x7e, "Ice Lake"},
 };
 
 static const char *design_of(const dw_cpu_info *info) {

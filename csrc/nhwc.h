@@ -195,6 +195,8 @@ double dw_tile_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_til
 const dw_tile *dw_narrower_tile(const dw_nhwc *nhwc, const dw_tile *tile, int64_t cols);
 /* The kernel like the plan's tile that is `width` columns wide; NULL if there is none. */
 const dw_tile *dw_tile_of_width(const dw_nhwc *nhwc, int width);
+/* Whether x and y of an image do not stay in L2. */
+int dw_exceeds_l2(const dw_problem *problem);
 /* What `rows` output rows under one tile, or of one column of a rolling kernel, cost. */
 double dw_column_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile, double rows);
 /* What a row of one column more costs, with the plan's tile, / what it costs. */

@@ -102,6 +102,13 @@ double dw_extra_column(const dw_nhwc *nhwc, const dw_problem *problem) {
     return row_cost(nhwc, problem, nhwc->tile, rows, cols + 1) / row_cost(nhwc, problem, nhwc->tile, rows, cols);
 }
 
+int dw_exceeds_l2(const dw_problem *problem) {
+    const dw_desc *d = &problem->desc;
+    const double x = (double)d->height * (double)d->width * (double)d->channels;
+    const double y = (double)problem->out_h * (double)problem->out_w * (double)problem->out_channels;
+    return (x + y) * (double)problem->element_size > (double)problem->tuning->far_bytes;
+}
+
 /* Whether the inputs under a tile do not fit the sets of L1 that they fall into, so that the other half of their lines is
  * gone before the next block: of vectors of half a line, at stride 2. */
 static int overfills_sets(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile) {
@@ -120,7 +127,8 @@ static double block_cost(const dw_nhwc *nhwc, const dw_problem *problem, const d
     const int64_t phases = tile->flavour & DW_FOLDED ? 1 : d->dilation_w;
     if (!tile_fits(tile, problem, tile->flavour, cols / phases)) return INFINITY;
     const double rows = (double)dw_div_up(problem->out_h, d->dilation_h);
-    const double times = overfills_sets(nhwc, problem, tile) ? problem->tuning->overfilled : 1;
+    double times = overfills_sets(nhwc, problem, tile) ? problem->tuning->overfilled : 1;
+    if (tile->tile_h == 0 && dw_exceeds_l2(problem)) times *= problem->tuning->rolled_far;
     return times * (double)phases * (double)d->dilation_h *
            row_cost(nhwc, problem, tile, rows, dw_div_up(cols, phases));
 }

@@ -18,6 +18,7 @@ typedef struct dw_tuning {
     int general;              /* times as long as a tile the general kernel takes */
     int wide_tap;             /* to start a tap of a wide kernel */
     int wide_row;             /* to start a kernel row of it */
+    double rolled_far;        /* times as long as tiles do kernels take that roll, where images exceed L2 */
     double permuted;          /* times as long as others do kernels take that permute inputs */
     double in_order_load;     /* beside multiply-adds, where 16 registers hold no row of inputs */
     double interleaved_store; /* to store one of M sums per input */
@@ -48,7 +49,9 @@ typedef struct dw_tuning {
         cross_pixel_tiles_many; /* ... for others, with fewer blocks than above, or as many */
 
     /* A run of channels last. */
-    int64_t prefetch_bytes;    /* x and y of an image: from there on kernels prefetch inputs */
+    int64_t far_bytes;         /* x and y of an image: from there on it exceeds L2 */
+    int prefetches;            /* whether kernels prefetch inputs then, ... */
+    int rolls_few_rows;        /* ... whether they roll down few rows at a time */
     int64_t shared_rows;       /* rows to roll down at a time where two blocks share cache lines */
     int page_offset;           /* bytes within a page from the beginning of x to that of y */
     int64_t page_offset_bytes; /* y from which that counts */

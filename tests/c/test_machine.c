@@ -62,7 +62,7 @@ static void test_entries(void) {
     CHECK(dw_machine_take_cache(&nonsense, all) && nonsense.l3_bytes == 0);
 }
 
-/* Numbers that are parts of caches follow them; those of Zen 1 are its own. */
+/* Numbers that are parts of caches follow them; those of Zen 1 and Ice Lake are their own. */
 static void test_tuning(void) {
     dw_cpu_info zen4, other;
     memset(&zen4, 0, sizeof zen4);
@@ -71,26 +71,31 @@ static void test_tuning(void) {
     dw_tuning base, made;
     dw_tuning_make(&zen4, &base);
     CHECK(base.planes_bytes == 16384 && base.grad_lines_bytes == 16384 && base.grad_ring_bytes == 410000);
-    CHECK(base.prefetch_bytes > 900000 && base.prefetch_bytes < 1 << 20);
+    CHECK(base.far_bytes > 900000 && base.far_bytes < 1 << 20);
     CHECK(base.aligned_pitch == 0);
     other = zen4;
     other.l1_bytes = 128 << 10, other.l2_bytes = 12 << 20, other.design = "";
     dw_tuning_make(&other, &made);
     CHECK(made.planes_bytes == 4 * base.planes_bytes && made.grad_lines_bytes == 4 * base.grad_lines_bytes);
     CHECK(made.grad_ring_bytes == base.grad_ring_bytes); /* of a cache that cores share no more than of their own */
-    CHECK(made.prefetch_bytes > 11 * base.prefetch_bytes);
+    CHECK(made.far_bytes > 11 * base.far_bytes);
     other = zen4;
     other.l2_bytes = 512 << 10, other.vector_bits = 128, other.design = "Zen 1";
     dw_tuning_make(&other, &made);
     CHECK(made.aligned_pitch == 1024 && made.vectors_per_ns == base.vectors_per_ns / 2);
     CHECK(made.grad_ring_bytes == base.grad_ring_bytes / 2);
+    other = zen4;
+    other.l1_bytes = 48 << 10, other.l2_bytes = 1280 << 10, other.design = "Ice Lake";
+    dw_tuning_make(&other, &made);
+    CHECK(base.prefetches && !made.prefetches && !base.rolls_few_rows && made.rolls_few_rows);
+    CHECK(base.rolled_far == 1 && made.rolled_far > 1);
 
     /* Whatever this machine is, each number can be divided by. */
     const dw_cpu_info here = dw_machine();
     CHECK(here.line_bytes > 0 && here.l1_bytes > 0 && here.l2_bytes > 0 && here.vector_bits > 0 && here.design);
     const dw_tuning *tuning = dw_tuning_here();
     CHECK(tuning == dw_tuning_here());
-    CHECK(tuning->vectors_per_ns > 0 && tuning->prefetch_bytes > 0 && tuning->planes_bytes > 0);
+    CHECK(tuning->vectors_per_ns > 0 && tuning->far_bytes > 0 && tuning->planes_bytes > 0);
     CHECK(tuning->grad_ring_bytes > 0 && tuning->grad_lines_bytes > 0);
     for (int i = 0; i < 2; i++) CHECK(tuning->interleaved_pitch[i] > 0 && tuning->interleaved_pitch_narrow[i] > 1);
 }
