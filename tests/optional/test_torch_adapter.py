@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 
 torch: Any = pytest.importorskip("torch")
 
-from dwconv.torch import DepthwiseConv2d, depthwise_conv2d  # noqa: E402
+from support.locking import held_by_another_thread, succeeds_in_a_child  # noqa: E402
+
+from dwconv.torch import DepthwiseConv2d, depthwise_conv2d, operators  # noqa: E402
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -163,3 +166,12 @@ def test_errors(change: dict[str, Any], error: type[Exception], message: str) ->
     call = {"x": torch.zeros(1, 6, 4, 4), "weight": torch.zeros(6, 1, 3, 3), **change}
     with pytest.raises(error, match=message):
         depthwise_conv2d(**call)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of any fork with threads
+def test_a_forked_worker_works_though_another_thread_held_the_lock() -> None:
+    """As of a DataLoader, while another thread of the parent keeps a new plan."""
+    x, weight, _ = arguments(torch.float32, torch.contiguous_format)
+    with held_by_another_thread(operators._lock), torch.inference_mode():
+        assert succeeds_in_a_child(lambda: depthwise_conv2d(x, weight, dilation=2))

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-from support import patient
+from support.locking import held_by_another_thread, succeeds_in_a_child
 
 import dwconv
 from dwconv import naming, planning
@@ -20,41 +18,6 @@ from dwconv.locks import Lock
 from dwconv.ops import kept_plans
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-
-
-def succeeds_in_a_child(work: Callable[[], object]) -> bool:
-    """Whether a forked child does it; one that waits for ever is killed by an alarm."""
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(int(patient(10)))
-            work()
-            status = 0
-        finally:
-            os._exit(status)
-    return os.waitpid(child, 0)[1] == 0
-
-
-@contextmanager
-def held_by_another_thread(lock: Lock) -> Iterator[None]:
-    """Another thread holds the lock meanwhile."""
-    taken, done = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with lock.held():
-            taken.set()
-            done.wait()
-
-    thread = threading.Thread(target=hold)
-    thread.start()
-    try:
-        assert taken.wait(patient(10))
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def take(lock: Lock) -> None:
