@@ -52,6 +52,9 @@ cdef class Quantized:
     cdef object x_dtype, y_dtype
     cdef readonly tuple x_shape
     cdef readonly tuple y_shape
+    cdef npy_intp x_sizes[4]
+    cdef npy_intp y_sizes[4]
+    cdef double work  # multiply-adds of an image
 
     def __cinit__(self, spec, x_shape, kernel, bias, multipliers, x_dtype, y_dtype, tuple zero_points, tuple bounds,
                   str isa, str kernels=None):
@@ -88,6 +91,9 @@ cdef class Quantized:
         check(status)
         self.x_shape = input_shape_of(&desc, 2)
         self.y_shape = output_shape_of(&desc, 2, oh, ow)
+        for i in range(4):
+            self.x_sizes[i], self.y_sizes[i] = self.x_shape[i], self.y_shape[i]
+        self.work = <double>oh * <double>ow * <double>outputs[0] * <double>desc.kernel_h * <double>desc.kernel_w
 
     def __dealloc__(self):
         dw_quantized_destroy(self.plan)
@@ -107,21 +113,30 @@ cdef class Quantized:
         num_threads: a positive int, the most that are used, or None for the default.
         """
         cdef int threads = load_default_threads() if num_threads is None else read_threads(num_threads)
-        cdef int stopped = 0
+        cdef int stopped = 0, i
         cdef signal_watch watch
-        x = as_array("x", x)
-        batch = x.shape[:1]
-        x = operand("x", x, self.x_dtype, batch + self.x_shape[1:], False)
-        shape = batch + self.y_shape[1:]
+        cdef npy_intp y_sizes[4]
+        if not arrays_is_plain_batch(x, self.x_dtype, 4, self.x_sizes):
+            x = as_array("x", x)
+            x = operand("x", x, self.x_dtype, x.shape[:1] + self.x_shape[1:], False)
+        cdef int64_t images = arrays_batch(x)
+        y_sizes[0] = images
+        for i in range(1, 4):
+            y_sizes[i] = self.y_sizes[i]
+        y = out
         if out is None:
-            y = empty(shape, self.y_dtype)
-        else:
-            y = operand("out", out, self.y_dtype, shape, True)
-            check_apart("out", y, "x", x)
-        pins = (arrays_pin(x), arrays_pin(y))
-        cdef int64_t images = batch[0]
+            y = empty((images, *self.y_shape[1:]), self.y_dtype)
+        elif not (arrays_is_plain(out, self.y_dtype, 4, y_sizes) and arrays_is_writeable(out)):
+            y = operand("out", out, self.y_dtype, (images, *self.y_shape[1:]), True)
+        check_apart("out", y, "x", x)
         cdef const void *x_at = arrays_data(x)
         cdef void *y_at = arrays_data(y)
+        if self.work * <double>images <= BRIEF and (
+            threads == 1 or dw_quantized_threads(self.plan, images, threads) == 1
+        ):
+            dw_quantized_run(self.plan, images, x_at, y_at, 1, NULL, NULL)
+            return y if out is None else out
+        pins = (arrays_pin(x), arrays_pin(y))
         with nogil:
             stopped = dw_quantized_run(self.plan, images, x_at, y_at, threads, watch_signals(&watch), &watch)
         if stopped:

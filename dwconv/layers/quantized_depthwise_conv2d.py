@@ -82,7 +82,7 @@ class QuantizedDepthwiseConv2D:
         self._y_zero_point = quantized.read_zero_point("y_zero_point", y_zero_point, default)
         self._activation = quantized.read_activation(activation)
         quantized.multipliers(self._x_scale, self._kernel_scale, self._y_scale)  # for its errors
-        self._plans: dict[tuple[int, int], _core.Quantized] = {}
+        self._plans: dict[tuple[int, ...], _core.Quantized] = {}
 
     # ---- calls -----------------------------------------------------------------------------------
 
@@ -93,12 +93,11 @@ class QuantizedDepthwiseConv2D:
 
         Raises what `dwconv.quantized_depthwise_conv2d` raises for x, out and num_threads.
         """
-        array = dtypes.read_array("x", x)
-        if array.ndim == 4:
-            plan = self._plans.get(array.shape[1:3])
-            if plan is not None and array.shape[3] == plan.x_shape[3]:
-                return quantized.run(plan, array, out, num_threads)
-        return quantized.run(self._plan(array.shape), array, out, num_threads)
+        array = x if type(x) is np.ndarray else dtypes.read_array("x", x)
+        plan = self._plans.get(array.shape[1:])
+        if plan is None:
+            plan = self._plan(array.shape)
+        return quantized.run(plan, array, out, num_threads)
 
     def _plan(self, x_shape: tuple[int, ...]) -> _core.Quantized:
         """Of a new size of images; the oldest one makes room."""
@@ -117,8 +116,8 @@ class QuantizedDepthwiseConv2D:
         )
         plans = self._plans
         if len(plans) >= _MOST_PLANS:
-            plans.pop(next(iter(plans), (0, 0)), None)
-        plans[x_shape[1], x_shape[2]] = plan
+            plans.pop(next(iter(plans), ()), None)
+        plans[x_shape[1:]] = plan
         return plan
 
     def quantize_input(self, x: ArrayLike) -> Array:

@@ -168,7 +168,9 @@ def make_plan(
 
 def run(plan: _core.Quantized, x: Array, out: Array | None, num_threads: Any) -> Array:
     """The plan's result for x, of any strides and byte order."""
-    return plan(np.ascontiguousarray(x), out, num_threads=read_num_threads(num_threads))
+    if not x.flags.c_contiguous:
+        x = np.ascontiguousarray(x)
+    return plan(x, out, num_threads=read_num_threads(num_threads))
 
 
 def multipliers(x_scale: np.float32, kernel_scale: Array, y_scale: np.float32) -> Array:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 import numpy as np
 import pytest
-from support import assert_same_bits
-from support import quantized_models as models
+from support import ROOT, assert_same_bits
 
 import dwconv
+
+sys.path.insert(0, str(ROOT / "bench"))
+import quantized_models as models
 
 
 def problem(seed: int, **changes: Any) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""Models of one quantized depthwise convolution, for ONNX Runtime and LiteRT.
+"""Models of one quantized depthwise convolution, for ONNX Runtime and LiteRT: for the
+bench and for tests.
 
 A problem is a dict: x (N, H, W, C), kernel (kh, kw, C, M) int8, bias int32, kernel_scale (C*M,),
 x_scale, x_zero_point, y_scale, y_zero_point (a NumPy int8 or uint8), strides, padding 'same' or
