@@ -75,7 +75,8 @@ def registers_of(isa: str) -> int:
 
 def tile_names(isa: str) -> set[str]:
     """The tile kernels of an instruction set, without its name: 'k3x3s1_t2x4'."""
-    tiles = [k for k in listed(isa) if k["family"] == "nhwc" and k["variant"] != "general"]
+    others = ("general", "wide")  # whose taps are no compile-time number
+    tiles = [k for k in listed(isa) if k["family"] == "nhwc" and k["variant"] not in others]
     return {kernel["name"].removesuffix(f"_{isa}") for kernel in tiles}
 
 
