@@ -325,6 +325,20 @@ dw_status dw_grad_create_until(const dw_desc *desc, dw_isa isa, const void *kern
                                dw_grad **grad); /* as dw_plan_create_until */
 void dw_grad_destroy(dw_grad *grad);            /* NULL is fine */
 
+/* The same for y = f(z), f being desc->activation and z the convolution: dz = dy * f'(z) takes the place of dy above, as
+ * dw_activation_gradient computes it. z is computed again, with the bits of the convolution, from kernel and bias (OC) or
+ * NULL, which are copied; it takes no memory but some rows. x is needed for dx, too. with_input: whether dL/dx is wanted. */
+dw_status dw_grad_create_through(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, int with_input,
+                                 dw_stop_fn *stop, void *context, dw_grad **grad);
+
+/* The same problem with other weights, which costs a copy of them; bias is ignored without an activation. On failure
+ * *out is NULL. */
+dw_status dw_grad_with_weights(const dw_grad *grad, const void *kernel, const void *bias, dw_stop_fn *stop,
+                               void *context, dw_grad **out);
+
+/* Bytes that it takes: weights in each arrangement, and tables, of which those with other weights share some. */
+int64_t dw_grad_bytes(const dw_grad *grad);
+
 /* Bytes of a workspace for up to num_threads threads, which may lie at any address and hold anything. */
 int64_t dw_grad_workspace(const dw_grad *grad, int num_threads);
 

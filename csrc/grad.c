@@ -28,7 +28,7 @@ static dw_status init_base(dw_grad_base *base, const dw_desc *desc, dw_isa isa) 
     const dw_status status = dw_problem_init(problem, desc, isa);
     if (status != DW_OK) return status;
     if (!DW_HAS_GRADIENTS) return DW_ERR_BUILD;
-    if (desc->activation != DW_LINEAR) return DW_ERR_ACTIVATION;
+    problem->desc.activation = DW_LINEAR; /* gradients are of z; grad_activation.c does the rest */
     const dw_instruction_set *narrower = problem->isa->narrower;
     base->table = problem->isa->grad[desc->dtype];
     if (!base->table) return DW_ERR_DTYPE;
@@ -93,19 +93,25 @@ static dw_status init_rings(dw_grad *grad) {
     return DW_OK;
 }
 
-static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void *kernel, dw_stopper *stopper) {
+static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias,
+                      int with_input, dw_stopper *stopper) {
     dw_grad_base *base = &grad->base;
+    const int through = desc->activation != DW_LINEAR;
     dw_status status = init_base(base, desc, isa);
     base->problem.stopper = stopper;
     if (status == DW_OK) status = dw_grad_weights_init(&grad->weights, base);
     if (status != DW_OK) return status;
     grad->band = dw_grad_band(base);
-    grad->has_input = kernel != NULL;
-    if (kernel) status = dw_grad_input_init(&grad->input, base, kernel, grad->band);
+    grad->has_input = with_input;
+    if (with_input) status = dw_grad_input_init(&grad->input, base, kernel, grad->band, through);
+    if (status == DW_OK && through)
+        status = dw_grad_activation_init(&grad->activation, base, &grad->weights, desc->activation,
+                                         desc->activation_alpha, kernel, bias);
     if (status == DW_OK) status = init_rings(grad);
     if (status != DW_OK) return status;
-    const int64_t parts[] = {grad->dy_bytes, grad->x_bytes, grad->row_of_slot_bytes, grad->input.workspace,
-                             4 * DW_ALIGNMENT};
+    const int64_t parts[] = {
+        grad->dy_bytes,  grad->x_bytes, grad->row_of_slot_bytes, grad->input.workspace, grad->activation.line_bytes,
+        5 * DW_ALIGNMENT};
     int64_t sum = 0, image;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         if (parts[i] > PTRDIFF_MAX / 4 - sum) return DW_ERR_OVERFLOW;
@@ -115,7 +121,25 @@ static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void
         return DW_ERR_OVERFLOW;
     grad->part_bytes = dw_align_up(sum);
     grad->image_bytes = dw_align_up(image);
-    grad->nanoseconds = estimate_nanoseconds(base);
+    grad->nanoseconds = estimate_nanoseconds(base) / 2 * (through ? 3 : 2); /* the convolution again */
+    return DW_OK;
+}
+
+dw_status dw_grad_create_through(const dw_desc *desc, dw_isa isa, const void *kernel, const void *bias, int with_input,
+                                 dw_stop_fn *stop, void *context, dw_grad **out) {
+    if (!out) return DW_ERR_NULL;
+    *out = NULL;
+    if (!desc || (!kernel && (with_input || desc->activation != DW_LINEAR))) return DW_ERR_NULL;
+    dw_grad *grad = calloc(1, sizeof *grad);
+    if (!grad) return DW_ERR_NOMEM;
+    dw_stopper stopper = {stop, context, 0};
+    const dw_status status = init(grad, desc, isa, kernel, bias, with_input, stop ? &stopper : NULL);
+    if (status != DW_OK) {
+        dw_grad_destroy(grad);
+        return status;
+    }
+    grad->base.problem.stopper = NULL;
+    *out = grad;
     return DW_OK;
 }
 
@@ -124,17 +148,41 @@ dw_status dw_grad_create_until(const dw_desc *desc, dw_isa isa, const void *kern
     if (!out) return DW_ERR_NULL;
     *out = NULL;
     if (!desc) return DW_ERR_NULL;
-    dw_grad *grad = calloc(1, sizeof *grad);
-    if (!grad) return DW_ERR_NOMEM;
-    dw_stopper stopper = {stop, context, 0};
-    const dw_status status = init(grad, desc, isa, kernel, stop ? &stopper : NULL);
-    if (status != DW_OK) {
-        dw_grad_destroy(grad);
-        return status;
+    if (desc->activation != DW_LINEAR) {
+        int64_t oh, ow;
+        const dw_status status = dw_output_size(desc, &oh, &ow); /* says what else is wrong */
+        return status == DW_OK ? DW_ERR_ACTIVATION : status;
     }
-    grad->base.problem.stopper = NULL;
-    *out = grad;
-    return DW_OK;
+    return dw_grad_create_through(desc, isa, kernel, NULL, kernel != NULL, stop, context, out);
+}
+
+static dw_status repack(dw_grad *grad, const dw_grad *from, const void *kernel, const void *bias) {
+    grad->input = (dw_grad_input){0};
+    grad->activation.weights = NULL;
+    dw_status status = DW_OK;
+    if (from->has_input) status = dw_grad_input_repack(&grad->input, &from->input, &grad->base, kernel);
+    if (status == DW_OK && from->activation.slope)
+        status = dw_grad_activation_pack(&grad->activation, &grad->base, kernel, bias);
+    return status;
+}
+
+dw_status dw_grad_with_weights(const dw_grad *grad, const void *kernel, const void *bias, dw_stop_fn *stop,
+                               void *context, dw_grad **out) {
+    if (!out) return DW_ERR_NULL;
+    *out = NULL;
+    if (!grad || (!kernel && (grad->has_input || grad->activation.slope))) return DW_ERR_NULL;
+    dw_grad *copy = malloc(sizeof *copy);
+    if (!copy) return DW_ERR_NOMEM;
+    *copy = *grad;
+    dw_shared_keep(copy->base.blocks);
+    dw_shared_keep(copy->weights.indices);
+    dw_stopper stopper = {stop, context, 0};
+    copy->base.problem.stopper = stop ? &stopper : NULL;
+    const dw_status status = repack(copy, grad, kernel, bias);
+    copy->base.problem.stopper = NULL;
+    if (status != DW_OK) dw_grad_destroy(copy);
+    else *out = copy;
+    return status;
 }
 
 dw_status dw_grad_create(const dw_desc *desc, dw_isa isa, const void *kernel, dw_grad **out) {
@@ -145,8 +193,27 @@ void dw_grad_destroy(dw_grad *grad) {
     if (!grad) return;
     dw_grad_input_free(&grad->input);
     dw_grad_weights_free(&grad->weights);
+    dw_grad_activation_free(&grad->activation);
     dw_shared_drop(grad->base.blocks);
     free(grad);
+}
+
+int64_t dw_grad_bytes(const dw_grad *grad) {
+    const dw_problem *problem = &grad->base.problem;
+    const dw_desc *d = &problem->desc;
+    const int64_t lanes = grad->base.table->lanes * problem->element_size, taps = d->kernel_h * d->kernel_w;
+    const dw_grad_input *input = &grad->input;
+    int64_t block = sizeof(dw_block), bytes = sizeof *grad; /* what exists does not overflow */
+    if (input->weights) block += taps * lanes;
+    if (grad->activation.weights) block += (1 + taps) * lanes;
+    if (grad->weights.indices) block += lanes;
+    if (input->rows) bytes += (d->height + d->width) * (int64_t)sizeof(dw_tap_range);
+    if (input->plan) {
+        dw_plan_info info;
+        dw_plan_describe(input->plan, &info);
+        bytes += info.plan_bytes;
+    }
+    return bytes + grad->base.block_count * block;
 }
 
 /* ---- how a run is divided -------------------------------------------------------------------------- */
@@ -191,7 +258,8 @@ int64_t dw_grad_workspace(const dw_grad *grad, int num_threads) {
 
 typedef struct job {
     const dw_grad *grad;
-    const char *dy, *x; /* x NULL: not the gradients of kernel and bias */
+    const char *dy, *x; /* x NULL: not needed */
+    int with_weights;   /* the gradients of kernel and bias */
     char *dx;           /* NULL: not wanted */
     char *sums;         /* of each image of the round */
     char *workspaces;   /* of each part */
@@ -235,7 +303,8 @@ static void run_chunk(const job *job, position at, int64_t block_end, position a
     char *const dx = with_input ? job->dx + at.image * base->x.image * base->problem.element_size : NULL;
     char *const x_rows = workspace + dw_align_up(grad->dy_bytes), *const rows_of_dx =
                                                                       x_rows + dw_align_up(grad->x_bytes);
-    int64_t *const row_of_slot = (int64_t *)(void *)(rows_of_dx + dw_align_up(grad->input.workspace));
+    char *const line = rows_of_dx + dw_align_up(grad->input.workspace);
+    int64_t *const row_of_slot = (int64_t *)(void *)(line + dw_align_up(grad->activation.line_bytes));
     const int64_t blocks = block_end - at.block, band = grad->band;
     dw_ring_state dy, x;
     dw_ring_begin(&dy, &grad->dy, job->dy + at.image * base->dy.image * base->problem.element_size, workspace,
@@ -249,13 +318,18 @@ static void run_chunk(const job *job, position at, int64_t block_end, position a
         x.block_end = block_end;
         x.indices = grad->weights.indices;
     }
+    if (grad->activation.slope) {
+        dy.activation = &grad->activation;
+        dy.x = &x;
+        dy.line = line;
+    }
     int64_t done = 0; /* rows of dx */
     for (; at.row < base->problem.out_h && !stopped(job); at.row += band) {
         const int more = base->problem.out_h - at.row > band;
         const position next = more ? (position){at.image, at.row + band, at.block} : after;
         const int64_t end = more ? next.row : base->problem.out_h;
         dw_prefetcher next_dy = prefetch_of(base, job->dy, 1, next, band, blocks);
-        if (job->x) {
+        if (job->with_weights) {
             /* The first row that this band does not hold, too. */
             int64_t row = more ? (next.row - 1) * d->stride_h - d->pad_top + (d->kernel_h - 1) * d->dilation_h + 1 : 0;
             if (row > d->height) row = d->height;
@@ -269,7 +343,8 @@ static void run_chunk(const job *job, position at, int64_t block_end, position a
         const int64_t ready = dw_grad_input_ready(&grad->input, base, done, end);
         const position next_rows = {next.image, more ? ready : 0, next.block};
         dw_prefetcher next_dx = prefetch_of(base, job->dx, 0, next_rows, ready > done ? ready - done : 1, blocks);
-        dw_grad_input_band(&grad->input, base, &dy, dx, done, ready, &next_dx, job->x ? NULL : &next_dy, rows_of_dx);
+        dw_grad_input_band(&grad->input, base, &dy, dx, done, ready, &next_dx, job->with_weights ? NULL : &next_dy,
+                           rows_of_dx);
         done = ready;
     }
 }
@@ -288,7 +363,7 @@ static void run_units(const void *arguments, int part, int parts) {
         const int64_t first = dw_clean_cut(base->blocks, base->block_count, cut.begin);
         const int64_t block_end = dw_clean_cut(base->blocks, base->block_count, cut.end);
         char *const sums = job->sums + slot * grad->image_bytes;
-        const int any = job->x || (job->dx && makes_rows(grad));
+        const int any = job->with_weights || (job->dx && makes_rows(grad));
         for (int64_t block = first, end; any && block < block_end; block = end) {
             end = block_end - block > grad->chunk ? block + grad->chunk : block_end;
             const position after = end < block_end ? (position){image, 0, end} : (position){image + 1, 0, first};
@@ -320,7 +395,8 @@ static int run(const dw_grad *grad, const void *dy, const void *x, void *dx, voi
     char *const total = dw_align(workspace), *const sums = total + grad->image_bytes;
     job job = {.grad = grad,
                .dy = dy,
-               .x = with_weights ? x : NULL,
+               .x = with_weights || grad->activation.slope ? x : NULL,
+               .with_weights = with_weights,
                .dx = grad->has_input ? dx : NULL,
                .sums = sums,
                .workspaces = sums + division.images * grad->image_bytes,

@@ -9,6 +9,7 @@
 
 #include "desc.h"
 #include "grad.h"
+#include "shared.h"
 #include "sizes.h"
 
 /* ---- by a plan -------------------------------------------------------------------------------------- */
@@ -66,7 +67,7 @@ static dw_status make_tap_ranges(const dw_problem *problem, int64_t size, int64_
     *out_step = dilation / common;
     *k_step = stride / common;
     int64_t bytes;
-    dw_tap_range *all = *ranges = dw_bytes(sizeof(dw_tap_range), &size, 1, &bytes) ? malloc((size_t)bytes) : NULL;
+    dw_tap_range *all = *ranges = dw_bytes(sizeof(dw_tap_range), &size, 1, &bytes) ? dw_shared_new(bytes) : NULL;
     if (!all) return DW_ERR_NOMEM;
     for (int64_t p = 0; p < size; p++) {
         dw_tap_range pairs = {0, 0, 0};
@@ -88,7 +89,7 @@ static dw_status pack(dw_grad_input *input, const dw_grad_base *base, const void
     const int64_t sizes[] = {base->block_count, taps, lanes};
     int64_t bytes;
     if (!dw_bytes(base->problem.element_size, sizes, 3, &bytes)) return DW_ERR_OVERFLOW;
-    input->weights = dw_calloc_aligned(bytes, &input->weights_memory);
+    input->weights = dw_shared_new(bytes);
     if (!input->weights) return DW_ERR_NOMEM;
     char *to = input->weights;
     for (int64_t b = 0; b < base->block_count; b++)
@@ -103,11 +104,11 @@ static dw_status pack(dw_grad_input *input, const dw_grad_base *base, const void
 }
 
 /* The tile for this kernel, if there is one, and where it need not look at the edges. */
-static void choose_tile(dw_grad_input *input, const dw_grad_base *base) {
+static void choose_tile(dw_grad_input *input, const dw_grad_base *base, int by_rows) {
     const dw_desc *d = &base->problem.desc;
     if (d->dilation_w != 1) return;
     /* Of few channels a plan makes vectors of several pixels. */
-    if (base->problem.out_channels < base->table->lanes && d->stride_h == 1 && d->stride_w == 1) return;
+    if (!by_rows && base->problem.out_channels < base->table->lanes && d->stride_h == 1 && d->stride_w == 1) return;
     const dw_grad_tile *tile = base->table->tiles;
     while (tile->name && (tile->kernel_w != d->kernel_w || tile->stride != d->stride_w)) tile++;
     if (!tile->name) return;
@@ -317,15 +318,34 @@ void dw_grad_input_part(const dw_grad_input *input, const dw_grad_base *base, co
 
 /* ---- life ------------------------------------------------------------------------------------------ */
 
-dw_status dw_grad_input_init(dw_grad_input *input, const dw_grad_base *base, const void *kernel, int64_t band) {
-    choose_tile(input, base);
-    const dw_status status = input->tile ? DW_OK : make_plan(input, base, kernel);
+dw_status dw_grad_input_init(dw_grad_input *input, const dw_grad_base *base, const void *kernel, int64_t band,
+                             int by_rows) {
+    choose_tile(input, base, by_rows);
+    const dw_status status = input->tile || by_rows ? DW_OK : make_plan(input, base, kernel);
     return status == DW_OK && !input->plan ? make_rows(input, base, kernel, band) : status;
+}
+
+dw_status dw_grad_input_repack(dw_grad_input *input, const dw_grad_input *from, const dw_grad_base *base,
+                               const void *kernel) {
+    *input = *from;
+    input->plan = NULL;
+    input->weights = NULL;
+    dw_shared_keep(input->rows);
+    dw_shared_keep(input->columns);
+    if (!from->plan) return pack(input, base, kernel);
+    void *copy;
+    dw_status status = turned(base, kernel, &copy);
+    const dw_stopper *stopper = base->problem.stopper;
+    if (status == DW_OK)
+        status = dw_plan_with_weights_until(from->plan, copy, NULL, stopper ? stopper->stop : NULL,
+                                            stopper ? stopper->context : NULL, &input->plan);
+    free(copy);
+    return status;
 }
 
 void dw_grad_input_free(dw_grad_input *input) {
     dw_plan_destroy(input->plan);
-    free(input->weights_memory);
-    free(input->rows);
-    free(input->columns);
+    dw_shared_drop(input->weights);
+    dw_shared_drop(input->rows);
+    dw_shared_drop(input->columns);
 }

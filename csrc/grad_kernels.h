@@ -93,6 +93,20 @@ typedef struct dw_grad_tap_args {
     int64_t stride, dilation, kj; /* in width */
 } dw_grad_tap_args;
 
+/* ---- the convolution again --------------------------------------------------------------------------- */
+
+enum { DW_GRAD_MAX_Z_ROWS = 8 };
+
+/* A row of z of one block, or what some kernel rows add to it. */
+typedef struct dw_grad_z {
+    const void *rows[DW_GRAD_MAX_Z_ROWS];    /* of x, column 0; none in the padding */
+    const void *weights[DW_GRAD_MAX_Z_ROWS]; /* [kernel_w][lanes] of each */
+    int count;
+    const void *bias;                                      /* [lanes], what sums begin with; NULL: with z */
+    int64_t width, out_w, kernel_w, stride, dilation, pad; /* of the width */
+    void *z;                                               /* [out_w][lanes] */
+} dw_grad_z;
+
 /* ---- between arrays and rows of vectors ------------------------------------------------------------ */
 
 /* Copies one row of x or dy: for each column and each of the channel blocks [block, block_end) a vector, as the output
@@ -125,6 +139,7 @@ typedef void dw_grad_row_fn(const dw_grad_row_args *);
 typedef void dw_grad_tile_fn(const dw_grad_tile_args *);
 typedef void dw_grad_tap_fn(const dw_grad_tap_args *);
 typedef void dw_grad_window_fn(const dw_grad_taps *);
+typedef void dw_grad_z_fn(const dw_grad_z *);
 typedef void dw_grad_copy_fn(const dw_grad_copy *);
 typedef void dw_grad_scatter_fn(const dw_grad_scatter *);
 
@@ -141,6 +156,7 @@ typedef struct dw_grad_window {
     const char *name;
     int kernel_w, stride, rows, outputs;
     dw_grad_window_fn *run;
+    dw_grad_z_fn *z; /* the convolution itself */
 } dw_grad_window;
 
 /* DW_GRAD_BAND is part of the order of the sums, which dwconv.h promises: it must not be tuned. */
@@ -156,6 +172,7 @@ typedef struct dw_grad_table {
     const dw_grad_window *windows;
     /* total[i] += addend[i]; count is a multiple of lanes */
     void (*add)(const void *addend, int64_t count, void *total);
+    dw_grad_z_fn *z;            /* any size */
     dw_slope_fn *const *slopes; /* [dw_activation]; NULL: linear */
 } dw_grad_table;
 

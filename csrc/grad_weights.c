@@ -4,17 +4,17 @@
  * Three levels of sums: a kernel holds those of a band in registers and adds them to those of the image, which
  * are added to the total. So the rounding errors grow with the pixels of a band, the bands and the images, not
  * with their product, and neither chunks nor threads can change the order. */
-#include <stdlib.h>
 #include <string.h>
 
 #include "desc.h"
 #include "grad.h"
+#include "shared.h"
 #include "sizes.h"
 
 static dw_status make_indices(dw_grad_weights *grad, const dw_grad_base *base) {
     const int64_t lanes = base->table->lanes, multiplier = base->problem.desc.multiplier;
     if (multiplier == 1) return DW_OK;
-    grad->indices = calloc((size_t)base->block_count, (size_t)(lanes * base->problem.element_size));
+    grad->indices = dw_shared_new(base->block_count * lanes * base->problem.element_size); /* smaller than x */
     if (!grad->indices) return DW_ERR_NOMEM;
     for (int64_t b = 0; b < base->block_count; b++)
         dw_input_lanes(base->blocks + b, multiplier, base->problem.element_size,
@@ -108,4 +108,4 @@ void dw_grad_weights_end(const dw_grad_base *base, void *dkernel, void *dbias, c
     }
 }
 
-void dw_grad_weights_free(dw_grad_weights *grad) { free(grad->indices); }
+void dw_grad_weights_free(dw_grad_weights *grad) { dw_shared_drop(grad->indices); }

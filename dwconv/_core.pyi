@@ -159,7 +159,23 @@ class Gradient:
         kernel: NDArray[Any] | None,
         isa: str,
         ieee: bool = False,
+        activation: str = "linear",
+        alpha: float = 0,
+        bias: NDArray[Any] | None = None,
     ) -> None: ...
+    def with_weights(
+        self, kernel: NDArray[Any] | None, bias: NDArray[Any] | None = None
+    ) -> Gradient: ...
+    @property
+    def own_bytes(self) -> int: ...
+    def pull(
+        self,
+        dy: NDArray[Any],
+        x: NDArray[Any],
+        with_input: bool,
+        with_weights: bool,
+        num_threads: int | None,
+    ) -> tuple[NDArray[Any] | None, NDArray[Any] | None, NDArray[Any] | None]: ...
     def threads(self, num_threads: int) -> int: ...
     def __call__(
         self,

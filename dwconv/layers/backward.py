@@ -7,9 +7,9 @@ height/width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,7 +17,11 @@ from numpy.typing import ArrayLike
 from .. import activations, casts, dtypes, ops
 from ..messages import short
 from ..ops import gradients
+from ..ops.epilogue import LINEAR
 from .weights import Array, LayerWeights
+
+#: What the core computes in.
+_WIDE = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,88 +101,123 @@ def layer_vjp(layer: Any, weights: LayerWeights, x: Array) -> tuple[Array, Pullb
             f"{layer.name}: expected a layer of floats to differentiate; "
             f"received one of {layer.compute_dtype}"
         )
+    # The weights are read before the config, as in a call.
+    after = _After(layer.name, layer._epilogue, layer.activation, layer.activity_regularizer)
     y = layer(x)
-    x = casts.cast(x, layer.compute_dtype)
-    return y, _LayerPullback(layer, weights, x, y.shape)
+    return y, _LayerPullback(layer, weights, after, casts.cast(x, after.epilogue.dtype), y.shape)
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+class _After(NamedTuple):
+    """What comes after the convolution, at the time of `vjp`."""
+
+    name: str
+    epilogue: ops.Epilogue
+    activation: Any
+    penalty: Any
+
+    @property
+    def in_core(self) -> bool:
+        """Whether the core's gradients go through all of it."""
+        return self.penalty is None and self.epilogue.after is None
+
+
 class _LayerPullback:
-    layer: Any
-    weights: LayerWeights
-    x: Array
-    y_shape: tuple[int, ...]
+    __slots__ = ("_direct", "after", "layer", "weights", "x", "y_shape")
+
+    def __init__(
+        self,
+        layer: Any,
+        weights: LayerWeights,
+        after: _After,
+        x: Array,
+        y_shape: tuple[int, ...],
+    ) -> None:
+        self.layer, self.weights, self.after = layer, weights, after
+        self.x, self.y_shape = x, y_shape
+        #: Whether the core's gradients are all there is to do, for arrays as the core takes them.
+        dtype = after.epilogue.dtype
+        self._direct = after.in_core and dtype == layer.variable_dtype and dtype in _WIDE
 
     def __call__(self, dy: ArrayLike, input: bool = True) -> Gradients:  # noqa: A002 (as above)
-        return _pull(self.layer, self.weights, self.x, self.y_shape, dy, input)
+        if self._direct:
+            layer, weights = self.layer, self.weights
+            plan = self._plan()
+            found = plan.pull(dy, self.x, bool(input), layer.trainable, layer._num_threads)
+            if found is not NotImplemented:
+                dx, dkernel, dbias = found
+                return Gradients(dx, dkernel, None if weights.bias is None else dbias)
+        return self._pull(dy, input)
+
+    def _plan(self) -> Any:
+        """The core's gradients: through the activation where that is all that comes after."""
+        return self.weights.plans.backward("gradients", self.x.shape, self._make_plan)
+
+    def _make_plan(self) -> Any:
+        after = self.after
+        kernel, bias = self.weights.cast(after.epilogue.dtype)
+        return gradients.make_plan(
+            self.layer._config.spec,
+            self.x.shape,
+            after.epilogue.dtype,
+            kernel,
+            fused=after.epilogue.fused if after.in_core else LINEAR,
+            bias=bias,
+        )
+
+    def _pull(self, dy: Any, want_input: bool) -> Gradients:
+        dy = dtypes.read_array("dy", dy)
+        dtypes.check_numeric(dy.dtype, "dy")
+        if dy.shape != self.y_shape:
+            raise ValueError(
+                f"dy: expected shape {self.y_shape}, the output's; received {dy.shape}"
+            )
+        layer, after = self.layer, self.after
+        compute = after.epilogue.dtype
+        with np.errstate(all="ignore"):
+            dy = casts.cast(dy, dtypes.compute_dtype(compute))
+            dx, dkernel, dbias = gradients.run(
+                self._plan(),
+                dy if after.in_core else self._before_activation(dy),
+                self.x,
+                layer.num_threads,
+                compute,
+                layer.variable_dtype,
+                with_input=want_input,
+                with_weights=layer.trainable,
+            )
+        return Gradients(dx, dkernel, None if self.weights.bias is None else dbias)
+
+    def _before_activation(self, dy: Array) -> Array:
+        """dL/dz, z the convolution before the activation, from dL/dy and the activity penalty.
+
+        z is computed again, since the caller may have changed y in the meantime.
+        """
+        name, _, activation, penalty = self.after
+        linear = activations.get("linear") == activation  # not the same object in a copied layer
+        z = ops.run(
+            self.weights.plans.backward("z", self.x.shape, self._make_z), self.x, dtype=dy.dtype
+        )
+        if penalty is not None and len(z):  # the penalty is divided by N
+            y = z if linear else ops.activated(activation, z, name)
+            slope_of_y = casts.cast(_gradient_of(penalty, "activity_regularizer")(y), dy.dtype)
+            count = len(z)
+            dy = casts.elementwise(lambda d, s: d + s / count, dy, slope_of_y, dtype=dy.dtype)
+        if linear:
+            return dy
+        slope = getattr(activation, "gradient", None)
+        if slope is None:
+            raise NotImplementedError(
+                f"activation: expected one with gradient(x, upstream); received {short(activation)}"
+            )
+        return np.asarray(slope(z, dy), dy.dtype)
+
+    def _make_z(self) -> Any:
+        kernel, bias = self.weights.cast(self.after.epilogue.dtype)
+        spec, threads = self.layer._config.spec, self.layer.num_threads
+        return ops.make_plan(spec, self.x.shape, kernel, bias, num_threads=threads)
 
     def __repr__(self) -> str:
         return f"<pullback of {self.layer.name!r}, dy {self.y_shape} -> input {self.x.shape}>"
-
-
-def _pull(
-    layer: Any, weights: LayerWeights, x: Array, y_shape: tuple[int, ...], dy: Any, want_input: bool
-) -> Gradients:
-    dy = dtypes.read_array("dy", dy)
-    dtypes.check_numeric(dy.dtype, "dy")
-    if dy.shape != y_shape:
-        raise ValueError(f"dy: expected shape {y_shape}, the output's; received {dy.shape}")
-    compute = layer.compute_dtype
-    wide = dtypes.compute_dtype(compute)
-    with np.errstate(all="ignore"):
-        dy = casts.cast(dy, wide)
-        kernel, *bias = (casts.cast(array, compute) for array in weights.arrays())
-        dz = _before_activation(layer, kernel, bias, x, dy)
-        plan = gradients.make_plan(
-            layer._config.spec, x.shape, compute, kernel if want_input else None
-        )
-        dx, dkernel, dbias = gradients.run(
-            plan,
-            dz,
-            x if layer.trainable else None,
-            layer.num_threads,
-            compute,
-            layer.variable_dtype,
-        )
-        return Gradients(dx, dkernel, dbias if bias else None)
-
-
-def _before_activation(
-    layer: Any,
-    kernel: Array,
-    bias: Sequence[Array],
-    x: Array,
-    dy: Array,
-) -> Array:
-    """dL/dz, z the convolution before the activation, from dL/dy and the activity penalty.
-
-    z is computed again, since the caller may have changed y in the meantime.
-    """
-    activation, penalty = layer.activation, layer.activity_regularizer
-    linear = activations.get("linear") == activation  # not the same object in a copy of a layer
-    if linear and penalty is None:
-        return dy
-    plan = ops.make_plan(
-        layer._config.spec,
-        x.shape,
-        kernel,
-        bias[0] if bias else None,
-        num_threads=layer.num_threads,
-    )
-    z = ops.run(plan, x, dtype=dy.dtype)
-    if penalty is not None and len(z):  # the penalty is divided by N
-        y = z if linear else ops.activated(activation, z, layer.name)
-        slope_of_y = casts.cast(_gradient_of(penalty, "activity_regularizer")(y), dy.dtype)
-        count = len(z)
-        dy = casts.elementwise(lambda d, s: d + s / count, dy, slope_of_y, dtype=dy.dtype)
-    if linear:
-        return dy
-    slope = getattr(activation, "gradient", None)
-    if slope is None:
-        raise NotImplementedError(
-            f"activation: expected one with gradient(x, upstream); received {short(activation)}"
-        )
-    return np.asarray(slope(z, dy), dy.dtype)
 
 
 def loss_gradients(layer: Any) -> Gradients:

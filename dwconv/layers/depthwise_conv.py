@@ -297,7 +297,10 @@ class DepthwiseConv(_core.PlannedLayer):
         array = read_array("x", x)
         from . import backward
 
-        return backward.layer_vjp(self, self._weights_for(array.shape), array)
+        weights = self._weights
+        if weights is None or not weights.plans.is_known(array.shape):
+            weights = self._weights_for(array.shape)
+        return backward.layer_vjp(self, weights, array)
 
     def _make_plan(
         self,

@@ -42,6 +42,8 @@ class PlanCache(_core.PublishedPlans):
         super().__init__()
         #: Input shape without N -> plan, oldest first. Read without the lock, which a dict allows.
         self._plans: dict[Shape, Plan] = {}
+        #: Of pullbacks, by what they are and the whole input shape, likewise.
+        self._backward: dict[tuple[str, Shape], Any] = {}
         self._lock = Lock()
 
     def get(self, shape: Shape) -> Plan | None:
@@ -73,6 +75,28 @@ class PlanCache(_core.PublishedPlans):
             if publish:
                 self.publish(reversed(self._plans.values()))  # the newest is looked at first
         return plan
+
+    def is_known(self, shape: Shape) -> bool:
+        """Whether there is a plan for images of `shape`, which the layer then can take."""
+        return shape[1:] in self._plans
+
+    def backward(self, kind: str, shape: Shape, make: Callable[[], Any]) -> Any:
+        """What a pullback needs for inputs of `shape`, kept from the first time on: the last few
+        that fit the limits. make: makes one, with `own_bytes`, outside of the lock.
+        """
+        key = (kind, shape)
+        found = self._backward.get(key)
+        if found is None:
+            found = make()
+            most, most_bytes = config.plan_cache_limits()
+            with self._lock.held():
+                kept = self._backward
+                kept[key] = found
+                while kept and (
+                    len(kept) > most or sum(plan.own_bytes for plan in kept.values()) > most_bytes
+                ):
+                    del kept[next(iter(kept))]
+        return found
 
     def share(self, plan: Plan) -> None:
         """Lets a new plan use packed weights of those that are kept, where they are alike."""

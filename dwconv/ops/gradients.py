@@ -21,7 +21,8 @@ from numpy.typing import ArrayLike
 from .. import _core, casts, config, dtypes
 from .. import isa as isas
 from ..arguments import ExplicitPadding, read_num_threads, read_sizes
-from .epilogue import Array, as_the_core_takes_it
+from . import kept_plans
+from .epilogue import LINEAR, Array, Fused, as_the_core_takes_it
 from .spec import ConvSpec, Shape
 
 
@@ -183,21 +184,34 @@ def make_plan(
     kernel: Array | None,
     isa: str | None = None,
     ieee: bool | None = None,
+    fused: Fused = LINEAR,
+    bias: Array | None = None,
 ) -> _core.Gradient:
     """A plan for gradients of a result dtype, for inputs of `x_shape` in the spec's layout.
 
     kernel: (kh, kw, C, M), of any float dtype; None if dL/dx is not wanted. The geometry is the
     caller's to check, by `spec.output_shape(x_shape)`. ieee: whether denormal numbers are not
-    flushed; None: as `config.denormals` says.
+    flushed; None: as `config.denormals` says. fused: an activation that dy comes from, which needs
+    the kernel and the bias (C*M,), or None. A geometry is planned once (`kept_plans`): other
+    weights cost a copy.
     """
     compute = dtypes.compute_dtype(dtype)
     if kernel is not None:
         spec.check_kernel(kernel.shape, x_shape)
         with np.errstate(all="ignore"):
             kernel = as_the_core_takes_it(kernel, compute)
+            if bias is not None:
+                bias = as_the_core_takes_it(bias, compute)
     if ieee is None:
         ieee = config.denormals() == "ieee"
-    return _core.Gradient(spec, x_shape, compute, kernel, isas.resolve(isa), ieee)
+    name = isas.resolve(isa)
+    key = (spec, x_shape, compute.char, fused, name, ieee, kernel is None)
+    kept = kept_plans.find_gradient(key)
+    if kept is not None:
+        return kept if kernel is None else kept.with_weights(kernel, bias)
+    made = _core.Gradient(spec, x_shape, compute, kernel, name, ieee, *fused, bias)
+    kept_plans.keep_gradient(key, made)
+    return made
 
 
 def run(
@@ -207,8 +221,11 @@ def run(
     num_threads: int | None = None,
     dtype: dtypes.DType | None = None,
     weight_dtype: dtypes.DType | None = None,
+    with_input: bool = True,
+    with_weights: bool = True,
 ) -> tuple[Array | None, Array | None, Array | None]:
-    """(dx, dkernel, dbias): dx if the plan has a kernel, the others if x is given.
+    """(dx, dkernel, dbias): dx if the plan has a kernel, the others if x is given, unless told
+    otherwise.
 
     Arrays in the plan's layout; ValueError for one of another shape. dtype: of dx, which the plan
     computes in; None: dy's. weight_dtype: of the others; None: the same.
@@ -218,9 +235,9 @@ def run(
     dy = _source(dy, plan.y_shape, "dy", dtype)
     if x is not None:
         x = _source(x, plan.x_shape, "x", dtype)
-    dx = _core.empty(plan.x_shape, dy.dtype) if plan.has_input else None
+    dx = _core.empty(plan.x_shape, dy.dtype) if with_input and plan.has_input else None
     dkernel = dbias = None
-    if x is not None:
+    if x is not None and with_weights:
         dkernel = _core.empty(plan.kernel_shape, dy.dtype)
         dbias = _core.empty((plan.outputs,), dy.dtype)
     plan(dy, x, dx, dkernel, dbias, num_threads=num_threads)

@@ -6,7 +6,8 @@ copies of these (`_core.KeptPlan`). A call with the same weights compares bytes;
 packs them. A layer whose weights change, in training, packs them into the geometry, too.
 
 The limits are those of a layer's plans, `config.plan_cache_limits()`: so many geometries, and so
-many bytes for all of them together, copies of weights included.
+many bytes for all of them together, copies of weights included. Gradients are counted by
+themselves.
 
 Plans are found by a key of checked values, and before that by the words of a call, which spares the
 checks. Dicts are read without the lock and changed with it.
@@ -30,6 +31,7 @@ _SPELLINGS = 4  # that a geometry has, at most, in the mean
 _lock = Lock()
 _plans: dict[Hashable, KeptPlan] = {}  # oldest first
 _spelled: dict[Hashable, KeptPlan] = {}
+_gradients: dict[Hashable, _core.Gradient] = {}  # oldest first
 
 #: The plan for a call in the same words as one before: `spelled(key)`, or None.
 spelled = _spelled.get
@@ -78,10 +80,34 @@ def spell(spelling: Hashable, plan: KeptPlan) -> None:
             _spelled[spelling] = plan
 
 
+def find_gradient(key: Hashable) -> _core.Gradient | None:
+    """The gradients of a geometry, with some weights or none, if they were planned."""
+    return _gradients.get(key)
+
+
+def keep_gradient(key: Hashable, plan: _core.Gradient) -> None:
+    """Keeps the gradients of a geometry, whose key has the batch, too; the oldest go if there are
+    too many, or if they take too much.
+    """
+    with _lock.held():
+        _gradients[key] = plan
+        _trim_gradients()
+
+
+def _trim_gradients() -> None:
+    most, most_bytes = config.plan_cache_limits()
+    while _gradients and (
+        len(_gradients) > most or sum(kept.own_bytes for kept in _gradients.values()) > most_bytes
+    ):
+        del _gradients[next(iter(_gradients))]
+
+
 def trim() -> None:
     """Forgets what is beyond the limits: the oldest geometries, and of the last one older weights,
     then itself.
     """
+    with _lock.held():
+        _trim_gradients()
     most, most_bytes = config.plan_cache_limits()
     if len(_plans) <= most and _core.kept_bytes() <= most_bytes:
         return
@@ -99,6 +125,7 @@ def forget() -> None:
     with _lock.held():
         _plans.clear()
         _spelled.clear()
+        _gradients.clear()
 
 
 def count() -> int:
@@ -110,4 +137,16 @@ if hasattr(os, "register_at_fork"):  # another thread may have been in between t
     os.register_at_fork(after_in_child=forget)
 config.follow_plan_limits(trim, forget)
 
-__all__ = ["KeptPlan", "count", "find", "forget", "keep", "key_of", "spell", "spelled", "trim"]
+__all__ = [
+    "KeptPlan",
+    "count",
+    "find",
+    "find_gradient",
+    "forget",
+    "keep",
+    "keep_gradient",
+    "key_of",
+    "spell",
+    "spelled",
+    "trim",
+]

@@ -220,15 +220,21 @@ typedef struct {
     int parts, threads;                     /* in how many parts, and whether by threads */
 } sizes;
 
-static void try_gradients(const sizes *s, const char *x, const char *kernel) {
+/* Through the activation, if there is one. */
+static void try_gradients(const sizes *s, const char *x, const char *kernel, const char *bias) {
     const size_t item = item_size(descriptor.dtype), counts[] = {s->x, s->kernel, s->bias};
     char *first[3];
     char *dy = room(5, s->y * item, s->place);
     fill(dy, s->y, descriptor.dtype, s->special);
     for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
         if (!dw_isa_available((dw_isa)isa)) continue;
-        dw_grad *grad = NULL;
-        if (dw_grad_create(&descriptor, (dw_isa)isa, kernel, &grad) != DW_OK) fail("dw_grad_create", (dw_isa)isa, 0);
+        dw_grad *other = NULL, *grad = NULL; /* of other weights, too: a room that holds anything */
+        if (dw_grad_create_through(&descriptor, (dw_isa)isa, room(4, s->kernel * item, s->place), NULL, 1, NULL, NULL,
+                                   &other) != DW_OK)
+            fail("dw_grad_create_through", (dw_isa)isa, 0);
+        if (dw_grad_with_weights(other, kernel, bias, NULL, NULL, &grad) != DW_OK)
+            fail("dw_grad_with_weights", (dw_isa)isa, 0);
+        dw_grad_destroy(other);
         const int threads = s->threads ? 3 : 1;
         const int64_t workspace = dw_grad_workspace(grad, threads);
         if (workspace <= ROOM) {
@@ -332,7 +338,7 @@ static void try_case(const sizes *s, int64_t oh, int64_t ow) {
     }
     if (descriptor.activation <= DW_RELU6 && !(s->special && descriptor.dtype != DW_I32) && descriptor.batch > 0)
         expect_naive(x, kernel, bias, portable, oh, ow);
-    if (descriptor.activation == DW_LINEAR && descriptor.dtype != DW_I32) try_gradients(s, x, kernel);
+    if (descriptor.dtype != DW_I32) try_gradients(s, x, kernel, bias);
     if (descriptor.activation == DW_LINEAR && descriptor.dtype == DW_I32 && descriptor.layout == DW_NHWC)
         try_quantized(s);
 }

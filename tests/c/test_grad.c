@@ -190,6 +190,115 @@ static void check_run(const dw_desc *d, dw_isa isa) {
     CHECK(leave(workspace) & leave_problem(&p));
 }
 
+/* Through an activation: the bits of z from a plan, dz from dw_activation_gradient, and the gradients of that. Then the
+ * same after other weights. `threads`: of the runs. */
+static void check_through(const dw_desc *linear, dw_isa isa, int activation, int with_bias, int threads) {
+    dw_desc d = *linear;
+    problem p = make_problem(&d, isa);
+    const int64_t outputs = p.counts[2], count = d.batch * p.oh * p.ow * outputs;
+    room dz = make_room((size_t)count * p.item), bias = noise(outputs, d.dtype);
+    room workspace = make_room((size_t)dw_grad_workspace(p.grad, threads)), expected[3], found[3];
+    const void *bias_at = with_bias ? bias.at : NULL;
+    dw_plan *plan = NULL;
+    dw_grad *through[3] = {NULL, NULL, NULL};
+    CHECK(dw_plan_create(&d, isa, p.kernel.at, bias_at, &plan) == DW_OK);
+    dw_plan_run(plan, p.x.at, dz.at);
+    d.activation = (dw_activation)activation;
+    d.activation_alpha = 0.3;
+    CHECK(dw_activation_gradient(d.dtype, d.activation, 0.3, d.denormals, isa, count, dz.at, p.dy.at, dz.at) == DW_OK);
+    room other = noise(p.counts[1], d.dtype);
+    CHECK(dw_grad_create_through(&d, isa, other.at, NULL, 1, NULL, NULL, &through[0]) == DW_OK);
+    CHECK(dw_grad_with_weights(through[0], p.kernel.at, bias_at, NULL, NULL, &through[1]) == DW_OK);
+    CHECK(dw_grad_create_through(&d, isa, p.kernel.at, bias_at, 0, NULL, NULL, &through[2]) == DW_OK);
+    dw_grad_destroy(through[0]);
+    for (int i = 0; i < 3; i++) {
+        expected[i] = make_room((size_t)p.counts[i] * p.item);
+        found[i] = make_room((size_t)p.counts[i] * p.item);
+    }
+    dw_grad_run_threads(p.grad, dz.at, p.x.at, expected[0].at, expected[1].at, expected[2].at, workspace.at, threads);
+    for (int form = 1; form < 3; form++) { /* 1: all, and dx alone; 2: without dx */
+        room own = make_room((size_t)dw_grad_workspace(through[form], threads));
+        dw_grad_run_threads(through[form], p.dy.at, p.x.at, form == 1 ? found[0].at : NULL, found[1].at, found[2].at,
+                            own.at, threads);
+        for (int i = form == 1 ? 0 : 1; i < 3; i++) CHECK(memcmp(expected[i].at, found[i].at, found[i].bytes) == 0);
+        if (form == 1) {
+            memset(found[0].at, POISON, found[0].bytes);
+            dw_grad_run_threads(through[form], p.dy.at, p.x.at, found[0].at, NULL, NULL, own.at, threads);
+            CHECK(memcmp(expected[0].at, found[0].at, found[0].bytes) == 0);
+        }
+        CHECK(leave(own));
+        dw_grad_destroy(through[form]);
+    }
+    for (int i = 0; i < 3; i++) CHECK(leave(expected[i]) & leave(found[i]));
+    dw_plan_destroy(plan);
+    CHECK(leave(dz) & leave(bias) & leave(other) & leave(workspace) & leave_problem(&p));
+}
+
+/* Other weights for gradients without an activation: the bits of new ones. */
+static void check_with_weights(const dw_desc *d, dw_isa isa) {
+    problem p = make_problem(d, isa);
+    room other = noise(p.counts[1], d->dtype), workspace = make_room((size_t)dw_grad_workspace(p.grad, 1)), dx[2];
+    dw_grad *first = NULL, *again = NULL;
+    CHECK(dw_grad_create(d, isa, other.at, &first) == DW_OK);
+    CHECK(dw_grad_with_weights(first, p.kernel.at, NULL, NULL, NULL, &again) == DW_OK);
+    dw_grad_destroy(first);
+    for (int i = 0; i < 2; i++) {
+        dx[i] = make_room((size_t)p.counts[0] * p.item);
+        dw_grad_run(i ? again : p.grad, p.dy.at, NULL, dx[i].at, NULL, NULL, workspace.at);
+    }
+    CHECK(memcmp(dx[0].at, dx[1].at, dx[0].bytes) == 0);
+    dw_grad_destroy(again);
+    CHECK(leave(other) & leave(workspace) & leave(dx[0]) & leave(dx[1]) & leave_problem(&p));
+}
+
+static void test_through(void) {
+    static const int64_t channels[] = {1, 5, 19, 33};
+    dw_desc d = ordinary();
+    dw_grad *grad = NULL;
+    float kernel[64] = {0};
+    d.activation = DW_RELU;
+    CHECK(dw_grad_create_through(&d, DW_ISA_AUTO, NULL, NULL, 0, NULL, NULL, &grad) == DW_ERR_NULL && !grad);
+    CHECK(dw_grad_create_through(&d, DW_ISA_AUTO, kernel, NULL, 0, NULL, NULL, &grad) == DW_OK);
+    dw_grad *none = grad;
+    CHECK(dw_grad_with_weights(grad, NULL, NULL, NULL, NULL, &none) == DW_ERR_NULL && !none);
+    dw_grad_destroy(grad);
+    d.activation = DW_ACTIVATION_COUNT;
+    CHECK(dw_grad_create_through(&d, DW_ISA_AUTO, kernel, NULL, 0, NULL, NULL, &grad) == DW_ERR_ACTIVATION && !grad);
+    for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
+        if (!dw_isa_available((dw_isa)isa)) continue;
+        for (int c = 0; c < 4; c++)
+            for (int number = 0; number < 48; number++) {
+                const int form = number / 2;
+                d = ordinary();
+                d.layout = number % 2 ? DW_NCHW : DW_NHWC;
+                d.dtype = form % 2 ? DW_F64 : DW_F32;
+                d.channels = channels[c];
+                d.width = 9 + form % 5 * 8;
+                d.multiplier = form % 3 == 2 ? 3 : 1;
+                d.stride_h = 1 + form / 2 % 3, d.stride_w = 1 + form / 3 % 2;
+                d.kernel_h = form % 4 == 3 ? 9 : 1 + form % 7; /* more rows than one call takes */
+                d.kernel_w = form < 12 ? 3 + form / 4 * 2 : 2 + form % 3;
+                d.dilation_w = form < 12 ? 1 : 1 + form % 2;
+                d.pad_top = 2 + form % 4, d.pad_bottom = 1, d.pad_left = form / 4 % 4, d.pad_right = 2;
+                check_through(&d, (dw_isa)isa, 1 + form % 11, form % 2, 1);
+                if (number % 4 == 0) check_with_weights(&d, (dw_isa)isa);
+            }
+        d = ordinary(), d.batch = 0;
+        check_through(&d, (dw_isa)isa, DW_SILU, 1, 1);
+        d = ordinary(), d.stride_h = d.stride_w = INT64_MAX;
+        check_through(&d, (dw_isa)isa, DW_RELU, 1, 1);
+        d = ordinary(), d.kernel_h = d.kernel_w = 1, d.dilation_h = d.dilation_w = INT64_MAX;
+        check_through(&d, (dw_isa)isa, DW_RELU6, 0, 1);
+        for (int layout = 0; layout < 2; layout++) {
+            d = ordinary(), d.layout = layout ? DW_NCHW : DW_NHWC;
+            d.height = d.width = 52, d.channels = 37, d.batch = layout ? 5 : 1;
+            d.pad_top = d.pad_left = d.pad_bottom = d.pad_right = 1;
+            check_through(&d, (dw_isa)isa, DW_GELU, 1, 3);
+        }
+    }
+    dw_threads_stop();
+}
+
 static void test_runs(void) {
     static const int64_t channels[] = {1, 5, 16, 19, 33};
     for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
@@ -266,6 +375,7 @@ static void test_threads(void) {
 int main(void) {
     test_statuses();
     test_runs();
+    test_through();
     test_threads();
     return report();
 }

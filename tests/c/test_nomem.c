@@ -114,11 +114,36 @@ static long try_plan(const dw_desc *d, dw_isa isa) {
     }
 }
 
-static long try_grad(const dw_desc *d, dw_isa isa, const float *with_kernel) {
+/* Other weights for gradients: each allocation failing in turn. */
+static void try_grad_copies(const dw_grad *grad) {
+    const long before = live;
+    for (long n = 1;; n++) {
+        dw_grad *copy = (dw_grad *)(void *)x;
+        allocations = 0, fails_at = n;
+        const dw_status status = dw_grad_with_weights(grad, kernel, bias, NULL, NULL, &copy);
+        fails_at = 0;
+        if (allocations < n) {
+            CHECK(status == DW_OK);
+            dw_grad_destroy(copy);
+            CHECK(live == before);
+            return;
+        }
+        CHECK(status == DW_ERR_NOMEM && !copy);
+        CHECK(live == before);
+    }
+}
+
+/* through: an activation, too. */
+static long try_grad(const dw_desc *linear, dw_isa isa, const float *with_kernel, int through) {
+    dw_desc of_y = *linear;
+    of_y.activation = through ? DW_SILU : DW_LINEAR;
+    const dw_desc *const d = &of_y;
     for (long n = 1;; n++) {
         dw_grad *grad = (dw_grad *)(void *)x;
         allocations = 0, fails_at = n;
-        const dw_status status = dw_grad_create(d, isa, with_kernel, &grad);
+        const dw_status status =
+            through ? dw_grad_create_through(d, isa, kernel, bias, with_kernel != NULL, NULL, NULL, &grad)
+                    : dw_grad_create(d, isa, with_kernel, &grad);
         fails_at = 0;
         if (allocations < n) {
             CHECK(status == DW_OK && live > 0);
@@ -127,6 +152,7 @@ static long try_grad(const dw_desc *d, dw_isa isa, const float *with_kernel) {
             dw_grad_run(grad, y, x, with_kernel ? dx : NULL, dkernel, NULL, workspace);
             CHECK(allocations == 0);
             __real_free(workspace);
+            try_grad_copies(grad);
             dw_grad_destroy(grad);
             CHECK(live == 0);
             return n - 1;
@@ -184,7 +210,8 @@ static void try_all(const char *name, const dw_desc *d, dw_isa isa, long least) 
     long grad = 0;
     if (d->layout == DW_NHWC) {
         try_quantized(d, isa);
-        grad = try_grad(d, isa, kernel) + try_grad(d, isa, NULL);
+        grad = try_grad(d, isa, kernel, 0) + try_grad(d, isa, NULL, 0);
+        CHECK(try_grad(d, isa, kernel, 1) > 3 && try_grad(d, isa, NULL, 1) > 2);
         CHECK(grad >= 6);
     }
     printf("%-8s %-28s allocations of the plan %2ld, of the gradients %2ld\n", dw_isa_name(isa), name, plan, grad);

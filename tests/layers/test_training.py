@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,9 @@ from support import assert_same_bits
 from support.layers import draw, isolate
 
 import dwconv
-from dwconv import activations, optimizers
+from dwconv import _core, activations, dtypes, ops, optimizers
 from dwconv.layers.backward import Gradients, ModelGradients
+from dwconv.ops import gradients, kept_plans
 
 Array = NDArray[Any]
 
@@ -104,6 +106,103 @@ def test_options(options: dict[str, Any]) -> None:
     layer = layer_of((2, 3), **options)
     first = layer.data_format == "channels_first"
     check_layer(layer, draw(*((2, 2, 5, 6) if first else (2, 5, 6, 2)), seed=3, dtype="float64"))
+
+
+OPTIONS = [
+    {},
+    {"data_format": "channels_first", "strides": 2},
+    {"depth_multiplier": 3, "dilation_rate": 2},
+    {"kernel_size": (9, 2), "use_bias": False},
+    {"dtype": "float64", "kernel_size": 5, "strides": 2},
+    {"dtype": "mixed_float16"},
+    {"dtype": "float16", "depth_multiplier": 2},
+]
+
+
+@pytest.mark.parametrize("name", ops.FUSED_ACTIVATIONS)
+@pytest.mark.parametrize("options", OPTIONS, ids=repr)
+def test_the_core_goes_through_activations(name: str, options: dict[str, Any]) -> None:
+    """The bits of three steps: z by a layer without an activation, the activation's gradient,
+    gradients of that.
+    """
+    words = {"kernel_size": 3, "padding": "same", "dtype": "float32", **options}
+    layer = layer_of(**words, activation=name, channels=19)
+    linear = dwconv.DepthwiseConv2D(**words)
+    first = layer.data_format == "channels_first"
+    x = draw(*((2, 19, 11, 12) if first else (2, 11, 12, 19)), seed=3).astype(layer.compute_dtype)
+    linear(x)
+    linear.set_weights(layer.get_weights())
+    y, pullback = layer.vjp(x)
+    dy = draw(*y.shape, seed=8).astype(y.dtype)
+    wide = dtypes.compute_dtype(y.dtype)
+    spec = layer._config.spec
+    kernel, bias = linear._weights.cast(y.dtype)  # type: ignore[union-attr]
+    z = ops.run(ops.make_plan(spec, x.shape, kernel, bias), x, dtype=wide)
+    dz = activations.gradient(activations.get(name), z, dy.astype(wide))
+    plan = gradients.make_plan(spec, x.shape, y.dtype, kernel)
+    expected = gradients.run(plan, dz, x, None, y.dtype, layer.variable_dtype)
+    found = pullback(dy)
+    for part, wanted in zip(("input", "kernel", "bias"), expected, strict=True):
+        if part != "bias" or layer.use_bias:
+            assert_same_bits(getattr(found, part), wanted, (part, name, options))
+    again = pullback(np.asfortranarray(dy).astype(np.float64))  # not as the core takes it
+    assert_same_bits(again.kernel, found.kernel, (name, options))
+    assert_same_bits(pullback(dy, input=False).kernel, found.kernel, (name, options))
+    layer.trainable = False
+    alone = pullback(dy)
+    assert alone.kernel is None
+    assert_same_bits(alone.input, found.input, (name, options))
+
+
+@pytest.mark.parametrize("activation", ["relu6", "mish", "linear"])
+def test_nothing_is_planned_twice(activation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step with weights that it has seen takes what it has; new ones are packed, not planned."""
+    layer = layer_of(3, activation=activation, channels=5)
+    x = draw(2, 9, 8, 5, seed=3, dtype="float64")
+
+    def step() -> Gradients:
+        y, pullback = layer.vjp(x)
+        return pullback(np.ones_like(y))
+
+    first, weights = step(), layer.get_weights()
+
+    def planned(*_: Any) -> None:
+        raise AssertionError("planned anew")
+
+    monkeypatch.setattr(gradients, "_core", SimpleNamespace(Gradient=planned, empty=_core.empty))
+    monkeypatch.setattr("dwconv.ops.plan.Plan", planned)
+    layer.set_weights([2 * w for w in weights])
+    doubled = step()
+    assert not np.array_equal(doubled.input, first.input)  # type: ignore[arg-type]
+    layer.set_weights(weights)
+    again = step()
+    for name in ("input", "kernel", "bias"):
+        assert_same_bits(getattr(again, name), getattr(first, name), name)
+    monkeypatch.setattr(gradients, "make_plan", planned)  # with these weights it has all
+    step()
+    dwconv.config.forget_plans()
+    monkeypatch.undo()
+    step()
+
+
+def test_kept_gradients_are_bounded() -> None:
+    before = dwconv.config.plan_cache_limits()
+    layer = layer_of(3, activation="tanh", channels=5)
+    try:
+        dwconv.config.set_plan_cache_limits(3)
+        for width in range(4, 12):
+            x = draw(1, 5, width, 5, dtype="float64")
+            y, pullback = layer.vjp(x)
+            pullback(y)
+        plans = layer._weights.plans  # type: ignore[union-attr]
+        assert len(plans._backward) == len(kept_plans._gradients) == 3
+        assert all(plan.own_bytes > 9 * 5 * 8 for plan in kept_plans._gradients.values())
+        dwconv.config.set_plan_cache_limits(bytes=0)
+        assert not kept_plans._gradients
+        assert pullback(y).kernel is not None
+        assert not kept_plans._gradients
+    finally:
+        dwconv.config.set_plan_cache_limits(*before)
 
 
 def test_what_is_left_out() -> None:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dwconv
+from dwconv import activations
 from dwconv.ops import gradients
 from support import Case, assert_same_bits, lanes, tile_cases
 
@@ -157,18 +158,32 @@ GRADIENT_SHAPES = [
 
 def check_gradients(isa: str, dtype: str) -> None:
     rooms = [Room(pages) for pages in (16, 32, 16, 32, 16, 1)]
+    bias_room = Room(1)
     vector = lanes(isa, dtype)
-    for shape, layout in product(GRADIENT_SHAPES, ("channels_last", "channels_first")):
+    forms = product(GRADIENT_SHAPES, ("channels_last", "channels_first"), ("linear", "silu"))
+    for shape, layout, activation in forms:
         for channels in (1, vector - 1, vector, 2 * vector + 1):
             case = replace(shape, channels=channels, dtype=dtype, seed=channels, data_format=layout)
             x, kernel, _ = case.arrays()
-            plan = gradients.make_plan(case.spec, x.shape, x.dtype, kernel, isa)
+            bias = np.linspace(-1, 1, channels * shape.multiplier, dtype=dtype)
+            through = {"fused": activations.Fused(activation)}
+            plan = gradients.make_plan(
+                case.spec, x.shape, x.dtype, kernel, isa, bias=bias, **through
+            )
             dy = np.random.default_rng(1).standard_normal(plan.y_shape).astype(dtype)
             expected = gradients.run(plan, dy, x)
             for at_end in (False, True):
                 print(isa, "gradients at the end" if at_end else "at the start", case, flush=True)
                 placed_kernel = rooms[2].place(kernel, at_end, writable=False)
-                packed = gradients.make_plan(case.spec, x.shape, x.dtype, placed_kernel, isa)
+                packed = gradients.make_plan(
+                    case.spec,
+                    x.shape,
+                    x.dtype,
+                    placed_kernel,
+                    isa,
+                    bias=bias_room.place(bias, at_end, writable=False),
+                    **through,
+                )
                 placed = [
                     room.place(np.zeros_like(array), at_end, writable=True)
                     for room, array in zip(rooms[3:], expected, strict=True)
