@@ -318,17 +318,16 @@ static void run_chunk(const job *job, position at, int64_t block_end, position a
         x.block_end = block_end;
         x.indices = grad->weights.indices;
     }
-    if (grad->activation.slope) {
-        dy.activation = &grad->activation;
-        dy.x = &x;
-        dy.line = line;
-    }
     int64_t done = 0; /* rows of dx */
     for (; at.row < base->problem.out_h && !stopped(job); at.row += band) {
         const int more = base->problem.out_h - at.row > band;
         const position next = more ? (position){at.image, at.row + band, at.block} : after;
         const int64_t end = more ? next.row : base->problem.out_h;
         dw_prefetcher next_dy = prefetch_of(base, job->dy, 1, next, band, blocks);
+        if (grad->activation.slope) {
+            for (int64_t h = at.row; h < end; h++) dw_ring_row(&dy, base, h);
+            dw_grad_activation_rows(&grad->activation, base, &dy, &x, line, at.row, end);
+        }
         if (job->with_weights) {
             /* The first row that this band does not hold, too. */
             int64_t row = more ? (next.row - 1) * d->stride_h - d->pad_top + (d->kernel_h - 1) * d->dilation_h + 1 : 0;

@@ -30,19 +30,14 @@ typedef struct dw_row_ring {
 } dw_row_ring;
 
 /* A ring in use. */
-typedef struct dw_ring_state dw_ring_state;
-struct dw_ring_state {
+typedef struct dw_ring_state {
     const dw_row_ring *ring;
     const char *array; /* x or dy, an image */
     char *rows;
     int64_t *row_of_slot;     /* [slot]: the row that it holds, or -1 */
     int64_t block, block_end; /* the chunk */
     const void *indices;      /* see dw_grad_copy */
-    /* Of dy through an activation, else NULL: what makes dz of its rows. */
-    const struct dw_grad_activation *activation;
-    const struct dw_ring_state *x;
-    void *line; /* a row of z */
-};
+} dw_ring_state;
 
 dw_status dw_ring_init(dw_row_ring *ring, const dw_grad_base *base, int of_dy, int64_t slots);
 void dw_ring_begin(dw_ring_state *state, const dw_row_ring *ring, const void *array, char *rows, int64_t *row_of_slot);
@@ -129,9 +124,10 @@ dw_status dw_grad_activation_init(dw_grad_activation *to, const dw_grad_base *ba
 dw_status dw_grad_activation_pack(dw_grad_activation *to, const dw_grad_base *base, const void *kernel,
                                   const void *bias);
 void dw_grad_activation_free(dw_grad_activation *activation);
-/* Makes dz of `rows` rows of dy from `row` on, at `to` in the ring; x: the ring for the same chunk. */
+/* Makes dz of rows [row, end) of dy, which are in the ring and have not been dz yet; `x` is of the same chunk and has room
+ * for the rows that these need. line: memory for a row of z. */
 void dw_grad_activation_rows(const dw_grad_activation *activation, const dw_grad_base *base, const dw_ring_state *dy,
-                             const dw_ring_state *x, void *line, int64_t row, int64_t rows, void *to);
+                             const dw_ring_state *x, void *line, int64_t row, int64_t end);
 
 /* ---- grad.c ---------------------------------------------------------------------------------------- */
 

@@ -43,7 +43,5 @@ const void *dw_ring_row(const dw_ring_state *state, const dw_grad_base *base, in
                                .to = whole ? state->rows : row,
                                .to_block = (ptrdiff_t)(ring->block_bytes / base->problem.element_size)};
     base->table->copy(&copy);
-    if (state->activation)
-        dw_grad_activation_rows(state->activation, base, state, state->x, state->line, first, rows, copy.to);
     return row;
 }

@@ -215,7 +215,8 @@ class DepthwiseConv(_core.PlannedLayer):
         if plan is None:
             if x.ndim == 4:  # else the rank is what is wrong
                 dtypes.check_castable(x.dtype, self.compute_dtype, "x")
-            weights = self._weights_for(x.shape)
+            if weights is None or not weights.plans.is_known(x.shape):
+                weights = self._weights_for(x.shape)
             plan = weights.plans.add(
                 x.shape,
                 lambda: self._make_plan(weights, x.shape, num_threads=self._num_threads),

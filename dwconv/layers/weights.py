@@ -38,8 +38,11 @@ class PlanCache(_core.PublishedPlans):
     module, before it comes to Python.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, before: PlanCache | None = None) -> None:
+        """before: that of the weights that these replace, in the same layer."""
         super().__init__()
+        #: Image shapes that calls have found right for the layer, whatever its weights.
+        self._checked = frozenset() if before is None else frozenset(before._plans)
         #: Input shape without N -> plan, oldest first. Read without the lock, which a dict allows.
         self._plans: dict[Shape, Plan] = {}
         #: Of pullbacks, by what they are and the whole input shape, likewise.
@@ -77,8 +80,10 @@ class PlanCache(_core.PublishedPlans):
         return plan
 
     def is_known(self, shape: Shape) -> bool:
-        """Whether there is a plan for images of `shape`, which the layer then can take."""
-        return shape[1:] in self._plans
+        """Whether there is, or was for the weights before, a plan for images of `shape`, which the
+        layer then can take.
+        """
+        return shape[1:] in self._plans or shape[1:] in self._checked
 
     def backward(self, kind: str, shape: Shape, make: Callable[[], Any]) -> Any:
         """What a pullback needs for inputs of `shape`, kept from the first time on: the last few
@@ -122,10 +127,13 @@ class LayerWeights:
 
     __slots__ = ("bias", "kernel", "plans")
 
-    def __init__(self, kernel: Array, bias: Array | None = None) -> None:
+    def __init__(
+        self, kernel: Array, bias: Array | None = None, before: PlanCache | None = None
+    ) -> None:
+        """before: the plans of the weights that these replace, in the same layer."""
         self.kernel = kernel
         self.bias = bias
-        self.plans = PlanCache()
+        self.plans = PlanCache(before)
         for array in self.arrays():
             array.flags.writeable = False
 
@@ -150,7 +158,7 @@ class LayerWeights:
             read_copy(f"{prefix}: {name}", value, array.shape, array.dtype)
             for name, value, array in zip(NAMES, values, self.arrays(), strict=False)
         ]
-        return LayerWeights(*copies)
+        return LayerWeights(copies[0], copies[1] if len(copies) > 1 else None, before=self.plans)
 
     def copies(self) -> list[Array]:
         """Copies of `arrays()`."""

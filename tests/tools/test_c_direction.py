@@ -22,7 +22,7 @@ ORDER = [
     *("shared.h", "shared.c"),
     *("desc.h", "desc.c", "blocks.h", "blocks.c"),
     *("activations.h", "slopes.inc", "activations.inc"),
-    *("grad_kernels.h", "grad_copy.inc", "grad_kernels.inc"),
+    *("grad_kernels.h", "grad_copy.inc", "grad_z.inc", "grad_kernels.inc"),
     *("nchw_kernels.h", "nchw_kernels.inc"),
     *("nhwc_kernels.h", "nhwc_kernels.inc"),
     *("quantized_kernels.h", "quantized_kernels.inc"),
@@ -35,7 +35,7 @@ ORDER = [
     *("nhwc_parts.c", "nhwc_run.c"),
     "nhwc.c",
     *("geometry.h", "plan.h", "plan.c", "parallel.c", "measure.c"),
-    *("grad.h", "grad_ring.c", "grad_weights.c", "grad_input.c", "grad.c"),
+    *("grad.h", "grad_ring.c", "grad_weights.c", "grad_input.c", "grad_activation.c", "grad.c"),
     *("quantized.h", "quantized.c"),
 ]
 
