@@ -128,7 +128,7 @@ class LayerWeights:
     __slots__ = ("bias", "kernel", "plans")
 
     def __init__(
-        self, kernel: Array, bias: Array | None = None, before: PlanCache | None = None
+        self, kernel: Array, bias: Array | None = None, *, before: PlanCache | None = None
     ) -> None:
         """before: the plans of the weights that these replace, in the same layer."""
         self.kernel = kernel
