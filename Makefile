@@ -16,7 +16,7 @@ CANDIDATES := python3 python3.14 python3.13 python3.12 python3.11 python3.10 pyt
 ARGS ?=
 
 .DELETE_ON_ERROR:
-.PHONY: help build docs test test-quick demo big-image check bench bench-quick bench-plot shape test-c test-isa test-torch test-jax test-keras test-free-threaded lint format lint-c \
+.PHONY: help build docs test test-quick demo big-image check bench bench-quick bench-plot shape test-c test-isa test-torch test-jax test-keras test-quantized test-free-threaded lint format lint-c \
 	wheels wheels-test zig-check release-check neon-mca asan tsan sanitizers fuzz fuzz-files torture soak clean
 
 help:
@@ -30,6 +30,7 @@ help:
 	@echo 'make test-torch   dwconv.torch and our gradients beside PyTorch, in .venv-torch (1 GB)'
 	@echo 'make test-jax     dwconv.jax beside JAX, in .venv-jax (0.6 GB)'
 	@echo 'make test-keras   tests/optional beside real Kerases, in .venv-keras (1.5 GB)'
+	@echo 'make test-quantized   int8 beside ONNX Runtime and LiteRT, in .venv-quantized (300 MB)'
 	@echo 'make docs    the site, into build/docs: warnings are errors, links are checked'
 	@echo 'make check   every instruction set of this CPU against the reference'
 	@echo 'make bench   beside other runtimes; writes bench/results   ARGS="mobilenet_v1 --shapes PATTERN"'
@@ -83,6 +84,9 @@ test-keras: .venv-keras/made-for-keras .venv-jax/compiled .venv-torch/made-for-t
 	.venv-keras/bin/python -m pytest -p no:cacheprovider tests/optional $(ARGS)
 	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -p no:cacheprovider tests/optional/test_keras_adapter.py $(ARGS)
 	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -p no:cacheprovider tests/optional/test_keras_adapter.py $(ARGS)
+
+test-quantized: .venv-quantized/made-for-quantized $(VENV)/installed
+	.venv-quantized/bin/python -m pytest -p no:cacheprovider tests/optional/test_quantized_peers.py $(ARGS)
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo/demo.py $(ARGS)
@@ -256,7 +260,7 @@ $(PEERS)/installed: pyproject.toml | $(VENV)/installed
 # Environments of frameworks: the package as $(VENV) built it, for the same Python, and what tests need. Nothing is
 # compiled twice.
 TESTED_WITH := 'hypothesis>=6.90' 'ml_dtypes>=0.3' 'mpmath>=1.3' 'pytest>=7.4' 'safetensors>=0.4'
-.venv-torch/made-for-torch .venv-jax/made-for-jax .venv-keras/made-for-keras: | $(VENV)/installed
+.venv-torch/made-for-torch .venv-jax/made-for-jax .venv-keras/made-for-keras .venv-quantized/made-for-quantized: | $(VENV)/installed
 	@rm -rf $(@D)
 	@$(BIN)/python -m venv $(@D)
 	@$(@D)/bin/python -m pip --quiet --disable-pip-version-check install $(TESTED_WITH) $(FRAMEWORK)
@@ -273,6 +277,8 @@ TESTED_WITH := 'hypothesis>=6.90' 'ml_dtypes>=0.3' 'mpmath>=1.3' 'pytest>=7.4' '
 	    DWCONV_JAX_INCLUDE=$$(.venv-jax/bin/python -c 'import jax.ffi; print(jax.ffi.include_dir())') \
 	    $(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
+
+.venv-quantized/made-for-quantized: FRAMEWORK := onnx onnxruntime ai-edge-litert flatbuffers
 
 # Keras 3 and Keras 2, both on TensorFlow.
 .venv-keras/made-for-keras: FRAMEWORK := tensorflow-cpu keras tf_keras h5py
