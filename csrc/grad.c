@@ -98,6 +98,7 @@ static dw_status init(dw_grad *grad, const dw_desc *desc, dw_isa isa, const void
     dw_grad_base *base = &grad->base;
     const int through = desc->activation != DW_LINEAR;
     dw_status status = init_base(base, desc, isa);
+    if (!DW_HAS_GRADIENTS) return status; /* at the latest init_base has refused it; what follows is left out */
     base->problem.stopper = stopper;
     if (status == DW_OK) status = dw_grad_weights_init(&grad->weights, base);
     if (status != DW_OK) return status;
@@ -388,6 +389,7 @@ static int64_t pieces_of_input(const dw_grad *grad, int64_t splits) {
 
 static int run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                void *workspace, int num_threads, dw_stop_fn *stop, void *context) {
+    if (!DW_HAS_GRADIENTS) return 0; /* there are no plans of any */
     const dw_grad_base *base = &grad->base;
     const division division = divide(grad, num_threads);
     const int with_weights = dkernel || dbias;
