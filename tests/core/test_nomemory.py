@@ -61,6 +61,7 @@ def settle():
     gc.collect()
     dwconv.trim_memory()
     dwconv.config.forget_plans()
+    layer._weights.plans._backward.clear()  # what pullbacks keep with the layer
 """
 
 FAILING_C = """
