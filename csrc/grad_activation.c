@@ -1,5 +1,6 @@
-/* grad_activation.c - gradients through an activation: in their ring, rows of dy become rows of dz = dy * f'(z). z, the convolution, is computed again, a row of a block at a time, from the rows of x that are in theirs: it
- * needs no array, and x and dy are read from memory once, as without an activation. */
+/* grad_activation.c - gradients through an activation: in their ring, rows of dy become rows of dz = dy * f'(z). z, the
+ * convolution, is computed again, a row of a block at a time, from the rows of x that are in theirs: it needs no array,
+ * and x and dy are read from memory once, as without an activation. */
 #include <string.h>
 
 #include "desc.h"
