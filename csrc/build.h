@@ -2,7 +2,8 @@
  *
  * Macros on the compiler's command line, the same for every file of csrc:
  *
- *   DW_WITHOUT_F32, DW_WITHOUT_F64, DW_WITHOUT_I32      a dtype
+ *   DW_WITHOUT_F32, DW_WITHOUT_F64, DW_WITHOUT_I32      a dtype; without F32 no HALF either
+ *   DW_WITHOUT_HALF                                     float16 and bfloat16
  *   DW_WITHOUT_GRADIENTS, DW_WITHOUT_NCHW               the gradients; channels first
  *   DW_WITHOUT_QUANTIZED                                quantized convolutions, which also go with DW_WITHOUT_I32
  *   DW_WITHOUT_AVX512, DW_WITHOUT_AVX2, DW_WITHOUT_NEON, DW_WITHOUT_PORTABLE   an instruction set
@@ -27,6 +28,14 @@
 #else
 #define DW_HAS_F64 1
 #define DW_IF_F64(item) item
+#endif
+
+#if defined(DW_WITHOUT_HALF) || defined(DW_WITHOUT_F32)
+#define DW_HAS_HALF 0
+#define DW_IF_HALF(item) NULL
+#else
+#define DW_HAS_HALF 1
+#define DW_IF_HALF(item) item
 #endif
 
 #ifdef DW_WITHOUT_I32

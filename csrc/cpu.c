@@ -42,7 +42,7 @@ static unsigned xgetbv0(void) {
 
 /* Bits as in Intel's Software Developer's Manual, volume 2A, CPUID, and volume 1, 13.3 (XCR0). */
 static unsigned detect(void) {
-    enum { OSXSAVE = 1u << 27, AVX = 1u << 28, FMA = 1u << 12 };
+    enum { OSXSAVE = 1u << 27, AVX = 1u << 28, F16C = 1u << 29, FMA = 1u << 12 };
     enum { XCR0_YMM = 0x6, XCR0_ZMM = 0xe6 };
     unsigned r[4], flags = 0;
     dw_cpuid(0, 0, r);
@@ -53,6 +53,7 @@ static unsigned detect(void) {
     if ((xcr0 & XCR0_YMM) != XCR0_YMM) return 0;
     flags |= DW_CPU_AVX;
     if (r[2] & FMA) flags |= DW_CPU_FMA;
+    if (r[2] & F16C) flags |= DW_CPU_F16C;
     dw_cpuid(7, 0, r);
     if (r[1] & (1u << 5)) flags |= DW_CPU_AVX2;
     const unsigned last_sub = r[0];
@@ -102,7 +103,7 @@ int dw_cpu_feature(int index, const char **name) {
     } features[] = {{"avx", DW_CPU_AVX},           {"avx2", DW_CPU_AVX2},         {"fma", DW_CPU_FMA},
                     {"avx512f", DW_CPU_AVX512F},   {"avx512vl", DW_CPU_AVX512VL}, {"avx512bw", DW_CPU_AVX512BW},
                     {"avx512dq", DW_CPU_AVX512DQ}, {"neon", DW_CPU_NEON},         {"avx512vnni", DW_CPU_AVX512VNNI},
-                    {"avxvnni", DW_CPU_AVXVNNI}};
+                    {"avxvnni", DW_CPU_AVXVNNI},   {"f16c", DW_CPU_F16C}};
     if (index < 0 || index >= (int)(sizeof features / sizeof *features)) {
         *name = NULL;
         return 0;

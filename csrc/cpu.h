@@ -12,7 +12,8 @@ enum {
     DW_CPU_AVX512DQ = 1 << 6,
     DW_CPU_NEON = 1 << 7,
     DW_CPU_AVX512VNNI = 1 << 8,
-    DW_CPU_AVXVNNI = 1 << 9
+    DW_CPU_AVXVNNI = 1 << 9,
+    DW_CPU_F16C = 1 << 10
 };
 
 /* The DW_CPU_* that may be used: the CPU has the instructions, and the OS saves their registers. */

@@ -13,7 +13,9 @@ static int add_product(int64_t a, int64_t b, int64_t c, int64_t *total) {
     return 1;
 }
 
-int64_t dw_element_size(dw_dtype dtype) { return dtype == DW_F64 ? 8 : 4; }
+int64_t dw_weight_size(dw_dtype dtype) { return dtype == DW_F64 ? 8 : 4; }
+
+int64_t dw_element_size(dw_dtype dtype) { return dw_is_half(dtype) ? 2 : dw_weight_size(dtype); }
 
 int dw_bytes(int64_t element_size, const int64_t *sizes, int count, int64_t *bytes) {
     *bytes = element_size;
@@ -34,11 +36,11 @@ static dw_status output_length(int64_t in, int64_t before, int64_t after, int64_
 }
 
 dw_status dw_check_activation(dw_dtype dtype, dw_activation activation, double alpha) {
-    static const char built[DW_DTYPE_COUNT] = {DW_HAS_F32, DW_HAS_F64, DW_HAS_I32};
+    static const char built[DW_DTYPE_COUNT] = {DW_HAS_F32, DW_HAS_F64, DW_HAS_I32, DW_HAS_HALF, DW_HAS_HALF};
     if (dtype < DW_F32 || dtype >= DW_DTYPE_COUNT) return DW_ERR_DTYPE;
     if (!built[dtype]) return DW_ERR_BUILD;
     if (activation < DW_LINEAR || activation >= DW_ACTIVATION_COUNT) return DW_ERR_ACTIVATION;
-    if (dtype == DW_I32 && activation > DW_RELU6) return DW_ERR_ACTIVATION;
+    if ((dtype == DW_I32 || dw_is_half(dtype)) && activation > DW_RELU6) return DW_ERR_ACTIVATION;
     const int has_alpha = activation == DW_LEAKY_RELU || activation == DW_ELU;
     return has_alpha && !isfinite(alpha) ? DW_ERR_ACTIVATION : DW_OK;
 }
@@ -79,6 +81,7 @@ dw_status dw_output_size(const dw_desc *d, int64_t *oh, int64_t *ow) {
     const dw_status activation = dw_check_activation(d->dtype, d->activation, d->activation_alpha);
     if (activation != DW_OK) return activation;
     if (d->layout != DW_NHWC && d->layout != DW_NCHW) return DW_ERR_LAYOUT;
+    if (d->layout == DW_NCHW && dw_is_half(d->dtype)) return DW_ERR_LAYOUT;
     if (d->layout == DW_NCHW && !DW_HAS_NCHW) return DW_ERR_BUILD;
     if (!dw_denormals_known(d->denormals)) return DW_ERR_DENORMALS;
     if (d->batch < 0 || d->height < 1 || d->width < 1 || d->channels < 1 || d->multiplier < 1) return DW_ERR_SHAPE;
@@ -99,7 +102,7 @@ dw_status dw_output_size(const dw_desc *d, int64_t *oh, int64_t *ow) {
     const int64_t kernel[] = {d->kernel_h, d->kernel_w, d->channels, d->multiplier};
     int64_t bytes;
     if (!dw_bytes(element_size, x, 4, &bytes) || !dw_bytes(element_size, y, 5, &bytes) ||
-        !dw_bytes(element_size, kernel, 4, &bytes))
+        !dw_bytes(dw_weight_size(d->dtype), kernel, 4, &bytes))
         return DW_ERR_OVERFLOW;
     return DW_OK;
 }
@@ -108,9 +111,9 @@ const char *dw_status_text(dw_status status) {
     switch (status) {
     case DW_OK: return "ok";
     case DW_ERR_NULL: return "a required pointer is NULL";
-    case DW_ERR_DTYPE: return "the dtype is not float32, float64 or int32";
+    case DW_ERR_DTYPE: return "the dtype is not float32, float64, int32, float16 or bfloat16";
     case DW_ERR_ACTIVATION: return "the activation is not one that is fused for this dtype, or its alpha is not finite";
-    case DW_ERR_LAYOUT: return "the layout is neither NHWC nor NCHW";
+    case DW_ERR_LAYOUT: return "the layout is neither NHWC nor NCHW, or none for this dtype";
     case DW_ERR_DENORMALS: return "denormals are neither to be flushed nor IEEE's";
     case DW_ERR_STRATEGY: return "the problem has no strategy of that index";
     case DW_ERR_ISA: return "the instruction set is not available on this CPU or in this build";

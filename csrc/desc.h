@@ -4,7 +4,11 @@
 
 #include "dwconv.h"
 
-int64_t dw_element_size(dw_dtype dtype);
+int64_t dw_element_size(dw_dtype dtype); /* of x and y */
+int64_t dw_weight_size(dw_dtype dtype);  /* of an element of kernel and bias */
+
+/* Whether x and y are of 16 bits. */
+static inline int dw_is_half(dw_dtype dtype) { return dtype == DW_F16 || dtype == DW_BF16; }
 
 /* *bytes = element_size * the product of sizes, all >= 0. Returns 0 if no object can have that many bytes. */
 int dw_bytes(int64_t element_size, const int64_t *sizes, int count, int64_t *bytes);

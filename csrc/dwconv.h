@@ -58,7 +58,12 @@ typedef enum dw_dtype {
     DW_F32 = 0,
     DW_F64 = 1,
     DW_I32 = 2, /* exact: sums and products modulo 2**32, as NumPy has them */
-    DW_DTYPE_COUNT = 3
+    /* x and y of 16 bits; kernel and bias are float32, and so are sums. They are rounded once, after the activation, to
+     * nearest, ties to even: the bits of a DW_F32 plan between casts. DW_NHWC alone, with linear, relu and relu6; no
+     * gradients. DW_BF16 stores NaN as 0xffff. */
+    DW_F16 = 3,
+    DW_BF16 = 4,
+    DW_DTYPE_COUNT = 5
 } dw_dtype;
 
 /* The last step of each element. Float results are within 2 ulp of the formula, over all numbers (float32: measured

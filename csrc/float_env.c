@@ -18,7 +18,7 @@ void dw_flush(dw_dtype dtype, void *values, int64_t count) {
     const uint32_t exponent_32 = UINT32_C(0x7f800000);
     const uint64_t exponent_64 = UINT64_C(0x7ff) << 52;
     for (int64_t i = 0; i < count; i++) {
-        if (dtype == DW_F32) {
+        if (dtype == DW_F32 || dtype == DW_F16 || dtype == DW_BF16) {
             uint32_t bits;
             memcpy(&bits, (char *)values + i * 4, 4);
             if ((bits & exponent_32) == 0) bits &= UINT32_C(1) << 31;

@@ -13,7 +13,7 @@
  * 1e-9 of results near 2**-1022. So such a run keeps them. */
 dw_denormals dw_denormals_of(dw_denormals requested, int calls_fma);
 
-/* Sets denormal floats to zeros of the same sign. */
+/* Sets denormal floats to zeros of the same sign. Of DW_F16 and DW_BF16 they are weights: float32. */
 void dw_flush(dw_dtype dtype, void *values, int64_t count);
 
 #if defined(__x86_64__) || defined(_M_X64)

@@ -24,7 +24,7 @@ typedef struct dw_instruction_set {
     int chunk_bytes; /* channels of a pixel that a strip goes through before the next ones: their inputs stay in L1 */
     /* The same bits from vectors of half the width, for problems that do not fill one of these; NULL: none. */
     const struct dw_instruction_set *narrower;
-    /* NULL for what this build leaves out, grad for integers, too */
+    /* NULL for what this build leaves out; grad for integers, too; nchw and grad for 16 bits */
     const dw_nhwc_table *nhwc[DW_DTYPE_COUNT];
     const dw_nchw_table *nchw[DW_DTYPE_COUNT];
     const dw_grad_table *grad[DW_DTYPE_COUNT];
@@ -46,10 +46,12 @@ DW_INSTRUCTION_SETS(DW_DECLARE)
 /* The tables of an instruction set, for isa/: those that every_dtype.inc defines, or isa/names_only.inc. */
 #define DW_DECLARE_TABLES(isa)                                                                            \
     extern const dw_nhwc_table dw_nhwc_table_f32_##isa, dw_nhwc_table_f64_##isa, dw_nhwc_table_i32_##isa; \
+    extern const dw_nhwc_table dw_nhwc_table_f16_##isa, dw_nhwc_table_bf16_##isa;                         \
     extern const dw_nchw_table dw_nchw_table_f32_##isa, dw_nchw_table_f64_##isa, dw_nchw_table_i32_##isa; \
     extern const dw_grad_table dw_grad_table_f32_##isa, dw_grad_table_f64_##isa;
 #define DW_NHWC_TABLES(isa) \
-    {DW_IF_F32(&dw_nhwc_table_f32_##isa), DW_IF_F64(&dw_nhwc_table_f64_##isa), DW_IF_I32(&dw_nhwc_table_i32_##isa)}
+    {DW_IF_F32(&dw_nhwc_table_f32_##isa), DW_IF_F64(&dw_nhwc_table_f64_##isa), DW_IF_I32(&dw_nhwc_table_i32_##isa), \
+     DW_IF_HALF(&dw_nhwc_table_f16_##isa), DW_IF_HALF(&dw_nhwc_table_bf16_##isa)}
 #define DW_NCHW_TABLES(isa)                                                                            \
     {DW_IF_NCHW(DW_IF_F32(&dw_nchw_table_f32_##isa)), DW_IF_NCHW(DW_IF_F64(&dw_nchw_table_f64_##isa)), \
      DW_IF_NCHW(DW_IF_I32(&dw_nchw_table_i32_##isa))}

@@ -55,5 +55,5 @@ void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_in
         info->plan_bytes += packing->bytes + packing->count * (int64_t)sizeof(dw_block);
         info->shared_bytes += dw_shared_by_others(packing->weights, packing->bytes);
     }
-    info->weight_bytes = info->blocks * vectors * info->lanes * problem->element_size;
+    info->weight_bytes = info->blocks * vectors * info->lanes * problem->weight_size;
 }

@@ -39,13 +39,13 @@ static int64_t weight_bytes(const dw_nhwc *nhwc, const dw_problem *problem, int6
     const int64_t indices = d->multiplier > 1 && sums == 1;
     const int64_t sizes[] = {blocks, indices + (1 + d->kernel_h * d->kernel_w) * sums, nhwc->table->lanes};
     int64_t bytes;
-    return dw_bytes(problem->element_size, sizes, 3, &bytes) ? bytes : 0;
+    return dw_bytes(problem->weight_size, sizes, 3, &bytes) ? bytes : 0;
 }
 
 /* The weights of one vector: `from` (C*M) for the lanes [begin, end) of a block. */
 static void store_lanes(const dw_problem *problem, const dw_block *block, const char *from, int64_t begin, int64_t end,
                         char *to) {
-    const int64_t channels = problem->out_channels, size = problem->element_size;
+    const int64_t channels = problem->out_channels, size = problem->weight_size;
     /* Runs of consecutive channels; several if pixels are folded. */
     for (int64_t lane = begin; lane < end;) {
         const int64_t channel = (block->y + lane + channels) % channels; /* y may be of the pixel before */
@@ -57,7 +57,7 @@ static void store_lanes(const dw_problem *problem, const dw_block *block, const 
 
 /* The same for the M sums of a block of input channels: M vectors. */
 static void store_sums(const dw_problem *problem, const dw_block *block, const char *from, int64_t lanes, char *to) {
-    const int64_t multiplier = problem->desc.multiplier, size = problem->element_size;
+    const int64_t multiplier = problem->desc.multiplier, size = problem->weight_size;
     for (int64_t lane = 0; lane < block->x_count; lane++) {
         const char *channel = from + (block->x + lane) * multiplier * size;
         for (int64_t m = 0; m < multiplier; m++)
@@ -75,8 +75,8 @@ static void flush_bias(const dw_problem *problem, void *bias, int64_t lanes) {
 static void pack_cross_pixel(const dw_nhwc *nhwc, const dw_problem *problem, const dw_block *block, const char *kernel,
                              const void *bias, char *to) {
     const dw_desc *d = &problem->desc;
-    const int64_t vector = nhwc->table->lanes * problem->element_size;
-    const int64_t row = problem->out_channels * problem->element_size, before = -block->y;
+    const int64_t vector = nhwc->table->lanes * problem->weight_size;
+    const int64_t row = problem->out_channels * problem->weight_size, before = -block->y;
     const int64_t later = d->stride_w - 1, window = d->kernel_w + later;
     if (bias) store_lanes(problem, block, bias, 0, block->y_count, to);
     flush_bias(problem, to, nhwc->table->lanes);
@@ -95,7 +95,7 @@ static void pack_cross_pixel(const dw_nhwc *nhwc, const dw_problem *problem, con
 static inline dw_status store_taps(const dw_nhwc *nhwc, const dw_problem *problem, const dw_packing *packing,
                                    dw_range blocks, const char *kernel, char *to, int64_t step, const int64_t vector) {
     const dw_desc *d = &problem->desc;
-    const int64_t channels = problem->out_channels, lanes = nhwc->table->lanes, size = problem->element_size;
+    const int64_t channels = problem->out_channels, lanes = nhwc->table->lanes, size = problem->weight_size;
     const int64_t taps = d->kernel_h * d->kernel_w, row = channels * size;
     for (int64_t tap = 0; tap < taps; tap++, kernel += row, to += vector) {
         if (dw_stopped(problem, (blocks.end - blocks.begin) * vector)) return DW_ERR_STOPPED;
@@ -124,7 +124,7 @@ static dw_status store_taps_of_vectors(const dw_nhwc *nhwc, const dw_problem *pr
 static dw_status store_taps_of_sums(const dw_nhwc *nhwc, const dw_problem *problem, const dw_packing *packing,
                                     dw_range blocks, const char *kernel, char *to, int64_t step, int64_t vectors) {
     const dw_desc *d = &problem->desc;
-    const int64_t taps = d->kernel_h * d->kernel_w, row = problem->out_channels * problem->element_size;
+    const int64_t taps = d->kernel_h * d->kernel_w, row = problem->out_channels * problem->weight_size;
     for (int64_t tap = 0; tap < taps; tap++, kernel += row, to += vectors) {
         if (dw_stopped(problem, (blocks.end - blocks.begin) * vectors)) return DW_ERR_STOPPED;
         char *at = to;
@@ -141,7 +141,7 @@ static dw_status store_taps_of_sums(const dw_nhwc *nhwc, const dw_problem *probl
 static dw_status pack_weights(const dw_nhwc *nhwc, const dw_problem *problem, const void *kernel, const void *bias,
                               int cross_pixel, dw_packing *packing) {
     const dw_desc *d = &problem->desc;
-    const int64_t lanes = nhwc->table->lanes, size = problem->element_size, vector = lanes * size;
+    const int64_t lanes = nhwc->table->lanes, size = problem->weight_size, vector = lanes * size;
     const int64_t sums = sums_of(nhwc, packing), indices = d->multiplier > 1 && sums == 1;
     const int64_t bytes = weight_bytes(nhwc, problem, packing->count, sums);
     const int64_t extra = cross_pixel ? (1 + d->kernel_h * (d->kernel_w + d->stride_w - 1)) * vector : 0;

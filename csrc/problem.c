@@ -17,6 +17,7 @@ dw_status dw_problem_init(dw_problem *problem, const dw_desc *desc, dw_isa isa) 
     problem->stopper = NULL;
     problem->out_channels = desc->channels * desc->multiplier;
     problem->element_size = dw_element_size(desc->dtype);
+    problem->weight_size = dw_weight_size(desc->dtype);
     /* (double), because INFINITY is a float, which cannot hold INT32_MAX. */
     const int relu = desc->activation == DW_RELU || desc->activation == DW_RELU6;
     problem->clamp_min = relu ? 0 : desc->dtype == DW_I32 ? INT32_MIN : -(double)INFINITY;

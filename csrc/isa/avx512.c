@@ -31,6 +31,17 @@
     X(3, 3, 2, 0, 4, INTERLEAVED) X(3, 3, 2, 0, 3, INTERLEAVED) X(3, 3, 2, 0, 2, INTERLEAVED)               \
     X(3, 3, 2, 0, 5, CROSS_PIXEL) X(3, 3, 2, 0, 4, CROSS_PIXEL) X(3, 3, 2, 0, 2, CROSS_PIXEL)               \
     X(3, 3, 2, 0, 1, CROSS_PIXEL)
+
+/* Of 16 bits those that plans choose; a wheel must stay small. */
+#define DW_HALF_TILES(X)                                                                            \
+    X(3, 3, 1, 0, 7, PLAIN) X(3, 3, 1, 0, 5, PLAIN) X(3, 3, 1, 0, 4, PLAIN) X(3, 3, 1, 0, 3, PLAIN) \
+    X(3, 3, 1, 0, 2, PLAIN) X(3, 3, 1, 0, 1, PLAIN)                                                 \
+    X(3, 3, 2, 0, 7, PLAIN) X(3, 3, 2, 0, 5, PLAIN) X(3, 3, 2, 0, 4, PLAIN) X(3, 3, 2, 0, 2, PLAIN) \
+    X(3, 3, 2, 0, 1, PLAIN)                                                                         \
+    X(5, 5, 1, 0, 4, PLAIN) X(5, 5, 1, 0, 3, PLAIN) X(5, 5, 1, 0, 1, PLAIN)                         \
+    X(5, 5, 2, 0, 5, PLAIN) X(5, 5, 2, 0, 4, PLAIN) X(5, 5, 2, 0, 2, PLAIN) X(5, 5, 2, 0, 1, PLAIN) \
+    X(7, 7, 1, 2, 7, PLAIN) X(7, 7, 1, 0, 3, PLAIN) X(7, 7, 1, 0, 1, PLAIN)                         \
+    X(3, 3, 1, 0, 4, FOLDED) X(3, 3, 1, 0, 2, FOLDED) X(3, 3, 1, 0, 1, FOLDED) X(3, 3, 1, 0, 1, MASKED)
 /* clang-format on */
 #define DW_WIDE_TILES DW_WIDE_TILES_32_REGISTERS
 #define DW_NCHW_LIST DW_NCHW_SIZES
@@ -39,10 +50,10 @@
 
 #if (defined(__x86_64__) || defined(_M_X64)) && !defined(DW_WITHOUT_AVX512)
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c"))), \
                              apply_to = function)
 #elif defined(__GNUC__)
-#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c")
 #endif
 #include "every_dtype.inc"
 #if defined(__clang__)
@@ -56,7 +67,7 @@ extern const dw_instruction_set dw_isa_avx512vl;
 
 const dw_instruction_set dw_isa_avx512 = {.id = DW_ISA_AVX512,
                                           .name = "avx512",
-                                          .needs = DW_CPU_AVX2 | DW_CPU_FMA | DW_CPU_AVX512F | DW_CPU_AVX512VL |
+                                          .needs = DW_CPU_AVX2 | DW_CPU_FMA | DW_CPU_F16C | DW_CPU_AVX512F | DW_CPU_AVX512VL |
                                                    DW_CPU_AVX512BW | DW_CPU_AVX512DQ,
                                           .compiled = DW_COMPILED,
                                           .registers = 32,

@@ -9,6 +9,7 @@
 #define DW_HEADER "vec_avx2.h"
 #define DW_K_MASKS 1
 #define DW_TILES(X)
+#define DW_HALF_TILES(X)
 #define DW_WIDE_TILES(X)
 #define DW_NCHW_LIST DW_NCHW_SIZES
 #define DW_GRAD_TILES(X)
@@ -16,10 +17,10 @@
 
 #if (defined(__x86_64__) || defined(_M_X64)) && !defined(DW_WITHOUT_AVX512) && !defined(DW_WITHOUT_AVX2)
 #if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"))), \
+#pragma clang attribute push(__attribute__((target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c"))), \
                              apply_to = function)
 #elif defined(__GNUC__)
-#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")
+#pragma GCC target("avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c")
 #endif
 
 #if DW_HAS_NCHW

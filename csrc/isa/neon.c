@@ -25,6 +25,15 @@
     X(3, 3, 1, 0, 1, FOLDED) X(3, 3, 1, 0, 1, FOLDED_M)                                                     \
     X(5, 5, 1, 0, 2, FOLDED) X(5, 5, 1, 0, 2, FOLDED_M) X(5, 5, 1, 0, 1, FOLDED) X(5, 5, 1, 0, 1, FOLDED_M) \
     X(7, 7, 1, 0, 1, FOLDED) X(7, 7, 1, 0, 1, FOLDED_M)
+
+/* Of 16 bits those that plans choose; a wheel must stay small. */
+#define DW_HALF_TILES(X)                                                                            \
+    X(3, 3, 1, 2, 7, PLAIN) X(3, 3, 1, 2, 4, PLAIN) X(3, 3, 1, 1, 7, PLAIN) X(3, 3, 1, 0, 1, PLAIN) \
+    X(3, 3, 2, 4, 4, PLAIN) X(3, 3, 2, 2, 4, PLAIN) X(3, 3, 2, 1, 7, PLAIN) X(3, 3, 2, 0, 1, PLAIN) \
+    X(5, 5, 1, 2, 4, PLAIN) X(5, 5, 1, 1, 7, PLAIN) X(5, 5, 1, 0, 1, PLAIN)                         \
+    X(5, 5, 2, 2, 4, PLAIN) X(5, 5, 2, 1, 7, PLAIN) X(5, 5, 2, 0, 1, PLAIN)                         \
+    X(7, 7, 1, 1, 7, PLAIN) X(7, 7, 1, 0, 1, PLAIN)                                                 \
+    X(3, 3, 1, 0, 2, FOLDED) X(3, 3, 1, 0, 1, FOLDED)
 /* clang-format on */
 #define DW_WIDE_TILES DW_WIDE_TILES_32_REGISTERS
 #define DW_NCHW_LIST DW_NCHW_SIZES

@@ -260,6 +260,83 @@ DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {
 DW_INLINE vec_indices vec_load_indices(const real *p) { return _mm256_loadu_si256((const __m256i *)p); }
 DW_INLINE vec vec_permute(vec x, vec_indices indices) { return _mm256_permutevar8x32_ps(x, indices); }
 
+/* Numbers of 16 bits in memory, see vec_portable.h. The first n of 8, ... */
+DW_INLINE __m128i DW_NAME(dw_load_halves)(const uint16_t *p, int n) {
+    if (n >= LANES) return _mm_loadu_si128((const __m128i *)p);
+    const int rest = n & 3;
+    const uint16_t *last = p + (n & 4);
+    uint64_t lanes = 0;
+    for (int i = 0; i < rest; i++) lanes |= (uint64_t)last[i] << 16 * i;
+    const __m128i v = _mm_cvtsi64_si128((int64_t)lanes);
+    return n & 4 ? _mm_unpacklo_epi64(_mm_loadl_epi64((const __m128i *)p), v) : v;
+}
+
+#if DW_K_MASKS
+DW_INLINE __m128i DW_NAME(dw_masked_halves)(const uint16_t *p, vec_mask mask) {
+    return _mm_maskz_loadu_epi16(mask, p);
+}
+#else
+DW_INLINE __m128i DW_NAME(dw_masked_halves)(const uint16_t *p, vec_mask mask) {
+    const int lanes = _mm256_movemask_ps(_mm256_castsi256_ps(mask));
+    uint16_t halves[LANES] = {0};
+    for (int i = 0; i < LANES; i++)
+        if (lanes >> i & 1) halves[i] = p[i];
+    return _mm_loadu_si128((const __m128i *)halves);
+}
+#endif
+
+/* ... which are stored in pieces, too. */
+DW_INLINE void DW_NAME(dw_store_halves)(uint16_t *p, __m128i v, int n) {
+    if (n >= LANES) {
+        _mm_storeu_si128((__m128i *)p, v);
+        return;
+    }
+    if (n & 4) {
+        _mm_storel_epi64((__m128i *)p, v);
+        v = _mm_unpackhi_epi64(v, v);
+        p += 4;
+    }
+    uint64_t lanes = (uint64_t)_mm_cvtsi128_si64(v);
+    for (int i = 0; i < (n & 3); i++, lanes >>= 16) p[i] = (uint16_t)lanes;
+}
+
+DW_INLINE __m128i DW_NAME(dw_round_f16)(vec v) { return _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT); }
+DW_INLINE vec vec_load_f16(const uint16_t *p) { return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p)); }
+DW_INLINE vec vec_load_f16_n(const uint16_t *p, int n) { return _mm256_cvtph_ps(DW_NAME(dw_load_halves)(p, n)); }
+DW_INLINE vec vec_masked_load_f16(const uint16_t *p, vec_mask mask) {
+    return _mm256_cvtph_ps(DW_NAME(dw_masked_halves)(p, mask));
+}
+DW_INLINE void vec_store_f16(uint16_t *p, vec v) { _mm_storeu_si128((__m128i *)p, DW_NAME(dw_round_f16)(v)); }
+DW_INLINE void vec_store_f16_n(uint16_t *p, vec v, int n) { DW_NAME(dw_store_halves)(p, DW_NAME(dw_round_f16)(v), n); }
+
+/* To the upper half of each lane, from both halves of a vector at once: VPSHUFB takes no port that multiplies. */
+DW_INLINE vec DW_NAME(dw_widen_bf16)(__m128i halves) {
+    const __m256i places = _mm256_setr_epi8(-1, -1, 0, 1, -1, -1, 2, 3, -1, -1, 4, 5, -1, -1, 6, 7, /**/
+                                            -1, -1, 8, 9, -1, -1, 10, 11, -1, -1, 12, 13, -1, -1, 14, 15);
+    return _mm256_castsi256_ps(_mm256_shuffle_epi8(_mm256_broadcastsi128_si256(halves), places));
+}
+DW_INLINE __m128i DW_NAME(dw_round_bf16)(vec v) {
+    const __m256i uppers = _mm256_setr_epi8(2, 3, 6, 7, 10, 11, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1, /**/
+                                            2, 3, 6, 7, 10, 11, 14, 15, -1, -1, -1, -1, -1, -1, -1, -1);
+    const __m256i bits = _mm256_castps_si256(v);
+    const __m256i last = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
+    const __m256i rounded = _mm256_add_epi32(bits, _mm256_add_epi32(last, _mm256_set1_epi32(0x7fff)));
+    const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)); /* all ones: a NaN, too */
+    const __m256i halves = _mm256_shuffle_epi8(_mm256_or_si256(rounded, nan), uppers);
+    return _mm256_castsi256_si128(_mm256_permute4x64_epi64(halves, 0x08));
+}
+DW_INLINE vec vec_load_bf16(const uint16_t *p) {
+    return DW_NAME(dw_widen_bf16)(_mm_loadu_si128((const __m128i *)p));
+}
+DW_INLINE vec vec_load_bf16_n(const uint16_t *p, int n) { return DW_NAME(dw_widen_bf16)(DW_NAME(dw_load_halves)(p, n)); }
+DW_INLINE vec vec_masked_load_bf16(const uint16_t *p, vec_mask mask) {
+    return DW_NAME(dw_widen_bf16)(DW_NAME(dw_masked_halves)(p, mask));
+}
+DW_INLINE void vec_store_bf16(uint16_t *p, vec v) { _mm_storeu_si128((__m128i *)p, DW_NAME(dw_round_bf16)(v)); }
+DW_INLINE void vec_store_bf16_n(uint16_t *p, vec v, int n) {
+    DW_NAME(dw_store_halves)(p, DW_NAME(dw_round_bf16)(v), n);
+}
+
 #else
 
 typedef double real;

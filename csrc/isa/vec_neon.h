@@ -195,6 +195,59 @@ DW_INLINE vec vec_permute(vec x, vec_indices indices) {
     return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(x), indices));
 }
 
+/* Numbers of 16 bits in memory, see vec_portable.h. The first n of 4. */
+DW_INLINE uint16x4_t DW_NAME(dw_load_halves)(const uint16_t *p, int n) {
+    uint16x4_t v = vdup_n_u16(0);
+    if (n >= 4) return vld1_u16(p);
+    if (n >= 1) v = vld1_lane_u16(p, v, 0);
+    if (n >= 2) v = vld1_lane_u16(p + 1, v, 1);
+    if (n >= 3) v = vld1_lane_u16(p + 2, v, 2);
+    return v;
+}
+
+DW_INLINE uint16x4_t DW_NAME(dw_masked_halves)(const uint16_t *p, vec_mask mask) {
+    if (mask.begin <= 0 && mask.end >= LANES) return vld1_u16(p);
+    uint16_t lane[LANES] = {0};
+    for (int i = mask.begin; i < mask.end; i++) lane[i] = p[i];
+    return vld1_u16(lane);
+}
+
+DW_INLINE void DW_NAME(dw_store_halves)(uint16_t *p, uint16x4_t v, int n) {
+    if (n >= 4) {
+        vst1_u16(p, v);
+        return;
+    }
+    if (n >= 1) vst1_lane_u16(p, v, 0);
+    if (n >= 2) vst1_lane_u16(p + 1, v, 1);
+    if (n >= 3) vst1_lane_u16(p + 2, v, 2);
+}
+
+DW_INLINE vec DW_NAME(dw_widen_f16)(uint16x4_t halves) { return vcvt_f32_f16(vreinterpret_f16_u16(halves)); }
+DW_INLINE uint16x4_t DW_NAME(dw_round_f16)(vec v) { return vreinterpret_u16_f16(vcvt_f16_f32(v)); }
+DW_INLINE vec vec_load_f16(const uint16_t *p) { return DW_NAME(dw_widen_f16)(vld1_u16(p)); }
+DW_INLINE vec vec_load_f16_n(const uint16_t *p, int n) { return DW_NAME(dw_widen_f16)(DW_NAME(dw_load_halves)(p, n)); }
+DW_INLINE vec vec_masked_load_f16(const uint16_t *p, vec_mask mask) {
+    return DW_NAME(dw_widen_f16)(DW_NAME(dw_masked_halves)(p, mask));
+}
+DW_INLINE void vec_store_f16(uint16_t *p, vec v) { vst1_u16(p, DW_NAME(dw_round_f16)(v)); }
+DW_INLINE void vec_store_f16_n(uint16_t *p, vec v, int n) { DW_NAME(dw_store_halves)(p, DW_NAME(dw_round_f16)(v), n); }
+
+DW_INLINE vec DW_NAME(dw_widen_bf16)(uint16x4_t halves) { return vreinterpretq_f32_u32(vshll_n_u16(halves, 16)); }
+DW_INLINE uint16x4_t DW_NAME(dw_round_bf16)(vec v) {
+    const uint32x4_t bits = vreinterpretq_u32_f32(v), last = vandq_u32(vshrq_n_u32(bits, 16), vdupq_n_u32(1));
+    const uint32x4_t rounded = vaddq_u32(bits, vaddq_u32(last, vdupq_n_u32(0x7fff)));
+    return vshrn_n_u32(vornq_u32(rounded, vceqq_f32(v, v)), 16);
+}
+DW_INLINE vec vec_load_bf16(const uint16_t *p) { return DW_NAME(dw_widen_bf16)(vld1_u16(p)); }
+DW_INLINE vec vec_load_bf16_n(const uint16_t *p, int n) { return DW_NAME(dw_widen_bf16)(DW_NAME(dw_load_halves)(p, n)); }
+DW_INLINE vec vec_masked_load_bf16(const uint16_t *p, vec_mask mask) {
+    return DW_NAME(dw_widen_bf16)(DW_NAME(dw_masked_halves)(p, mask));
+}
+DW_INLINE void vec_store_bf16(uint16_t *p, vec v) { vst1_u16(p, DW_NAME(dw_round_bf16)(v)); }
+DW_INLINE void vec_store_bf16_n(uint16_t *p, vec v, int n) {
+    DW_NAME(dw_store_halves)(p, DW_NAME(dw_round_bf16)(v), n);
+}
+
 #else
 
 typedef double real;

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdint.h>
 
+#include "../float16.h"
 #include "names.h"
 
 /* Four lanes, so that the tails, overlaps and permutations of the other instruction sets exist here, too. */
@@ -76,6 +77,64 @@ DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) {
     for (int i = mask.begin; i < mask.end; i++) v.lane[i] = p[i];
     return v;
 }
+
+#if DW_BITS == 32 && !DW_INTEGER
+/* Numbers of 16 bits in memory, float16 and bfloat16, whose lanes are floats: exact when loaded, rounded to nearest when
+ * stored, ties to even, whether or not denormal numbers are flushed. A denormal bfloat16 is a denormal float. NaN stays
+ * NaN; stored as bfloat16 it is 0xffff. The first n lanes and those of
+ * a mask: as above. */
+DW_INLINE vec vec_load_f16_n(const uint16_t *p, int n) {
+    vec v = vec_set1(0);
+    for (int i = 0; i < n; i++) {
+        const uint32_t bits = dw_bits_of_float16(p[i]);
+        memcpy(v.lane + i, &bits, sizeof bits);
+    }
+    return v;
+}
+DW_INLINE void vec_store_f16_n(uint16_t *p, vec v, int n) {
+    for (int i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, v.lane + i, sizeof bits);
+        p[i] = dw_float16_of(bits);
+    }
+}
+DW_INLINE vec vec_masked_load_f16(const uint16_t *p, vec_mask mask) {
+    vec v = vec_set1(0);
+    for (int i = mask.begin; i < mask.end; i++) {
+        const uint32_t bits = dw_bits_of_float16(p[i]);
+        memcpy(v.lane + i, &bits, sizeof bits);
+    }
+    return v;
+}
+DW_INLINE vec vec_load_f16(const uint16_t *p) { return vec_load_f16_n(p, LANES); }
+DW_INLINE void vec_store_f16(uint16_t *p, vec v) { vec_store_f16_n(p, v, LANES); }
+
+DW_INLINE vec vec_load_bf16_n(const uint16_t *p, int n) {
+    vec v = vec_set1(0);
+    for (int i = 0; i < n; i++) {
+        const uint32_t bits = dw_bits_of_bfloat16(p[i]);
+        memcpy(v.lane + i, &bits, sizeof bits);
+    }
+    return v;
+}
+DW_INLINE void vec_store_bf16_n(uint16_t *p, vec v, int n) {
+    for (int i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, v.lane + i, sizeof bits);
+        p[i] = dw_bfloat16_of(bits);
+    }
+}
+DW_INLINE vec vec_masked_load_bf16(const uint16_t *p, vec_mask mask) {
+    vec v = vec_set1(0);
+    for (int i = mask.begin; i < mask.end; i++) {
+        const uint32_t bits = dw_bits_of_bfloat16(p[i]);
+        memcpy(v.lane + i, &bits, sizeof bits);
+    }
+    return v;
+}
+DW_INLINE vec vec_load_bf16(const uint16_t *p) { return vec_load_bf16_n(p, LANES); }
+DW_INLINE void vec_store_bf16(uint16_t *p, vec v) { vec_store_bf16_n(p, v, LANES); }
+#endif
 
 /* a in the lanes of the mask, b in the others. */
 DW_INLINE vec vec_select(vec_mask mask, vec a, vec b) {

@@ -20,6 +20,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "float_env.h"
+#include "half_formats.h"
+
 #ifndef TEST_ISA
 #define TEST_ISA portable
 #endif
@@ -189,8 +192,8 @@ static int cpu_has_it(void) { return 1; } /* part of the AArch64 base */
 
 #elif TEST_ID == ID_avx2
 #define HEADER "isa/vec_avx2.h"
-#define TARGET "avx2,fma"
-static int cpu_has_it(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+#define TARGET "avx2,fma,f16c"
+static int cpu_has_it(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
 
 #elif TEST_ID == ID_avx512 || TEST_ID == ID_avx512vl
 #if TEST_ID == ID_avx512vl
@@ -199,7 +202,7 @@ static int cpu_has_it(void) { return __builtin_cpu_supports("avx2") && __builtin
 #else
 #define HEADER "isa/vec_avx512.h"
 #endif
-#define TARGET "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma"
+#define TARGET "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma,f16c"
 static int cpu_has_it(void) {
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
@@ -230,6 +233,7 @@ PUSH_TARGET(TARGET)
 #include HEADER
 #endif
 #include "vec_cases.inc"
+#include "vec_halves.inc"
 #undef DW_BITS
 #undef uint_bits
 
@@ -275,6 +279,7 @@ int main(int argc, char **argv) {
     signal(SIGBUS, on_fault);
     signal(SIGILL, on_fault);
     test_all_f32();
+    test_halves();
     test_all_f64();
     test_all_i32();
     if (failures) {
