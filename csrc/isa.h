@@ -49,7 +49,7 @@ DW_INSTRUCTION_SETS(DW_DECLARE)
     extern const dw_nhwc_table dw_nhwc_table_f16_##isa, dw_nhwc_table_bf16_##isa;                         \
     extern const dw_nchw_table dw_nchw_table_f32_##isa, dw_nchw_table_f64_##isa, dw_nchw_table_i32_##isa; \
     extern const dw_grad_table dw_grad_table_f32_##isa, dw_grad_table_f64_##isa;
-#define DW_NHWC_TABLES(isa) \
+#define DW_NHWC_TABLES(isa)                                                                                         \
     {DW_IF_F32(&dw_nhwc_table_f32_##isa), DW_IF_F64(&dw_nhwc_table_f64_##isa), DW_IF_I32(&dw_nhwc_table_i32_##isa), \
      DW_IF_HALF(&dw_nhwc_table_f16_##isa), DW_IF_HALF(&dw_nhwc_table_bf16_##isa)}
 #define DW_NCHW_TABLES(isa)                                                                            \

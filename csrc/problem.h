@@ -19,8 +19,8 @@ typedef struct dw_problem {
     const dw_tuning *tuning;
     int64_t out_h, out_w, out_channels;
     int64_t element_size, weight_size; /* of x and y; of kernel and bias */
-    double clamp_min, clamp_max; /* of every output: the activation, as far as it is a clamp */
-    dw_stopper *stopper;         /* during a creation that may be ended; else NULL */
+    double clamp_min, clamp_max;       /* of every output: the activation, as far as it is a clamp */
+    dw_stopper *stopper;               /* during a creation that may be ended; else NULL */
 } dw_problem;
 
 /* Counts `bytes` more that the creation has copied, and asks after every megabyte; 1: it is to end. */

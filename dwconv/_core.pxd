@@ -36,6 +36,8 @@ cdef extern from "dwconv.h" nogil:
         DW_F32
         DW_F64
         DW_I32
+        DW_F16
+        DW_BF16
     ctypedef enum dw_activation:
         DW_LINEAR
         DW_RELU
@@ -97,5 +99,5 @@ cdef void grad_destroy(dw_grad *grad) noexcept nogil
 cdef const char *status_text(dw_status status) noexcept nogil
 
 # Of what layer.plan(shape) returns, for as long as that lives. TypeError for another object, and for a plan that does
-# more than the kernel (an activation of the user's, float16): plan.describe() tells.
+# more than the kernel (an activation of the user's, float16 with one that is no clamp): plan.describe() tells.
 cdef const dw_plan *plan_of(object plan) except NULL

@@ -50,6 +50,7 @@ class Plan:
     kernel_shape: tuple[int, int, int, int]
     isa: str
     ieee: bool
+    numpy_dtype: np.dtype[Any]
     own_bytes: int
     def __init__(
         self,
@@ -62,6 +63,7 @@ class Plan:
         alpha: float = 0.0,
         num_threads: int | str | None = None,
         ieee: bool = False,
+        dtype: np.dtype[Any] | None = None,
         strategy: str | None = None,
         budget: float = 0.0,
         scratch: int = 0,

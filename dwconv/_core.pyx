@@ -280,7 +280,8 @@ cdef class Plan:
     """An immutable plan for one shape: kernel chosen, weights packed. Any thread may call it at any time.
 
     spec: the geometry, a dwconv.ops.ConvSpec; x_shape: (N, H, W, C), or (N, C, H, W) if the spec is channels_first; of
-    rank 1 all arrays lack the height. kernel: (kh, kw, C, M) float32, float64 or int32, C-contiguous; bias: (C*M,) of the same dtype, or None.
+    rank 1 all arrays lack the height. kernel: (kh, kw, C, M) float32, float64 or int32, C-contiguous; bias: (C*M,) of the same dtype, or None. dtype: of x and y; None: the kernel's; beside float32 float16 or bfloat16, for
+    channels last with activations up to relu6.
     activation: one of FUSED_ACTIVATIONS; alpha: of leaky_relu (its negative_slope) and elu; isa: one of
     available_isas(). Raises ValueError for sizes that make no convolution, MemoryError for sizes that cannot be
     allocated.
@@ -300,7 +301,8 @@ cdef class Plan:
     cdef readonly tuple x_shape
     cdef readonly tuple y_shape
     cdef readonly str isa
-    cdef object numpy_dtype
+    cdef readonly object numpy_dtype  # of x and y
+    cdef object weight_dtype
     cdef npy_intp x_sizes[4]
     cdef npy_intp y_sizes[4]
     cdef int ndim
@@ -313,7 +315,7 @@ cdef class Plan:
     cdef readonly tuple kernel_shape
 
     def __cinit__(self, spec, x_shape, kernel, bias, str activation, str isa, double alpha=0, num_threads=None,
-                  bint ieee=False, str strategy=None, double budget=0, int64_t scratch=0):
+                  bint ieee=False, dtype=None, str strategy=None, double budget=0, int64_t scratch=0):
         cdef dw_desc desc
         cdef int64_t oh = 0, ow = 0
         cdef const void *kernel_at
@@ -329,17 +331,19 @@ cdef class Plan:
         isa_index = ISA_NAMES.index(isa)
         kernel = as_array("kernel", kernel)
         fill_desc(&desc, spec, x_shape, core_dtype("kernel", kernel.dtype), ieee)
+        self.weight_dtype = NUMPY_DTYPES[desc.dtype]
+        desc.dtype = stored_dtype(dtype, desc.dtype)
         desc.activation = FUSED[activation]
         desc.activation_alpha = alpha
         self.ieee = ieee
         self.dtype = desc.dtype
-        self.numpy_dtype = NUMPY_DTYPES[self.dtype]
+        self.numpy_dtype = dtype if self.dtype == DW_BF16 else HALF if self.dtype == DW_F16 else self.weight_dtype
         self.ndim = spec.rank + 2
         self.kernel_shape = kernel_shape_of(&desc, spec.rank)
-        kernel = operand("kernel", kernel, self.numpy_dtype, self.kernel_shape, False)
+        kernel = operand("kernel", kernel, self.weight_dtype, self.kernel_shape, False)
         check(dw_output_size(&desc, &oh, &ow))  # also refuses an empty kernel
         if bias is not None:
-            bias = operand("bias", bias, self.numpy_dtype, (desc.channels * desc.multiplier,), False)
+            bias = operand("bias", bias, self.weight_dtype, (desc.channels * desc.multiplier,), False)
         # At least this much, before anything is allocated: the weights, and in channels first a table of the columns.
         check_plan_bytes(arrays_bytes(kernel) + (
             ow // DW_MOST_LANES * COLUMN_BYTES if desc.layout == DW_NCHW and desc.batch > 0 else 0))
@@ -377,10 +381,10 @@ cdef class Plan:
         cdef signal_watch watch
         cdef const void *kernel_at
         cdef const void *bias_at = NULL
-        kernel = operand("kernel", kernel, self.numpy_dtype, self.kernel_shape, False)
+        kernel = operand("kernel", kernel, self.weight_dtype, self.kernel_shape, False)
         kernel_at = arrays_data(kernel)
         if bias is not None:
-            bias = operand("bias", bias, self.numpy_dtype, bias_shape_of(self.kernel_shape), False)
+            bias = operand("bias", bias, self.weight_dtype, bias_shape_of(self.kernel_shape), False)
             bias_at = arrays_data(bias)
         if arrays_bytes(kernel) <= BRIEF_BYTES:
             status = dw_plan_with_weights(self.plan, kernel_at, bias_at, &plan)
@@ -543,7 +547,7 @@ cdef Plan copy_of(Plan of, dw_plan *plan):
     cdef Plan made = Plan.__new__(Plan, COPY, None, None, None, None, None)
     made.plan = plan
     made.dtype = of.dtype
-    made.numpy_dtype = of.numpy_dtype
+    made.numpy_dtype, made.weight_dtype = of.numpy_dtype, of.weight_dtype
     made.x_shape, made.y_shape, made.kernel_shape = of.x_shape, of.y_shape, of.kernel_shape
     made.isa = of.isa
     made.x_sizes, made.y_sizes, made.ndim = of.x_sizes, of.y_sizes, of.ndim

@@ -56,7 +56,7 @@ CONSTANTS = 2
 KERNEL = re.compile(
     r"dw_nhwc_k(?P<kh>\d+)x(?P<kw>\d+)s(?P<stride>\d+)(?P<flavour>(?:m(?P<sums>\d?))?p?e?a?d?)"
     r"_t(?P<tile_h>\d+)x(?P<tile_w>\d+)_(?P<edge>inner|left|right|both)"
-    r"_(?P<dtype>[a-z]\d+)_(?P<isa>[a-z0-9]+)"
+    r"_(?P<dtype>[a-z]+\d+)_(?P<isa>[a-z0-9]+)"
 )
 
 

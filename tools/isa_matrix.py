@@ -98,7 +98,7 @@ def run(words: Sequence[str | Path], **environment: str) -> subprocess.Completed
 # ---- golden vectors ------------------------------------------------------------------------------
 
 
-PROGRAMS = ("golden", "test_slopes", "test_quantized", "test_threads")
+PROGRAMS = ("golden", "test_half", "test_slopes", "test_quantized", "test_threads")
 
 
 def build_programs(compiler: str, folder: Path) -> Path:

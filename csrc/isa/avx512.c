@@ -67,8 +67,8 @@ extern const dw_instruction_set dw_isa_avx512vl;
 
 const dw_instruction_set dw_isa_avx512 = {.id = DW_ISA_AVX512,
                                           .name = "avx512",
-                                          .needs = DW_CPU_AVX2 | DW_CPU_FMA | DW_CPU_F16C | DW_CPU_AVX512F | DW_CPU_AVX512VL |
-                                                   DW_CPU_AVX512BW | DW_CPU_AVX512DQ,
+                                          .needs = DW_CPU_AVX2 | DW_CPU_FMA | DW_CPU_F16C | DW_CPU_AVX512F |
+                                                   DW_CPU_AVX512VL | DW_CPU_AVX512BW | DW_CPU_AVX512DQ,
                                           .compiled = DW_COMPILED,
                                           .registers = 32,
                                           .usable_registers = 31,

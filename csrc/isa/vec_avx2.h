@@ -272,9 +272,7 @@ DW_INLINE __m128i DW_NAME(dw_load_halves)(const uint16_t *p, int n) {
 }
 
 #if DW_K_MASKS
-DW_INLINE __m128i DW_NAME(dw_masked_halves)(const uint16_t *p, vec_mask mask) {
-    return _mm_maskz_loadu_epi16(mask, p);
-}
+DW_INLINE __m128i DW_NAME(dw_masked_halves)(const uint16_t *p, vec_mask mask) { return _mm_maskz_loadu_epi16(mask, p); }
 #else
 DW_INLINE __m128i DW_NAME(dw_masked_halves)(const uint16_t *p, vec_mask mask) {
     const int lanes = _mm256_movemask_ps(_mm256_castsi256_ps(mask));
@@ -325,10 +323,10 @@ DW_INLINE __m128i DW_NAME(dw_round_bf16)(vec v) {
     const __m256i halves = _mm256_shuffle_epi8(_mm256_or_si256(rounded, nan), uppers);
     return _mm256_castsi256_si128(_mm256_permute4x64_epi64(halves, 0x08));
 }
-DW_INLINE vec vec_load_bf16(const uint16_t *p) {
-    return DW_NAME(dw_widen_bf16)(_mm_loadu_si128((const __m128i *)p));
+DW_INLINE vec vec_load_bf16(const uint16_t *p) { return DW_NAME(dw_widen_bf16)(_mm_loadu_si128((const __m128i *)p)); }
+DW_INLINE vec vec_load_bf16_n(const uint16_t *p, int n) {
+    return DW_NAME(dw_widen_bf16)(DW_NAME(dw_load_halves)(p, n));
 }
-DW_INLINE vec vec_load_bf16_n(const uint16_t *p, int n) { return DW_NAME(dw_widen_bf16)(DW_NAME(dw_load_halves)(p, n)); }
 DW_INLINE vec vec_masked_load_bf16(const uint16_t *p, vec_mask mask) {
     return DW_NAME(dw_widen_bf16)(DW_NAME(dw_masked_halves)(p, mask));
 }

@@ -163,16 +163,16 @@ DW_INLINE void vec_store_f16_n(uint16_t *p, vec v, int n) {
 DW_INLINE vec dw_widen_bf16_avx512(__m256i halves) {
     const __m512i twice = _mm512_set_epi16(15, 15, 14, 14, 13, 13, 12, 12, 11, 11, 10, 10, 9, 9, 8, 8, 7, 7, 6, 6, 5, 5,
                                            4, 4, 3, 3, 2, 2, 1, 1, 0, 0);
-    return _mm512_castsi512_ps(
-        _mm512_maskz_permutexvar_epi16(0xaaaaaaaa, twice, _mm512_castsi256_si512(halves)));
+    return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(0xaaaaaaaa, twice, _mm512_castsi256_si512(halves)));
 }
 DW_INLINE __m256i dw_round_bf16_avx512(vec v) {
     const __m512i uppers = _mm512_set_epi16(31, 29, 27, 25, 23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1, 31, 29, 27, 25,
                                             23, 21, 19, 17, 15, 13, 11, 9, 7, 5, 3, 1);
-    const __m512i bits = _mm512_castps_si512(v), last = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+    const __m512i bits = _mm512_castps_si512(v),
+                  last = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __mmask16 numbers = _mm512_cmp_ps_mask(v, v, _CMP_ORD_Q);
-    const __m512i rounded = _mm512_mask_add_epi32(_mm512_set1_epi32(-1), numbers, bits,
-                                                  _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff)));
+    const __m512i rounded =
+        _mm512_mask_add_epi32(_mm512_set1_epi32(-1), numbers, bits, _mm512_add_epi32(last, _mm512_set1_epi32(0x7fff)));
     return _mm512_castsi512_si256(_mm512_permutexvar_epi16(uppers, rounded));
 }
 DW_INLINE vec vec_load_bf16(const uint16_t *p) { return dw_widen_bf16_avx512(_mm256_loadu_si256((const __m256i *)p)); }

@@ -239,7 +239,9 @@ DW_INLINE uint16x4_t DW_NAME(dw_round_bf16)(vec v) {
     return vshrn_n_u32(vornq_u32(rounded, vceqq_f32(v, v)), 16);
 }
 DW_INLINE vec vec_load_bf16(const uint16_t *p) { return DW_NAME(dw_widen_bf16)(vld1_u16(p)); }
-DW_INLINE vec vec_load_bf16_n(const uint16_t *p, int n) { return DW_NAME(dw_widen_bf16)(DW_NAME(dw_load_halves)(p, n)); }
+DW_INLINE vec vec_load_bf16_n(const uint16_t *p, int n) {
+    return DW_NAME(dw_widen_bf16)(DW_NAME(dw_load_halves)(p, n));
+}
 DW_INLINE vec vec_masked_load_bf16(const uint16_t *p, vec_mask mask) {
     return DW_NAME(dw_widen_bf16)(DW_NAME(dw_masked_halves)(p, mask));
 }

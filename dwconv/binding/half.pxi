@@ -11,6 +11,24 @@ cdef object HALF = arrays_dtype(NPY_FLOAT16)
 cdef object SINGLE = arrays_dtype(NPY_FLOAT32)
 
 
+cdef dw_dtype stored_dtype(object dtype, dw_dtype weights) except *:
+    """The core's name for the dtype of x and y, None for that of the weights. TypeError for one that it does not store
+    beside such weights.
+    """
+    cdef dw_dtype found
+    if dtype is None:
+        return weights
+    if dtype == HALF:
+        found, wanted = DW_F16, DW_F32
+    elif dtype.kind == "V" and dtype.name == "bfloat16":  # of ml_dtypes
+        found, wanted = DW_BF16, DW_F32
+    else:
+        found = wanted = core_dtype("dtype", dtype)
+    if weights != wanted:
+        raise TypeError(f"kernel: expected dtype {NUMPY_DTYPES[wanted]} beside {dtype}; received {NUMPY_DTYPES[weights]}")
+    return found
+
+
 def cast_half(source, target):
     """target[...] = source, of the same shape, where one is float16 and the other float32: whether that has been done.
     It is not for other dtypes, for what is not C-contiguous, aligned and in native byte order, for subclasses, and for

@@ -182,8 +182,8 @@ cdef class KeptPlan:
         cdef npy_intp batch
         cdef PackedWeights found
         if not (arrays_is_plain_batch(x, plan.numpy_dtype, plan.ndim, plan.x_sizes)
-                and arrays_is_plain(kernel, plan.numpy_dtype, plan.ndim, self.kernel_sizes)
-                and (bias is None or arrays_is_plain(bias, plan.numpy_dtype, 1, &self.outputs))):
+                and arrays_is_plain(kernel, plan.weight_dtype, plan.ndim, self.kernel_sizes)
+                and (bias is None or arrays_is_plain(bias, plan.weight_dtype, 1, &self.outputs))):
             return NotImplemented
         batch = arrays_batch(x)
         if out is not None and not is_plain_out(plan, batch, x, kernel, bias, out):

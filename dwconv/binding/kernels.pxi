@@ -13,11 +13,12 @@ cdef extern from "dwconv.h" nogil:
 
 # In the order of dw_kernel_family.
 cdef tuple KERNEL_FAMILIES = ("nhwc", "nchw", "grad_input", "grad_kernel")
-cdef dict KERNEL_DTYPES = {"float32": DW_F32, "float64": DW_F64, "int32": DW_I32}
+cdef dict KERNEL_DTYPES = {"float32": DW_F32, "float64": DW_F64, "int32": DW_I32, "float16": DW_F16,
+                            "bfloat16": DW_BF16}
 
 
 def kernels(str isa, str dtype):
-    """The kernels of one of ISA_NAMES for 'float32', 'float64' or 'int32', as dicts with the fields of dw_kernel_info in
+    """The kernels of one of ISA_NAMES for 'float32', 'float64', 'int32', 'float16' or 'bfloat16', as dicts with the fields of dw_kernel_info in
     csrc/dwconv.h; those of the same variant and size in order of preference.
 
     An instruction set of another processor has its kernels listed, too; their `lanes` are 0.

@@ -38,6 +38,7 @@ from .epilogue import (
     activated_shape,
     check_out,
     run,
+    storage_dtype,
 )
 from .plan import cast_weights, choose, is_estimated
 from .spec import ConvSpec
@@ -106,7 +107,7 @@ def depthwise_conv2d(
             'wrap', the other side's. As np.pad, it goes on as long as the padding is wide. The
             result has the bits of np.pad and 'valid'; x is not copied but for bands at its edges.
         out: where to put the result: an array of exactly its shape and dtype, at any strides, that
-            shares no element with x, kernel or bias. Faster if C-contiguous and not float16. If an
+            shares no element with x, kernel or bias. Faster if C-contiguous. If an
             error is raised, nothing was written; Ctrl-C in a call that takes long may leave parts.
         isa: instruction set, one of `dwconv.isa.available()`; None: the default.
         num_threads: how many threads at most, a positive int, or 'auto' for the CPUs that the
@@ -287,20 +288,22 @@ def _convolve(
     num_threads = read_num_threads(num_threads)
     config.check_variables()
     compute = dtypes.compute_dtype(dtype)
+    stored = storage_dtype(spec, dtype, fused, after) if x.dtype == dtype else compute
     weights = cast_weights(spec, x.shape, kernel, bias, compute)
     target = out
     if out is not None:
         target = check_out(out, y_shape, dtype, {"x": x, "kernel": kernel, "bias": bias})
     ieee = denormals == "ieee"
-    key = kept_plans.key_of(spec, x.shape, compute, fused, isa, ieee, how)
+    key = kept_plans.key_of(spec, x.shape, stored, fused, isa, ieee, how)
     kept = kept_plans.find(key)
     if kept is None:
         arguments = (spec, x.shape, *weights, fused.name, isa, fused.alpha, num_threads, ieee)
+        arguments += (stored,)
         plan, _ = choose(arguments, config.planning())
         kept = kept_plans.keep(key, plan)
     if kept is not None and spelling is not None and after is None and dtype == compute:
         kept_plans.spell(spelling, kept)
-    runs: Any = plan if kept is None else _WithWeights(kept, *weights)
+    runs: Any = plan if kept is None else _WithWeights(kept, *weights, stored)
     y = run(runs, x, dtype=dtype, after=after, out=target, num_threads=num_threads)
     return y if out is None else out
 
@@ -312,6 +315,7 @@ class _WithWeights:
     kept: kept_plans.KeptPlan
     kernel: Array
     bias: Array | None
+    numpy_dtype: dtypes.DType
 
     def run(self, x: Array, out: Array | None, num_threads: int | None) -> Array:
         """As of a plan."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import _core, activations, casts, dtypes
 from ..arguments import DataFormat
+from .spec import ConvSpec
 
 Array: TypeAlias = NDArray[Any]
 Activation: TypeAlias = Callable[[Array], Any]
@@ -23,6 +24,7 @@ Fused: TypeAlias = activations.Fused
 Plan = _core.Plan  # from here for all others: they don't import the core
 
 LINEAR = Fused("linear")
+_CLAMPS = ("linear", "relu", "relu6")
 _OVERLAP_WORK = 10_000  # bound of NumPy's exact search for an element that two strided arrays share
 
 
@@ -43,14 +45,39 @@ class Epilogue:
     fused: Fused = LINEAR
     after: Activation | None = None
 
+    def is_nothing(self, plan: Plan) -> bool:
+        """Whether the plan is all there is to do, for arrays that it takes as they are."""
+        return self.after is None and self.dtype == plan.numpy_dtype
+
+
+class Runs(Protocol):
+    """A plan of the core, or what is called as one."""
+
     @property
-    def is_nothing(self) -> bool:
-        """Whether the kernel is all there is to do, for arrays that it takes as they are."""
-        return self.after is None and self.dtype == dtypes.compute_dtype(self.dtype)
+    def numpy_dtype(self) -> dtypes.DType:
+        """Of x and y."""
+
+    def run(self, x: Array, out: Array | None, num_threads: int | None) -> Array:
+        """y for x, in `out` if given."""
+
+
+def storage_dtype(
+    spec: ConvSpec, dtype: dtypes.DType, fused: Fused, after: Activation | None
+) -> dtypes.DType:
+    """dtype of x and y as the core reads and writes them, for arrays and results of `dtype`: that
+    itself, or where the core has no kernels for it the one that it is computed in.
+
+    The core reads and writes float16 and bfloat16 in channels_last, without a depth multiplier,
+    with activations that are clamps. The bits are the same either way.
+    """
+    clamps = after is None and fused.name in _CLAMPS
+    if clamps and spec.depth_multiplier == 1 and spec.data_format == "channels_last":
+        return dtype
+    return dtypes.compute_dtype(dtype)
 
 
 def run(
-    plan: Plan,
+    plan: Runs,
     x: Array,
     *,
     dtype: dtypes.DType,
@@ -61,20 +88,20 @@ def run(
 ) -> Array:
     """Casts x, of the plan's shape, runs the plan, applies the activation that is left, casts back.
 
-    `dtype` is the result's; the plan was made with a kernel of its compute dtype. `after` is the
+    `dtype` is the result's; the plan has its `storage_dtype`, or its compute dtype. `after` is the
     activation that the plan does not fuse. `out`, if given, is taken to be checked; whatever lies
-    between it and the core (strides, float16, `after`) goes through a temporary that is
+    between it and the core (strides, another dtype, `after`) goes through a temporary that is
     copied at the very end. `name` is what messages about `after` begin with.
 
     What is new has recycled memory, except an array that `after` returns. No floating-point warning
     or error of NumPy's leaves: values beyond the range of x's or the result's dtype become
     infinite, which is what casting means.
     """
-    compute = dtypes.compute_dtype(dtype)
+    stored = plan.numpy_dtype
     with np.errstate(all="ignore"):
-        source = as_the_core_takes_it(x, compute)
+        source = as_the_core_takes_it(x, stored)
         plain = out is None or (out.flags.c_contiguous and out.flags.aligned)
-        if plain and after is None and dtype == compute:
+        if plain and after is None and dtype == stored:
             return plan.run(source, out, num_threads)
         y = plan.run(source, None, num_threads)
         if after is not None:

@@ -48,7 +48,7 @@ def key_of(
 ) -> Hashable:
     """What plans of one geometry have in common: all that a plan is made of but batch and weights.
 
-    dtype: that is computed in. how: 'estimate' for plans with the estimate's choice.
+    dtype: of x and y, to the core. how: 'estimate' for plans with the estimate's choice.
     """
     return spec, x_shape[1:], dtype.char, fused, isa, ieee, how
 

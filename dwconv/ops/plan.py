@@ -19,6 +19,7 @@ from .epilogue import (
     as_the_core_takes_it,
     check_out,
     run,
+    storage_dtype,
 )
 from .spec import ConvSpec, Shape
 
@@ -93,17 +94,19 @@ def make_plan(
     """
     name = isas.resolve(isa)
     config.check_variables()
-    compute = dtypes.compute_dtype(kernel.dtype if dtype is None else dtype)
+    compute = stored = dtypes.compute_dtype(kernel.dtype if dtype is None else dtype)
     fused = Fused(activation) if isinstance(activation, str) else activation
+    if epilogue is not None and dtypes.compute_dtype(epilogue.dtype) == compute:
+        stored = storage_dtype(spec, epilogue.dtype, fused, epilogue.after)
     if ieee is None:
         ieee = config.denormals() == "ieee"
     weights, offsets = cast_weights(spec, x_shape, kernel, bias, compute)
     arguments: Any = (spec, x_shape, weights, offsets)
-    arguments += (fused.name, name, fused.alpha, num_threads, ieee)
+    arguments += (fused.name, name, fused.alpha, num_threads, ieee, stored)
     how = config.planning() if effort is None else effort
     kept, is_kept = None, is_estimated(how) and x_shape[0] > 0
     if is_kept:
-        key = kept_plans.key_of(spec, x_shape, compute, fused, name, ieee)
+        key = kept_plans.key_of(spec, x_shape, stored, fused, name, ieee)
         kept = kept_plans.find(key)
     plan: Plan
     origin: Origin = "estimate"
@@ -130,9 +133,9 @@ def choose(arguments: Any, effort: planning.Effort) -> tuple[Plan, Origin]:
     """
     if is_estimated(effort):
         return Plan(*arguments), "estimate"
-    spec, x_shape, weights, *_, isa, _, num_threads, _ = arguments
+    spec, x_shape, *_, isa, _, num_threads, _, stored = arguments
     threads = config.num_threads() if num_threads is None else num_threads
-    problem = problem_of(spec, x_shape, weights.dtype.name, threads)
+    problem = problem_of(spec, x_shape, stored.name, threads)
     plan = _known_plan(arguments, isa, problem)
     if plan is not None:
         return plan, "wisdom"
@@ -163,7 +166,7 @@ def problem_of(spec: ConvSpec, x_shape: Shape, dtype: str, num_threads: int) -> 
     since a plan is, and for any activation.
 
     '56x56x128 k3x3 s1x1 d1x1 p1.1.1.1 m1 float32 channels_last t1': H x W x C, kernel size,
-    strides, dilation, padding (top, bottom, left, right), depth multiplier, compute dtype, layout,
+    strides, dilation, padding (top, bottom, left, right), depth multiplier, dtype of x to the core, layout,
     threads.
     """
     _, height, width, channels = spec.to_nhwc(x_shape)
@@ -232,7 +235,7 @@ class BoundPlan(_core.PlanCall):
         origin: Origin = "estimate",
     ) -> None:
         """recipe: the arguments of `make_plan`, of which the third and fourth are the weights."""
-        super().__init__(kernel, epilogue.is_nothing)
+        super().__init__(kernel, epilogue.is_nothing(kernel))
         self._epilogue = epilogue
         self._origin = origin
         spec, x_shape, weights, bias, *rest = recipe

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from .. import config, dtypes, planning
 from .. import isa as isas
 from .epilogue import Array, Plan
+from .epilogue import LINEAR, storage_dtype
 from .plan import cast_weights, measure, problem_of
 from .spec import ConvSpec, Shape
 
@@ -47,9 +48,10 @@ def tune(
     isa = isas.resolve(None)
     spec.output_shape(x_shape)
     weights, offsets = cast_weights(spec, x_shape, kernel, bias, dtypes.compute_dtype(dtype))
-    arguments = (spec, x_shape, weights, offsets, "linear", isa, 0.0, num_threads, False)
+    stored = storage_dtype(spec, dtype, LINEAR, None)
+    arguments = (spec, x_shape, weights, offsets, "linear", isa, 0.0, num_threads, False, stored)
     estimated = Plan(*arguments).strategy
-    problem = problem_of(spec, x_shape, weights.dtype.name, num_threads)
+    problem = problem_of(spec, x_shape, stored.name, num_threads)
     with planning.measuring.held():
         budget = config.planning_budget() if seconds is None else seconds
         plan, _ = measure(arguments, isa, problem, budget)

@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "dwconv.h"
+#include "half_formats.h"
 #include "quantized.h" /* each of the kernels */
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -116,6 +117,10 @@ static uint64_t random64(void) {
     return state = (state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407));
 }
 
+static int is_half(dw_dtype dtype) { return dtype == DW_F16 || dtype == DW_BF16; }
+static format format_of(dw_dtype dtype) { return dtype == DW_F16 ? FLOAT16 : BFLOAT16; }
+static dw_dtype weights_of(dw_dtype dtype) { return is_half(dtype) ? DW_F32 : dtype; }
+
 /* Numbers in [-1, 1), or whole numbers; `special`: among them infinities, NaN, denormal and huge ones. */
 static void fill(void *array, size_t count, dw_dtype dtype, int special) {
     static const double odd[] = {INFINITY, -INFINITY, NAN, 1e-310, -1e-40, 3e38, -1e308, -0.0};
@@ -125,6 +130,7 @@ static void fill(void *array, size_t count, dw_dtype dtype, int special) {
         if (special && bits % 8191 % 16 == 0) number = odd[bits >> 61];
         if (dtype == DW_F32) ((float *)array)[i] = (float)number;
         else if (dtype == DW_F64) ((double *)array)[i] = number;
+        else if (is_half(dtype)) ((uint16_t *)array)[i] = nearest(format_of(dtype), number);
         else ((int32_t *)array)[i] = (int32_t)((int64_t)bits >> (special ? 32 : 58));
     }
 }
@@ -147,21 +153,27 @@ static void fail(const char *what, dw_isa isa, size_t at) {
     abort();
 }
 
-static size_t item_size(dw_dtype dtype) { return dtype == DW_F64 ? 8 : 4; }
+static size_t item_size(dw_dtype dtype) { return dtype == DW_F64 ? 8 : is_half(dtype) ? 2 : 4; }
 
 /* The same bits, or NaN both. */
 static int same(const void *a, const void *b, size_t at, dw_dtype dtype) {
     if (memcmp((const char *)a + at * item_size(dtype), (const char *)b + at * item_size(dtype), item_size(dtype)) == 0)
         return 1;
     if (dtype == DW_F32) return isnan(((const float *)a)[at]) && isnan(((const float *)b)[at]);
+    if (is_half(dtype))
+        return isnan(value_of(format_of(dtype), ((const uint16_t *)a)[at])) &&
+               isnan(value_of(format_of(dtype), ((const uint16_t *)b)[at]));
     return dtype == DW_F64 && isnan(((const double *)a)[at]) && isnan(((const double *)b)[at]);
 }
 
-static double element(const void *array, int64_t at) {
-    if (descriptor.dtype == DW_F32) return (double)((const float *)array)[at];
-    if (descriptor.dtype == DW_F64) return ((const double *)array)[at];
+static double element_of(dw_dtype dtype, const void *array, int64_t at) {
+    if (dtype == DW_F32) return (double)((const float *)array)[at];
+    if (dtype == DW_F64) return ((const double *)array)[at];
+    if (is_half(dtype)) return value_of(format_of(dtype), ((const uint16_t *)array)[at]);
     return (double)((const int32_t *)array)[at];
 }
+static double element(const void *array, int64_t at) { return element_of(descriptor.dtype, array, at); }
+static double weight(const void *array, int64_t at) { return element_of(weights_of(descriptor.dtype), array, at); }
 
 static void expect_same(const void *a, const void *b, size_t count, dw_isa isa, const char *what) {
     for (size_t i = 0; i < count; i++) {
@@ -173,7 +185,7 @@ static void expect_same(const void *a, const void *b, size_t count, dw_isa isa, 
 }
 
 static double multiply_add(double a, double w, double sum) {
-    if (descriptor.dtype == DW_F32) return (double)fmaf((float)a, (float)w, (float)sum);
+    if (weights_of(descriptor.dtype) == DW_F32) return (double)fmaf((float)a, (float)w, (float)sum);
     if (descriptor.dtype == DW_F64) return fma(a, w, sum);
     return (double)(int32_t)(uint32_t)((uint64_t)((int64_t)a * (int64_t)w) + (uint64_t)(int64_t)sum);
 }
@@ -185,7 +197,7 @@ static void expect_naive(const void *x, const void *kernel, const void *bias, co
     for (int64_t at = 0; at < d->batch * oh * ow * outputs; at++) {
         const int64_t oc = first ? at / (oh * ow) % outputs : at % outputs, pixel = first ? at : at / outputs;
         const int64_t n = at / (oh * ow * outputs), oy = pixel / ow % oh, ox = pixel % ow, c = oc / d->multiplier;
-        double sum = bias ? element(bias, oc) : 0;
+        double sum = bias ? weight(bias, oc) : 0;
         for (int64_t ki = 0; ki < d->kernel_h; ki++)
             for (int64_t kj = 0; kj < d->kernel_w; kj++) {
                 const int64_t row = oy * d->stride_h - d->pad_top + ki * d->dilation_h;
@@ -193,10 +205,11 @@ static void expect_naive(const void *x, const void *kernel, const void *bias, co
                 if (row < 0 || row >= d->height || col < 0 || col >= d->width) continue;
                 const int64_t x_at = first ? ((n * d->channels + c) * d->height + row) * d->width + col
                                            : ((n * d->height + row) * d->width + col) * d->channels + c;
-                sum = multiply_add(element(x, x_at), element(kernel, (ki * d->kernel_w + kj) * outputs + oc), sum);
+                sum = multiply_add(element(x, x_at), weight(kernel, (ki * d->kernel_w + kj) * outputs + oc), sum);
             }
         if (d->activation != DW_LINEAR && sum < 0) sum = 0;
         if (d->activation == DW_RELU6 && sum > 6) sum = 6;
+        if (is_half(d->dtype)) sum = value_of(format_of(d->dtype), nearest(format_of(d->dtype), sum));
         if (element(y, at) != sum) fail("not what a naive loop gives", DW_ISA_PORTABLE, (size_t)at);
     }
 }
@@ -307,12 +320,12 @@ static void try_quantized(const sizes *s) {
 }
 
 static void try_case(const sizes *s, int64_t oh, int64_t ow) {
-    const size_t item = item_size(descriptor.dtype);
-    char *x = room(0, s->x * item, s->place), *kernel = room(1, s->kernel * item, s->place);
-    char *bias = s->with_bias ? room(2, s->bias * item, s->place) : NULL, *portable = NULL;
+    const size_t item = item_size(descriptor.dtype), weight_item = item_size(weights_of(descriptor.dtype));
+    char *x = room(0, s->x * item, s->place), *kernel = room(1, s->kernel * weight_item, s->place);
+    char *bias = s->with_bias ? room(2, s->bias * weight_item, s->place) : NULL, *portable = NULL;
     fill(x, s->x, descriptor.dtype, s->special);
-    fill(kernel, s->kernel, descriptor.dtype, s->special);
-    if (bias) fill(bias, s->bias, descriptor.dtype, s->special);
+    fill(kernel, s->kernel, weights_of(descriptor.dtype), s->special);
+    if (bias) fill(bias, s->bias, weights_of(descriptor.dtype), s->special);
     for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
         dw_plan *plan = NULL;
         const dw_status status = dw_plan_create(&descriptor, (dw_isa)isa, kernel, bias, &plan);
@@ -338,7 +351,7 @@ static void try_case(const sizes *s, int64_t oh, int64_t ow) {
     }
     if (descriptor.activation <= DW_RELU6 && !(s->special && descriptor.dtype != DW_I32) && descriptor.batch > 0)
         expect_naive(x, kernel, bias, portable, oh, ow);
-    if (descriptor.dtype != DW_I32) try_gradients(s, x, kernel, bias);
+    if (descriptor.dtype != DW_I32 && !is_half(descriptor.dtype)) try_gradients(s, x, kernel, bias);
     if (descriptor.activation == DW_LINEAR && descriptor.dtype == DW_I32 && descriptor.layout == DW_NHWC)
         try_quantized(s);
 }

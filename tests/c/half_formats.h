@@ -30,7 +30,7 @@ static inline uint16_t nearest(format f, double value) {
     int exponent;
     frexp(value, &exponent); /* value < 2**exponent */
     if (value == 0 || exponent - 1 < 1 - bias) exponent = 2 - bias;
-    const double steps = nearbyint(ldexp(value, f.fraction + 1 - exponent)); /* to even */
+    const double steps = nearbyint(ldexp(value, f.fraction + 1 - exponent));          /* to even */
     const double bits = steps + ldexp((double)(exponent - 1 + bias - 1), f.fraction); /* a carry goes to the exponent */
     const double infinite = ldexp(most, f.fraction);
     return (uint16_t)(sign | (int)(bits < infinite ? bits : infinite));

@@ -31,9 +31,7 @@ static uint16_t random_half(format f) {
 
 /* ---- plans ------------------------------------------------------------------------------------------- */
 
-static int same(format f, uint16_t a, uint16_t b) {
-    return a == b || (isnan(value_of(f, a)) && isnan(value_of(f, b)));
-}
+static int same(format f, uint16_t a, uint16_t b) { return a == b || (isnan(value_of(f, a)) && isnan(value_of(f, b))); }
 
 static void *allocate(int64_t bytes) {
     void *p = malloc((size_t)bytes + 1);
@@ -41,8 +39,8 @@ static void *allocate(int64_t bytes) {
     return p;
 }
 
-/* By `parts` parts, into an array whose surroundings must stay as they are. */
-static void compare(dw_desc d, dw_isa isa, int parts) {
+/* By `parts` parts, or by `every` strategy, too; into an array whose surroundings must stay as they are. */
+static void compare(dw_desc d, dw_isa isa, int parts, int every) {
     enum { AROUND = 64, FILL = 0xa5 };
     const format f = d.dtype == DW_F16 ? FLOAT16 : BFLOAT16;
     int64_t oh, ow;
@@ -51,7 +49,8 @@ static void compare(dw_desc d, dw_isa isa, int parts) {
     const int64_t xs = d.batch * d.height * d.width * d.channels, ys = d.batch * oh * ow * outputs;
     /* Anywhere in a vector, x and y alike or not: plans have weights for several places. */
     const int64_t x_shift = (int64_t)(random64() % 32), y_shift = random64() % 2 ? x_shift : (int64_t)(random64() % 32);
-    uint16_t *all_x = (uint16_t *)allocate(2 * (xs + x_shift)), *x = all_x + x_shift, *half = (uint16_t *)allocate(2 * (ys + y_shift) + 2 * AROUND);
+    uint16_t *all_x = (uint16_t *)allocate(2 * (xs + x_shift)), *x = all_x + x_shift,
+             *half = (uint16_t *)allocate(2 * (ys + y_shift) + 2 * AROUND);
     float *wide = (float *)allocate(4 * xs), *y = (float *)allocate(4 * ys);
     float *kernel = (float *)allocate(4 * taps * outputs), *bias = (float *)allocate(4 * outputs);
     for (int64_t i = 0; i < xs; i++) x[i] = random_half(f), wide[i] = (float)value_of(f, x[i]);
@@ -71,6 +70,17 @@ static void compare(dw_desc d, dw_isa isa, int parts) {
         int64_t wrong = 0;
         for (int64_t i = 0; i < ys; i++) wrong += !same(f, at[i], nearest(f, y[i]));
         for (int i = 0; i < AROUND / 2; i++) wrong += half[i] != 0xa5a5 || at[ys + i] != 0xa5a5;
+        /* All the ways there are, so that each kernel runs. */
+        int count = 0;
+        CHECK(dw_strategies_of(&d, isa, NULL, 0, &count) == DW_OK);
+        for (int index = every ? 1 : count; index < count; index++) {
+            dw_plan *other = NULL;
+            CHECK(dw_plan_create_strategy(&d, isa, index, kernel, bias, &other) == DW_OK);
+            memset(at, FILL, (size_t)(2 * ys));
+            if (other) dw_plan_run(other, x, at);
+            for (int64_t i = 0; i < ys; i++) wrong += !same(f, at[i], nearest(f, y[i]));
+            dw_plan_destroy(other);
+        }
         CHECK(wrong == 0);
         if (wrong) {
             dw_plan_info info;
@@ -99,13 +109,14 @@ static dw_desc problem(dw_dtype dtype, int64_t size, int64_t channels, int64_t k
 
 static void test_isa(dw_dtype dtype, dw_isa isa) {
     /* 33: two vectors of the widest instruction set, and one channel; so every tail occurs. */
-    for (int64_t channels = 1; channels <= 33; channels++) compare(problem(dtype, 7, channels, 3, 1), isa, 1);
+    for (int64_t channels = 1; channels <= 33; channels++)
+        compare(problem(dtype, 7, channels, 3, 1), isa, 1, channels % 4 == 3);
     static const int64_t kernels[] = {1, 2, 3, 4, 5, 7}, sizes[] = {7, 14, 20}, channels[] = {16, 40};
     for (int k = 0; k < 6; k++)
         for (int64_t stride = 1; stride <= 2; stride++)
             for (int s = 0; s < 3; s++)
                 for (int c = 0; c < 2; c++)
-                    compare(problem(dtype, sizes[s], channels[c], kernels[k], stride), isa, 1 + s);
+                    compare(problem(dtype, sizes[s], channels[c], kernels[k], stride), isa, 1 + s, c);
     for (int i = 0; i < 40; i++) {
         dw_desc d = problem(dtype, 3 + (int64_t)(random64() % 9), 1 + (int64_t)(random64() % 40),
                             1 + (int64_t)(random64() % 4), 1 + (int64_t)(random64() % 2));
@@ -115,7 +126,7 @@ static void test_isa(dw_dtype dtype, dw_isa isa) {
         d.activation = (dw_activation)(random64() % 3);
         d.denormals = (dw_denormals)(random64() % 2);
         CHECK(dw_pad_same(&d) == DW_OK);
-        compare(d, isa, 1 + (int)(random64() % 4));
+        compare(d, isa, 1 + (int)(random64() % 4), 0);
     }
 }
 

@@ -193,7 +193,9 @@ static int cpu_has_it(void) { return 1; } /* part of the AArch64 base */
 #elif TEST_ID == ID_avx2
 #define HEADER "isa/vec_avx2.h"
 #define TARGET "avx2,fma,f16c"
-static int cpu_has_it(void) { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
+static int cpu_has_it(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+}
 
 #elif TEST_ID == ID_avx512 || TEST_ID == ID_avx512vl
 #if TEST_ID == ID_avx512vl

@@ -70,7 +70,10 @@ def test_vec(compiler: str, isa: str, tmp_path: Path) -> None:
     assert checks_passed(result) > 100_000
 
 
-TARGETS = {"avx2": "-mavx2 -mfma", "avx512": "-mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma"}
+TARGETS = {
+    "avx2": "-mavx2 -mfma -mf16c",
+    "avx512": "-mavx512f -mavx512vl -mavx512bw -mavx512dq -mfma -mf16c",
+}
 
 
 @pytest.mark.parametrize("isa", _core.available_isas())
@@ -93,7 +96,7 @@ def core(compiler: str) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    "name", ["test_api", "test_copies", "test_grad", "test_measure", "test_slopes"]
+    "name", ["test_api", "test_copies", "test_grad", "test_half", "test_measure", "test_slopes"]
 )
 @pytest.mark.parametrize("language", ["c", "c++"])
 def test_api(compiler: str, core: list[Path], language: str, name: str, tmp_path: Path) -> None:

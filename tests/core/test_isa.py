@@ -27,8 +27,8 @@ def test_features_agree() -> None:
     """An instruction set is offered exactly where the CPU has what its kernels use."""
     features = isas.cpu_features()
     needs = {
-        "avx2": ["avx2", "fma"],
-        "avx512": ["avx2", "fma", "avx512f", "avx512vl", "avx512bw", "avx512dq"],
+        "avx2": ["avx2", "fma", "f16c"],
+        "avx512": ["avx2", "fma", "f16c", "avx512f", "avx512vl", "avx512bw", "avx512dq"],
         "neon": ["neon"],
     }
     for name, needed in needs.items():

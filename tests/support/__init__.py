@@ -31,8 +31,8 @@ FLOATS = ("float32", "float64")
 
 
 def lanes(isa: str, dtype: DTypeLike) -> int:
-    """How many elements of `dtype` a vector of `isa` holds."""
-    return LANES[isa][0 if np.dtype(dtype).itemsize == 4 else 1]
+    """How many elements of `dtype` a vector of `isa` holds; of float16 as floats."""
+    return LANES[isa][0 if np.dtype(dtype).itemsize <= 4 else 1]
 
 
 @dataclass(frozen=True)

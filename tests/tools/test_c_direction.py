@@ -16,7 +16,7 @@ CSRC = ROOT / "csrc"
 ORDER = [
     *("build.h", "dwconv.h"),
     *("os_pause.h", "os_threads.h", "thread_pool.h", "thread_pool.c"),
-    "sizes.h",
+    *("float16.h", "sizes.h"),
     *("cpu.h", "cpu.c", "machine.h", "machine.c"),
     *("float_env.h", "float_env.c", "tuning.h", "tuning.c"),
     *("shared.h", "shared.c"),
