@@ -148,7 +148,7 @@ int dw_kernel_at(dw_isa isa, dw_dtype dtype, int index, dw_kernel_info *info) {
     if (set->nchw[dtype] && nchw_kernel_at(set->nchw[dtype], &index, info)) return 1;
     /* Narrower vectors that are no instruction set by themselves. */
     const dw_instruction_set *narrower = set->narrower;
-    if (DW_HAS_NCHW && narrower && narrower->id == set->id && nchw_kernel_at(narrower->nchw[dtype], &index, info))
-        return 1;
+    const dw_nchw_table *planar = narrower && narrower->id == set->id ? narrower->nchw[dtype] : NULL;
+    if (planar && nchw_kernel_at(planar, &index, info)) return 1;
     return set->grad[dtype] && grad_kernel_at(set->grad[dtype], &index, info);
 }

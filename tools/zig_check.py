@@ -47,7 +47,15 @@ FLAGS = [
 STRICT = ["-Wall", "-Wextra", "-Wpedantic", "-Wgnu", "-Wvla", "-Werror"]
 STRICT += ["-Wno-unused-command-line-argument"]  # zig adds some of its own
 
-PROGRAMS = ("golden", "test_api", "test_copies", "test_grad", "test_half", "test_measure", "test_threads")
+PROGRAMS = (
+    "golden",
+    "test_api",
+    "test_copies",
+    "test_grad",
+    "test_half",
+    "test_measure",
+    "test_threads",
+)
 RUNS = [("golden", isa) for isa in ("portable", "neon", "avx2", "avx512", "auto")]
 RUNS += [(program, "") for program in PROGRAMS[1:]]
 CPU_LACKS_IT = 77  # the exit status of golden

@@ -11,6 +11,7 @@
 #define DW_TILES(X)
 #define DW_HALF_TILES(X)
 #define DW_WIDE_TILES(X)
+#define DW_HALF_WIDE_TILES(X)
 #define DW_NCHW_LIST DW_NCHW_SIZES
 #define DW_GRAD_TILES(X)
 #define DW_GRAD_WINDOWS(X)

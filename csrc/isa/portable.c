@@ -8,6 +8,7 @@
 #define DW_TILES(X)
 #define DW_HALF_TILES(X)
 #define DW_WIDE_TILES(X)
+#define DW_HALF_WIDE_TILES(X)
 #define DW_NCHW_LIST(X)
 #define DW_GRAD_TILES(X)
 #define DW_GRAD_WINDOWS(X)

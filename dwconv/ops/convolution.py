@@ -297,8 +297,8 @@ def _convolve(
     key = kept_plans.key_of(spec, x.shape, stored, fused, isa, ieee, how)
     kept = kept_plans.find(key)
     if kept is None:
-        arguments = (spec, x.shape, *weights, fused.name, isa, fused.alpha, num_threads, ieee)
-        arguments += (stored,)
+        how_fused = (fused.name, isa, fused.alpha)
+        arguments = (spec, x.shape, *weights, *how_fused, num_threads, ieee, stored)
         plan, _ = choose(arguments, config.planning())
         kept = kept_plans.keep(key, plan)
     if kept is not None and spelling is not None and after is None and dtype == compute:

@@ -166,8 +166,8 @@ def problem_of(spec: ConvSpec, x_shape: Shape, dtype: str, num_threads: int) -> 
     since a plan is, and for any activation.
 
     '56x56x128 k3x3 s1x1 d1x1 p1.1.1.1 m1 float32 channels_last t1': H x W x C, kernel size,
-    strides, dilation, padding (top, bottom, left, right), depth multiplier, dtype of x to the core, layout,
-    threads.
+    strides, dilation, padding (top, bottom, left, right), depth multiplier, dtype of x to the core,
+    layout, threads.
     """
     _, height, width, channels = spec.to_nhwc(x_shape)
     (top, bottom), (left, right) = spec.padding_for(height, width)

@@ -6,8 +6,7 @@ from typing import NamedTuple
 
 from .. import config, dtypes, planning
 from .. import isa as isas
-from .epilogue import Array, Plan
-from .epilogue import LINEAR, storage_dtype
+from .epilogue import LINEAR, Array, Plan, storage_dtype
 from .plan import cast_weights, measure, problem_of
 from .spec import ConvSpec, Shape
 

@@ -9,8 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import Case, assert_same_bits, lanes, run_python, slow
-from support.guard_pages import __file__ as GUARDED
+from support import ROOT, Case, assert_same_bits, lanes, run_python, slow
 
 import dwconv
 from dwconv import DepthwiseConv2D, _core
@@ -138,6 +137,6 @@ def test_weights_are_float32(half: np.dtype[Any]) -> None:
 @pytest.mark.slow
 def test_nothing_outside_is_touched(isa: str) -> None:
     """Guard pages around x and y of float16."""
-    done = run_python(GUARDED, isa, "float16")
+    done = run_python(str(ROOT / "tests" / "support" / "guard_pages.py"), isa, "float16")
     assert done.returncode == 0, done.stdout[-300:] + done.stderr
     assert "at the end" in done.stdout

@@ -56,7 +56,7 @@ def test_lanes_of_the_tests() -> None:
 @pytest.mark.parametrize("isa_name", _core.ISA_NAMES)
 def test_kernels_are_listed(isa_name: str) -> None:
     """Each once, with its sizes in its name; also those of other processors, without lanes."""
-    for dtype in ("float32", "float64", "int32"):
+    for dtype in ("float32", "float64", "int32", "float16", "bfloat16"):
         listed = _core.kernels(isa_name, dtype)
         names = [kernel["name"] for kernel in listed]
         assert len(set(names)) == len(names)
@@ -76,6 +76,8 @@ def test_kernels_are_listed(isa_name: str) -> None:
         specialised = {k["family"] for k in listed if k["variant"] != "general"}
         everything = {"nhwc", "nchw", "grad_input", "grad_kernel"}
         without = isa_name == "portable" or dtype == "int32"
+        if dtype in ("float16", "bfloat16"):
+            everything = {"nhwc"}
         assert specialised == (set() if without else everything), (isa_name, dtype)
 
 
