@@ -20,7 +20,7 @@ HEADER = ROOT / "csrc" / "dwconv.h"
 
 #: The instruction set that the small library keeps, and what it leaves out.
 KEPT = {"x86_64": "AVX2", "aarch64": "NEON"}.get(platform.machine(), "PORTABLE")
-LEFT_OUT = ["F64", "I32", "GRADIENTS", "NCHW"] + [
+LEFT_OUT = ["F64", "I32", "HALF", "GRADIENTS", "NCHW"] + [
     name for name in ("AVX512", "AVX2", "NEON", "PORTABLE") if name != KEPT
 ]
 
@@ -132,6 +132,8 @@ int main(void) {
     try_plan("f64", d, DW_ISA_AUTO);
     d.dtype = DW_I32;
     try_plan("i32", d, DW_ISA_AUTO);
+    d.dtype = DW_F16;
+    try_plan("f16", d, DW_ISA_AUTO);
     d.dtype = DW_F32, d.layout = DW_NCHW;
     try_plan("nchw", d, DW_ISA_AUTO);
     d.layout = DW_NHWC;
@@ -166,6 +168,7 @@ def test_what_is_left_out_is_refused(prefix: Path, tmp_path: Path) -> None:
         f"5x5 0 general_{KEPT.lower()}",
         "f64 1 -",
         "i32 1 -",
+        "f16 1 -",
         "nchw 1 -",
         "avx512 2 -",
         "grad 1",

@@ -85,7 +85,7 @@ def test_kernels_of_unknown_names() -> None:
     with pytest.raises(ValueError, match="not in"):
         _core.kernels("sse9", "float32")
     with pytest.raises(KeyError):
-        _core.kernels("portable", "float16")
+        _core.kernels("portable", "float8")
 
 
 @pytest.mark.parametrize("wrong", ["sse9", "AVX2", "", " portable", 2, b"portable"], ids=repr)
