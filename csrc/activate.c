@@ -29,7 +29,7 @@ dw_status dw_activation_gradient(dw_dtype dtype, dw_activation activation, doubl
                                  dw_isa isa, int64_t count, const void *z, const void *dy, void *dz) {
     const dw_status status = dw_check_activation(dtype, activation, alpha);
     if (status != DW_OK) return status;
-    if (dtype == DW_I32) return DW_ERR_DTYPE;
+    if (dtype == DW_I32 || dw_is_half(dtype)) return DW_ERR_DTYPE;
     if (!dw_denormals_known(denormals)) return DW_ERR_DENORMALS;
     const dw_instruction_set *set = dw_isa_select(isa);
     if (!set) return DW_ERR_ISA;

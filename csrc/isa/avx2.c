@@ -44,7 +44,6 @@
 #define DW_HALF_TILES(X)                                                                            \
     X(3, 3, 1, 2, 4, PLAIN) X(3, 3, 1, 1, 7, PLAIN) X(3, 3, 1, 0, 1, PLAIN)                         \
     X(3, 3, 2, 2, 4, PLAIN) X(3, 3, 2, 1, 7, PLAIN) X(3, 3, 2, 0, 1, PLAIN)                         \
-    X(5, 5, 1, 2, 4, PLAIN) X(5, 5, 1, 0, 1, PLAIN)                                                 \
     X(3, 3, 1, 0, 2, FOLDED) X(3, 3, 1, 0, 1, FOLDED)
 /* clang-format on */
 #define DW_WIDE_TILES DW_WIDE_TILES_16_REGISTERS
