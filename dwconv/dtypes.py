@@ -126,8 +126,9 @@ def named(name: Any) -> DType | None:
             return None
         name = bfloat16
     try:
-        found: DType = np.dtype(name).newbyteorder("=")
-        return found
+        found: DType = np.dtype(name)
+        # Not a copy where none is needed: the core tells NumPy's own dtypes by identity.
+        return found if found.isnative else found.newbyteorder("=")
     except (TypeError, ValueError):
         return None
 
