@@ -92,7 +92,7 @@ static int rows_applies(const dw_nhwc *nhwc, const dw_problem *problem, int opti
 }
 
 /* Of 16 bits two vectors of AVX-512 share a line, which is to be in L1 when the second comes. Ice Lake-SP, float16:
- * 56x56x128 takes 0.81 of the time, 112x112x64 at stride 2 0.73; 28x28 the same, 14x14 1.03. */
+ * 56x56x128 takes 0.81 of the time; 28x28 the same, 14x14 1.03. */
 static int rows_rule(const dw_nhwc *nhwc, const dw_problem *problem) {
     enum { MANY_ROWS = 28 };
     /* Folded columns are narrow: 224x224x3 takes 82 us as a whole, 92 so (Ice Lake). */
