@@ -46,11 +46,12 @@ def quantized_depthwise_conv2d(
     A byte of x stands for the real number x_scale * (x - x_zero_point), one of the kernel for
     kernel_scale * kernel, one of the bias for x_scale * kernel_scale * bias.
 
-        sum = bias[c*M + m]
-            + sum over ki, kj of
-              (x[n, oh*sh - top + ki*dh, ow*sw - left + kj*dw, c] - x_zero_point)
-              * kernel[ki, kj, c, m]
-        y = round(float32(sum) * (x_scale * kernel_scale / y_scale)) + y_zero_point
+    y[n, oh, ow, c*M + m] = y_zero_point
+        + round(float32(sum) * (x_scale * kernel_scale / y_scale))
+
+    sum = bias[c*M + m] + sum over ki, kj of
+        (x[n, oh*sh - top + ki*dh, ow*sw - left + kj*dw, c] - x_zero_point)
+        * kernel[ki, kj, c, m]
 
     Sums are exact, modulo 2**32. The padding counts as the zero point, so it adds nothing. The
     multiplier is computed in float32, from left to right; the product is rounded to float32, then
