@@ -114,10 +114,11 @@ class QuantizedDepthwiseConv2D:
             y_zero_point=self._y_zero_point,
             activation=self._activation,
         )
-        plans = self._plans
+        plans = dict(self._plans)  # another thread may be about to do the same
         if len(plans) >= _MOST_PLANS:
-            plans.pop(next(iter(plans), ()), None)
+            del plans[next(iter(plans))]
         plans[x_shape[1:]] = plan
+        self._plans = plans
         return plan
 
     def quantize_input(self, x: ArrayLike) -> Array:
