@@ -180,11 +180,11 @@ static void test_pad_same(void) {
 }
 
 static void test_texts(void) {
-    for (int a = DW_OK; a <= DW_ERR_BUILD; a++) {
+    for (int a = DW_OK; a <= DW_ERR_QUANTIZATION; a++) {
         CHECK(strcmp(dw_status_text((dw_status)a), "unknown status") != 0);
         for (int b = DW_OK; b < a; b++) CHECK(strcmp(dw_status_text((dw_status)a), dw_status_text((dw_status)b)) != 0);
     }
-    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_BUILD + 1)), "unknown status") == 0);
+    CHECK(strcmp(dw_status_text((dw_status)(DW_ERR_QUANTIZATION + 1)), "unknown status") == 0);
     CHECK(strlen(dw_compiler()) > 0);
     CHECK(strcmp(dw_version(), DW_VERSION) == 0);
 }
@@ -319,7 +319,7 @@ static void check_run(const dw_desc *d, dw_isa isa, int with_bias) {
 static void test_runs(void) {
     for (int isa = DW_ISA_AUTO; isa < DW_ISA_COUNT; isa++) {
         if (isa != DW_ISA_AUTO && !dw_isa_available((dw_isa)isa)) continue;
-        for (int dtype = 0; dtype < DW_DTYPE_COUNT; dtype++) {
+        for (int dtype = 0; dtype <= DW_I32; dtype++) { /* of 16 bits: test_half.c */
             for (int activation = DW_LINEAR; activation <= DW_RELU6; activation++) {
                 for (int with_bias = 0; with_bias < 2; with_bias++) {
                     dw_desc d = ordinary();
