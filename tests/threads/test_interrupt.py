@@ -91,7 +91,8 @@ import dwconv
 
 case = sys.argv[1]
 dtype = "float16" if case == "float16" else "float32"
-layer = dwconv.DepthwiseConv2D(1, dtype=dtype)
+# gelu: the core takes float16 as it is for activations up to relu6
+layer = dwconv.DepthwiseConv2D(1, dtype=dtype, activation="gelu" if case == "float16" else None)
 x = np.ones((8, 400, 1000, 16), "f2")
 if case == "strides":
     x = np.ones((8, 16, 400, 1000), "f4").transpose(0, 2, 3, 1)
