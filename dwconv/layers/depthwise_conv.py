@@ -215,8 +215,7 @@ class DepthwiseConv(_core.PlannedLayer):
         if plan is None:
             if x.ndim == 4:  # else the rank is what is wrong
                 dtypes.check_castable(x.dtype, self.compute_dtype, "x")
-            if weights is None or not weights.plans.is_known(x.shape):
-                weights = self._weights_for(x.shape)
+            weights = self._weights_for(x.shape)
             plan = weights.plans.add(
                 x.shape,
                 lambda: self._make_plan(weights, x.shape, num_threads=self._num_threads),
@@ -298,10 +297,7 @@ class DepthwiseConv(_core.PlannedLayer):
         array = read_array("x", x)
         from . import backward
 
-        weights = self._weights
-        if weights is None or not weights.plans.is_known(array.shape):
-            weights = self._weights_for(array.shape)
-        return backward.layer_vjp(self, weights, array)
+        return backward.layer_vjp(self, self._weights_for(array.shape), array)
 
     def _make_plan(
         self,
@@ -406,7 +402,8 @@ class DepthwiseConv(_core.PlannedLayer):
         if weights is None:
             self.build(shape)
             return self._built_weights()
-        self.compute_output_shape(shape)
+        if not weights.plans.is_known(shape):
+            self.compute_output_shape(shape)
         return weights
 
     def _first_weights(self, channels: int) -> LayerWeights:

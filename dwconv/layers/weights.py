@@ -16,6 +16,7 @@ from .. import _core, casts, config
 from ..dtypes import DType, check_numeric, is_integer, read_array
 from ..locks import Lock
 from ..messages import short
+from ..ops.kept_plans import drop_oldest
 from ..ops.spec import TORCH_HINT
 
 Array: TypeAlias = NDArray[Any]
@@ -93,14 +94,9 @@ class PlanCache(_core.PublishedPlans):
         found = self._backward.get(key)
         if found is None:
             found = make()
-            most, most_bytes = config.plan_cache_limits()
             with self._lock.held():
-                kept = self._backward
-                kept[key] = found
-                while kept and (
-                    len(kept) > most or sum(plan.own_bytes for plan in kept.values()) > most_bytes
-                ):
-                    del kept[next(iter(kept))]
+                self._backward[key] = found
+                drop_oldest(self._backward)
         return found
 
     def share(self, plan: Plan) -> None:

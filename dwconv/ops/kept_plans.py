@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .. import _core, activations, config, dtypes
 from ..locks import Lock
@@ -91,23 +91,22 @@ def keep_gradient(key: Hashable, plan: _core.Gradient) -> None:
     """
     with _lock.held():
         _gradients[key] = plan
-        _trim_gradients()
+        drop_oldest(_gradients)
 
 
-def _trim_gradients() -> None:
+def drop_oldest(kept: dict[Any, Any]) -> None:
+    """Drops the oldest of what is kept, which has `own_bytes`, down to the limits of plans. The
+    caller holds the lock of `kept`.
+    """
     most, most_bytes = config.plan_cache_limits()
-    while _gradients and (
-        len(_gradients) > most or sum(kept.own_bytes for kept in _gradients.values()) > most_bytes
-    ):
-        del _gradients[next(iter(_gradients))]
+    while kept and (len(kept) > most or sum(plan.own_bytes for plan in kept.values()) > most_bytes):
+        del kept[next(iter(kept))]
 
 
 def trim() -> None:
     """Forgets what is beyond the limits: the oldest geometries, and of the last one older weights,
     then itself.
     """
-    with _lock.held():
-        _trim_gradients()
     most, most_bytes = config.plan_cache_limits()
     if len(_plans) <= most and _core.kept_bytes() <= most_bytes:
         return
@@ -118,6 +117,12 @@ def trim() -> None:
                 continue
             _spelled.clear()
             del _plans[oldest]
+
+
+def _follow_limits() -> None:
+    trim()
+    with _lock.held():
+        drop_oldest(_gradients)
 
 
 def forget() -> None:
@@ -135,11 +140,12 @@ def count() -> int:
 
 if hasattr(os, "register_at_fork"):  # another thread may have been in between two changes
     os.register_at_fork(after_in_child=forget)
-config.follow_plan_limits(trim, forget)
+config.follow_plan_limits(_follow_limits, forget)
 
 __all__ = [
     "KeptPlan",
     "count",
+    "drop_oldest",
     "find",
     "find_gradient",
     "forget",
