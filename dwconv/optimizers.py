@@ -1,4 +1,4 @@
-"""Optimizers: SGD and Adam with Keras' formulas.
+"""Optimizers: SGD and Adam with Keras' formulas, and loss scaling for float16.
 
     optimizer = dwconv.optimizers.Adam(0.01)
     y, pullback = layer.vjp(x)
@@ -6,8 +6,8 @@
 
 An optimizer belongs to the layer or model that it is applied to: what it remembers of a weight is
 kept under the weight's name, 'kernel' and 'bias' of a layer, '<name of the layer>/kernel' and so on
-of a model. Float32 and float64 weights are updated in their dtype, float16 ones in float32, and
-rounded once.
+of a model. Float32 and float64 weights are updated in their dtype. Float16 and bfloat16 ones are
+updated in float32, in which the state is kept, and rounded once; Keras computes that in 16 bits.
 """
 
 from __future__ import annotations
@@ -19,14 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import casts, dtypes
-from .arguments import read_bool, read_number
+from .arguments import read_bool, read_number, read_positive_int
 from .layers.backward import Gradients, ModelGradients
+from .messages import short
 from .registry import Config, Configured
 
 Array = NDArray[Any]
 O = TypeVar("O", bound="Optimizer")  # noqa: E741 (as B and S elsewhere)
 
-ITERATIONS = "iterations"
+ITERATIONS, DYNAMIC_SCALE, STEP_COUNTER = "iterations", "dynamic_scale", "step_counter"
+#: Gradients that are all zero are finite at any scale: it must not become infinite.
+_LARGEST_SCALE = 2.0**100
 
 
 class Optimizer(Configured):
@@ -256,6 +259,135 @@ class Adam(Optimizer):
         }
 
 
+class LossScaleOptimizer(Optimizer):
+    """Another optimizer, for the gradients of a loss times a factor, `dynamic_scale`.
+
+    float16 holds nothing below 6e-8: gradients that pass from layer to layer in it become 0. Those
+    of a larger loss do not. `apply` divides by the factor, in float32. If a gradient is not finite,
+    nothing changes but the factor, which is halved; after `dynamic_growth_steps` steps without such
+    a gradient it is doubled. (keras.optimizers.LossScaleOptimizer. Micikevicius et al. 2017, 'Mixed
+    precision training', arXiv 1710.03740.)
+
+    inner_optimizer: an SGD or an Adam, or their config as `get_config` has it. learning_rate and
+    iterations are its own. initial_scale: a number above 0.
+    """
+
+    def __init__(
+        self,
+        inner_optimizer: Any,
+        initial_scale: Any = 2.0**15,
+        dynamic_growth_steps: Any = 2000,
+    ) -> None:
+        self.inner_optimizer = _read_inner(inner_optimizer)
+        self.initial_scale = _positive("initial_scale", initial_scale)
+        self.dynamic_growth_steps = read_positive_int("dynamic_growth_steps", dynamic_growth_steps)
+        self._scale, self._finite_steps = self.initial_scale, 0
+
+    @property
+    def dynamic_scale(self) -> float:
+        """The factor of the next step's loss."""
+        return self._scale
+
+    @property
+    def learning_rate(self) -> float:
+        """The inner optimizer's."""
+        return self.inner_optimizer.learning_rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: Any) -> None:
+        self.inner_optimizer.learning_rate = value
+
+    @property
+    def iterations(self) -> int:  # type: ignore[override]
+        """The inner optimizer's: steps that changed weights."""
+        return self.inner_optimizer.iterations
+
+    def scale_loss(self, value: Any) -> Any:
+        """A number, an array or gradients times `dynamic_scale`.
+
+        For dy, from which a pullback makes gradients of the scaled loss, and for what
+        `loss_gradients` returns. Arrays of float16 and bfloat16 become float32.
+        """
+        if isinstance(value, (int, float, Gradients, ModelGradients)):
+            return value * self._scale
+        array = dtypes.read_array("value", value)
+        dtypes.check_numeric(array.dtype, "value")
+        return (Gradients(array) * self._scale).input
+
+    def apply(self, target: Any, grads: Gradients | ModelGradients) -> None:
+        """One step of the inner optimizer with the gradients of the scaled loss, or none if they
+        are not finite.
+
+        Raises what the inner optimizer raises; then nothing has changed.
+        """
+        if _are_finite(target, grads):
+            self.inner_optimizer.apply(target, grads * (1 / self._scale))
+            self._finite_steps += 1
+            if self._finite_steps < self.dynamic_growth_steps:
+                return
+            self._scale = min(self._scale * 2, _LARGEST_SCALE)
+        else:
+            self._scale /= 2
+        self._finite_steps = 0
+
+    def get_state(self) -> dict[str, Array]:
+        """The inner optimizer's state, 'dynamic_scale' and 'step_counter'."""
+        state = self.inner_optimizer.get_state()
+        state[DYNAMIC_SCALE] = np.asarray(self._scale, np.float64)
+        state[STEP_COUNTER] = np.asarray(self._finite_steps, np.int64)
+        return state
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Puts a state in the place of this one. ValueError for what `get_state` does not return;
+        then nothing has changed.
+        """
+        own = (DYNAMIC_SCALE, STEP_COUNTER)
+        if any(name not in state or np.shape(state[name]) != () for name in own):
+            raise ValueError(f"expected a state with the numbers {own}")
+        scale = _positive(DYNAMIC_SCALE, float(state[DYNAMIC_SCALE]))
+        count = int(read_number(STEP_COUNTER, int(state[STEP_COUNTER]), minimum=0))
+        self.inner_optimizer.set_state({name: state[name] for name in state if name not in own})
+        self._scale, self._finite_steps = scale, count
+
+    def get_config(self) -> Config:
+        """The constructor's arguments, as Keras names them."""
+        inner = self.inner_optimizer
+        return {
+            "inner_optimizer": {"class_name": type(inner).__name__, "config": inner.get_config()},
+            "initial_scale": self.initial_scale,
+            "dynamic_growth_steps": self.dynamic_growth_steps,
+        }
+
+
+def _read_inner(value: Any) -> Optimizer:
+    if isinstance(value, Mapping):
+        kinds: dict[str, type[Optimizer]] = {"SGD": SGD, "Adam": Adam}
+        kind = kinds.get(str(value.get("class_name")))
+        if kind is not None and isinstance(value.get("config"), Mapping):
+            return kind.from_config(value["config"])
+    if not isinstance(value, Optimizer) or isinstance(value, LossScaleOptimizer):
+        raise ValueError(
+            f"inner_optimizer: expected an SGD, an Adam or the config of one; "
+            f"received {short(value)}"
+        )
+    return value
+
+
+def _are_finite(target: Any, grads: Any) -> bool:
+    """Whether all gradients that change weights are."""
+    arrays = [
+        dtypes.read_array("gradient", gradient)
+        for _, layer, found in _layers("", target, grads)
+        for gradient in (found.kernel, found.bias)
+        if layer.trainable and gradient is not None
+    ]
+    return all(
+        bool(np.isfinite(array[piece].astype(np.float64, copy=False)).all())
+        for array in arrays
+        for piece in casts.pieces(array.shape)
+    )
+
+
 def _layers(path: str, target: Any, grads: Any) -> Iterator[tuple[str, Any, Gradients]]:
     """(prefix of names, layer, its gradients) of every layer that has gradients."""
     if hasattr(target, "layers"):
@@ -287,6 +419,7 @@ def _below_one(argument: str, value: Any) -> float:
 __all__ = [
     "SGD",
     "Adam",
+    "LossScaleOptimizer",
     "Optimizer",
 ]
 
