@@ -278,7 +278,7 @@ TESTED_WITH := 'hypothesis>=6.90' 'ml_dtypes>=0.3' 'mpmath>=1.3' 'pytest>=7.4' '
 	    $(BIN)/python setup.py --quiet build_ext --inplace
 	@touch $@
 
-.venv-quantized/made-for-quantized: FRAMEWORK := onnx onnxruntime ai-edge-litert flatbuffers
+.venv-quantized/made-for-quantized: FRAMEWORK := onnx onnxruntime ai-edge-litert flatbuffers tflite
 
 # Keras 3 and Keras 2, both on TensorFlow.
 .venv-keras/made-for-keras: FRAMEWORK := tensorflow-cpu keras tf_keras h5py

@@ -34,8 +34,7 @@ from .layers.config import generation_of
 from .layers.depthwise_conv import DepthwiseConv
 from .layers.depthwise_conv1d import DepthwiseConv1D
 from .layers.depthwise_conv2d import DepthwiseConv2D
-from .layers.quantized_depthwise_conv2d import CLASS_NAME as QUANTIZED
-from .layers.quantized_depthwise_conv2d import from_document
+from .layers.quantized_depthwise_conv2d import QuantizedDepthwiseConv2D, from_document
 from .layers.sequential import Sequential
 
 # What can come of values that no config has; ArithmeticError: an integer beyond all floats.
@@ -52,13 +51,18 @@ Names: TypeAlias = tuple[str, ...]
 CustomObjects: TypeAlias = Mapping[str, Any]
 
 
-class Layers(dict[str, DepthwiseConv]):
+AnyLayer: TypeAlias = DepthwiseConv | QuantizedDepthwiseConv2D
+
+
+class Layers(dict[str, AnyLayer]):
     """The depthwise layers of a file by path, 'outer/inner' for those of models in models.
+
+    Those of bytes, which ONNX and TensorFlow Lite have, are `QuantizedDepthwiseConv2D`s.
 
     Attributes:
         kinds: path -> what the layer is in the file: 'DepthwiseConv2D', 'DepthwiseConv1D',
             'DepthwiseConv2D in TimeDistributed', 'Conv2D with groups', 'depthwise half of
-            SeparableConv2D'.
+            SeparableConv2D', 'QuantizedDepthwiseConv2D'.
         folded: with `fold`: path -> the paths of the layers that are part of this one now, in the
             order of the model.
         unfolded: with `fold`: path -> why nothing is folded into this layer, or why the batch
@@ -106,17 +110,25 @@ def load(path: PathLike, *, mmap: bool = False, custom_objects: CustomObjects | 
         if contents.document is None and not _is_keras(path):
             raise FormatError(f"{contents.kind}; `load_weights` reads the weights of others")
         document, generation, budget = _architecture(path, contents, None)
-        if document.get("class_name") == QUANTIZED and isinstance(contents.weights, native.Tensors):
+        if document.get("class_name") == entries.QUANTIZED and isinstance(
+            contents.weights, native.Tensors
+        ):
             return from_document(document, contents.weights.arrays)
         reader = _Reader(contents, generation, custom_objects or {})
         found = list(reader.found(document, budget, skip=False))
-        foreign = [each.entry for each in found if not each.is_whole]
+        foreign = [
+            each.entry
+            for each in found
+            if not (each.is_whole and isinstance(each.layer, DepthwiseConv))
+        ]
         if foreign:
             raise FormatError(
                 f"expected depthwise layers alone; received {short(foreign[0].path)}, a "
                 f"{short(foreign[0].class_name)[1:-1]}. `load_layers` reads the others"
             )
-        layers = {each.entry.names: each.layer for each in found if each.layer is not None}
+        layers = {
+            each.entry.names: each.layer for each in found if isinstance(each.layer, DepthwiseConv)
+        }
         if entries.children(document) is None or keras_json.is_layer_alone(document):
             (layer,) = layers.values()
             return layer
@@ -215,7 +227,7 @@ def _folded(layers: Layers, folder: Folder, found: list[_Found]) -> list[_Found]
     """What is left of `found` when all is folded that can be; `layers` takes the report."""
     folded = [
         each
-        if each.layer is None
+        if not isinstance(each.layer, DepthwiseConv)
         else each._replace(layer=folder.fold(each.entry, each.layer, each.is_whole))
         for each in found
     ]
@@ -275,7 +287,7 @@ class _Found(NamedTuple):
 
     entry: LayerEntry
     kind: Kind | None
-    layer: DepthwiseConv | None
+    layer: AnyLayer | None
     reason: str | None
 
     @property
@@ -390,10 +402,10 @@ class _Reader:
                 return found
         return None
 
-    def _layer(
-        self, entry: LayerEntry, kind: Kind, make: type[DepthwiseConv]
-    ) -> DepthwiseConv | None:
+    def _layer(self, entry: LayerEntry, kind: Kind, make: type[DepthwiseConv]) -> AnyLayer | None:
         """The layer with its weights; None if only weights would show that it is one."""
+        if entry.class_name == entries.QUANTIZED and make is DepthwiseConv2D:
+            return self._quantized(entry, kind)
         if self._contents.is_native:
             assert isinstance(self._contents.weights, native.Tensors)
             arrays: Arrays | None = self._contents.weights.tensors_at(entry) or None
@@ -410,6 +422,17 @@ class _Reader:
         layer.trainable = layer.trainable and entry.trainable
         self._restore(layer, entry, arrays)
         return layer
+
+    def _quantized(self, entry: LayerEntry, kind: Kind) -> QuantizedDepthwiseConv2D:
+        """The layer of int8 weights; its errors are those of values in a config."""
+        self._tried += 1
+        arrays = kind.weights(self._contents.weights, entry)
+        if arrays is None:
+            raise FormatError("expected weights; the file has none")
+        config = {**kind.config, "name": entry.names[-1].replace("/", "_")}
+        return QuantizedDepthwiseConv2D.from_config(
+            config, arrays["kernel"], arrays.get("bias"), arrays["kernel_scale"]
+        )
 
     def _config(self, entry: LayerEntry, kind: Kind, arrays: Arrays | None) -> Document:
         """The arguments, with the user's objects in their places."""

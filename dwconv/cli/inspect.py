@@ -10,8 +10,8 @@ from typing import Any
 from .. import DepthwiseConv2D, FormatError, load_layers
 from ..formats import store
 from ..layers import summary
-from ..layers.depthwise_conv import DepthwiseConv
-from ..saving import Layers
+from ..layers.quantized_depthwise_conv2d import QuantizedDepthwiseConv2D
+from ..saving import AnyLayer, Layers
 from ..terminal import printable
 from . import reading
 
@@ -72,7 +72,9 @@ def _named(layers: Layers, path: str) -> str:
     return path if kind == DepthwiseConv2D.__name__ else f"{path} ({kind})"
 
 
-def _row(layer: DepthwiseConv) -> tuple[str, ...]:
+def _row(layer: AnyLayer) -> tuple[str, ...]:
+    if isinstance(layer, QuantizedDepthwiseConv2D):
+        return _quantized_row(layer)
     facts = (
         *(str(layer.strides), str(layer.padding), str(layer.dilation_rate)),
         str(getattr(layer.activation, "name", None) or type(layer.activation).__name__),
@@ -82,6 +84,20 @@ def _row(layer: DepthwiseConv) -> tuple[str, ...]:
         sizes = (*layer.kernel_size, "?", layer.depth_multiplier)
         return f"({', '.join(map(str, sizes))})", *facts, "0 (unbuilt)"
     return str(layer.kernel.shape), *facts, f"{layer.count_params():,}"
+
+
+def _quantized_row(layer: QuantizedDepthwiseConv2D) -> tuple[str, ...]:
+    config = layer.get_config()
+    pairs = (tuple(config[name]) for name in ("strides", "dilation_rate"))
+    strides, dilation = map(str, pairs)
+    padding = config["padding"]
+    sides = padding if isinstance(padding, str) else str(tuple(map(tuple, padding)))
+    size = layer.kernel.size + (0 if layer.bias is None else layer.bias.size)
+    return (
+        *(str(layer.kernel.shape), strides, sides, dilation, layer.activation),
+        *(_yes(layer.bias is not None), f"{config['x_dtype']} to {config['y_dtype']}"),
+        *(_yes(False), f"{size:,}"),
+    )
 
 
 def _folded(layers: Layers) -> list[str]:

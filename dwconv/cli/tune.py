@@ -15,6 +15,7 @@ import numpy as np
 
 from .. import config, dtypes, isa, load_layers, wisdom
 from ..layers import summary
+from ..layers.quantized_depthwise_conv2d import QuantizedDepthwiseConv2D
 from ..ops.spec import ConvSpec
 from ..ops.tuning import Tuned, tune
 from ..saving import image_sizes
@@ -122,6 +123,8 @@ def _of_file(
         sizes = image_sizes(path, config_path, image) if layers else {}
     problems, unknown = [], []
     for name, layer in layers.items():
+        if isinstance(layer, QuantizedDepthwiseConv2D):  # nothing of these is measured
+            continue
         spec = layer._config.spec
         size = sizes.get(name) if spec.rank == 2 else None  # these are of images
         if size is None and (image is None or spec.rank == 1):

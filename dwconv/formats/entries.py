@@ -16,6 +16,10 @@ DEPTHWISE, DEPTHWISE_1D = "DepthwiseConv2D", "DepthwiseConv1D"
 #: The classes of Keras that are depthwise convolutions and nothing else.
 PLAIN = (DEPTHWISE, DEPTHWISE_1D)
 _MODELS = ("Sequential", "Functional", "Model")
+#: The class of a frozen layer of int8 weights.
+QUANTIZED = "QuantizedDepthwiseConv2D"
+#: Key of an item that stands for a node of another framework: it is a layer of that class.
+OF_BYTES = "dwconv_quantized"
 #: Key of an item that stands for a node of another framework: what of the node is not in it.
 WITHOUT = "dwconv_without"
 _MAX_DEPTH = 32  # of models within models, and of wrappers
@@ -305,7 +309,7 @@ def _is_made(entry: LayerEntry) -> bool:
     """Whether a layer of ours is made of it; `kinds` has the whole truth."""
     if entry.class_name == "Conv2D" and isinstance(entry.item["config"], Mapping):
         return entry.item["config"].get("groups") not in (None, 1)
-    return entry.class_name in (*PLAIN, "SeparableConv2D")
+    return entry.class_name in (*PLAIN, "SeparableConv2D", QUANTIZED)
 
 
 def _says_trainable(item: Document) -> bool:

@@ -13,7 +13,17 @@ from numpy.typing import NDArray
 
 from ..arguments import unwrap
 from . import Arrays, Document, FormatError, Weights, short
-from .entries import DEPTHWISE, DEPTHWISE_1D, PLAIN, WITHOUT, LayerEntry, is_keras, wrapped
+from .entries import (
+    DEPTHWISE,
+    DEPTHWISE_1D,
+    OF_BYTES,
+    PLAIN,
+    QUANTIZED,
+    WITHOUT,
+    LayerEntry,
+    is_keras,
+    wrapped,
+)
 
 Variables = list[NDArray[Any]]
 
@@ -96,6 +106,14 @@ def _depthwise(entry: LayerEntry) -> Kind:
     return Kind(label, _config(entry), kernel_and_bias, is_whole=missing is None)
 
 
+def _quantized(entry: LayerEntry) -> Kind | None:
+    """Of a graph of another framework: Keras has no class of that name, a user may have."""
+    if entry.item.get(OF_BYTES) is not True:
+        return None
+    kind = _depthwise(entry)
+    return kind._replace(arrays=_kernel_scale_and_bias)
+
+
 def _grouped(entry: LayerEntry) -> Kind | None:
     """Conv2D(filters=C * M, groups=C) on C channels: the kernel (kh, kw, 1, C*M) of output channel
     c*M + m is that of channel c.
@@ -153,6 +171,7 @@ _KINDS: dict[str, Callable[[LayerEntry], Kind | None]] = {
     DEPTHWISE_1D: _depthwise,
     "Conv2D": _grouped,
     "SeparableConv2D": _separable,
+    QUANTIZED: _quantized,
 }
 
 
@@ -161,6 +180,13 @@ def kernel_and_bias(variables: Variables) -> Arrays:
     if not 1 <= len(variables) <= 2:
         raise FormatError(f"expected a kernel and a bias; received {len(variables)} weights")
     return dict(zip(("kernel", "bias"), variables, strict=False))
+
+
+def _kernel_scale_and_bias(variables: Variables) -> Arrays:
+    """Names for the weights of a quantized layer."""
+    if not 2 <= len(variables) <= 3:
+        raise FormatError(f"expected kernel, scales and a bias; received {len(variables)} weights")
+    return dict(zip(("kernel", "kernel_scale", "bias"), variables, strict=False))
 
 
 def _config(entry: LayerEntry) -> Document:

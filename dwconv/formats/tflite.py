@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from . import Contents, Document, FormatError, interchange, short
+from . import Contents, Document, FormatError, interchange, short, tflite_quantized
 from .budget import Budget
 from .interchange import Node
 
@@ -21,9 +21,10 @@ from .interchange import Node
 SIGNATURE = b"TFL3"
 
 _OPERATOR = "DEPTHWISE_CONV_2D"
+#: Of a quantized layer.
+ACTIVATIONS = ("linear", "relu", "relu6")
 _ACTIVATIONS = {0: "linear", 1: "relu", 2: "hard_tanh", 3: "relu6", 4: "tanh"}
 _DTYPES: dict[int, np.dtype[Any]] = {0: np.dtype("<f4"), 1: np.dtype("<f2"), 10: np.dtype("<f8")}
-_INTEGERS = {3: "uint8", 7: "int16", 9: "int8", 17: "int4"}
 
 
 def load(file: BinaryIO, budget: Budget) -> Contents:
@@ -106,7 +107,7 @@ class _Graph:
             raise FormatError(f"activation: expected one of 0 to 4; received {number}")
         if options.Padding() not in (0, 1):
             raise FormatError(f"padding: expected 0 or 1; received {options.Padding()}")
-        kernel = self._constant(operator.Inputs(1))
+        kernel = self._weights(operator.Inputs(1))
         bias = operator.Inputs(2) if operator.InputsLength() > 2 else -1
         shape = [int(kernel.Shape(axis)) for axis in range(min(kernel.ShapeLength(), 5))]
         multiplier = options.DepthMultiplier() or self._multiplier(operator, shape)
@@ -115,6 +116,8 @@ class _Graph:
                 f"expected weights (1, kh, kw, C*M) with M = {multiplier}; received {shape}"
             )
         _, kernel_h, kernel_w, outputs = shape
+        if kernel.Type() in tflite_quantized.BYTES:
+            return self._quantized(operator, name, options, activation, kernel, bias, multiplier)
 
         def weights() -> list[NDArray[Any]]:
             with _damage():
@@ -133,6 +136,52 @@ class _Graph:
             "use_bias": bias >= 0,
         }
         return Node(name, _OPERATOR, config, weights)
+
+    def _quantized(
+        self,
+        operator: Any,
+        name: str,
+        options: Any,
+        activation: str,
+        kernel: Any,
+        bias: int,
+        multiplier: int,
+    ) -> Node:
+        """The same of bytes; kernel: the tensor (1, kh, kw, C*M); bias: a tensor, or below 0."""
+        _, kernel_h, kernel_w, outputs = (int(kernel.Shape(axis)) for axis in range(4))
+        if not operator.OutputsLength():
+            raise FormatError("damaged: expected an output; received none")
+        x = tflite_quantized.affine("x", self._tensor(operator.Inputs(0)))
+        y = tflite_quantized.affine("y", self._tensor(operator.Outputs(0)))
+        if activation not in ACTIVATIONS:
+            raise FormatError(f"activation: expected one of {ACTIVATIONS}; received {activation}")
+
+        def weights() -> list[NDArray[Any]]:
+            with _damage():
+                self._budget.read(12 * outputs, "scales of weights")
+                scales, zero_points = tflite_quantized.of_weights(kernel, outputs)
+                values = self._bytes(kernel, tflite_quantized.BYTES[kernel.Type()], name)
+                values = values.reshape(kernel_h, kernel_w, outputs)
+                values = interchange.less_zero_points(values, zero_points)
+                found = [
+                    values.reshape(kernel_h, kernel_w, outputs // multiplier, multiplier),
+                    scales,
+                ]
+                if bias >= 0:
+                    tensor = self._tensor(bias)
+                    tflite_quantized.check_bias(tensor, x.scale, scales)
+                    found.append(self._bytes(tensor, np.dtype("<i4"), name))
+                return found
+
+        config: Document = {
+            "strides": [options.StrideH(), options.StrideW()],
+            "padding": "valid" if options.Padding() else "same",
+            "dilation_rate": [options.DilationHFactor(), options.DilationWFactor()],
+            "activation": activation,
+            **interchange.affine_config("x", *x),
+            **interchange.affine_config("y", *y),
+        }
+        return Node(name, _OPERATOR, config, weights, is_quantized=True)
 
     def _multiplier(self, operator: Any, shape: list[int]) -> int:
         """M by the channels of the input; newer writers leave it out."""
@@ -156,11 +205,21 @@ class _Graph:
             raise FormatError(f"damaged: expected a tensor of the graph; received number {number}")
         return self._graph.Tensors(number)
 
+    def _weights(self, number: int) -> Any:
+        """A tensor of the file of bytes or floats; FormatError for other integers."""
+        tensor = self._tensor(number)
+        if tensor.Type() not in tflite_quantized.BYTES:
+            return self._constant(number)
+        if not self._buffer(tensor).DataLength():
+            raise FormatError("its weights are computed, or come from outside of the file")
+        return tensor
+
     def _constant(self, number: int) -> Any:
         """A tensor of the file: the one itself, or the halves that a DEQUANTIZE widens."""
         tensor = self._tensor(number)
-        if tensor.Type() in _INTEGERS:
-            raise FormatError(interchange.not_supported_yet(_INTEGERS[tensor.Type()]))
+        if tensor.Type() in tflite_quantized.INTEGERS:
+            kind = tflite_quantized.INTEGERS[tensor.Type()]
+            raise FormatError(f"expected floats, or weights of int8; received {kind}")
         if self._buffer(tensor).DataLength():
             return tensor
         place = self._makers().get(number)
@@ -168,8 +227,9 @@ class _Graph:
         made_by = "" if maker is None else self._operators.get(self._code(maker), "")
         if made_by == "DEQUANTIZE" and maker.InputsLength():
             source = self._tensor(maker.Inputs(0))
-            if source.Type() in _INTEGERS:
-                raise FormatError(interchange.not_supported_yet(_INTEGERS[source.Type()]))
+            if source.Type() in tflite_quantized.INTEGERS:
+                kind = tflite_quantized.INTEGERS[source.Type()]
+                raise FormatError(f"its weights are {kind}, widened to floats: not supported")
             if self._buffer(source).DataLength():
                 return source
         raise FormatError(f"its weights are computed, by {made_by or 'what is not in the graph'}")
@@ -195,8 +255,14 @@ class _Graph:
         dtype = _DTYPES.get(tensor.Type())
         if dtype is None:
             raise FormatError(f"expected weights of floats; received type {tensor.Type()}")
+        array = self._bytes(tensor, dtype, name)
+        return array.astype(np.float64 if dtype.itemsize == 8 else np.float32)
+
+    def _bytes(self, tensor: Any, dtype: np.dtype[Any], name: str) -> NDArray[Any]:
+        """Its values as they are in the file."""
         data = self._buffer(tensor).DataAsNumpy()
+        if not isinstance(data, np.ndarray):
+            raise FormatError("its weights are computed, or come from outside of the file")
         self._budget.read(2 * data.nbytes, f"operator {short(name)}")
         shape = [int(tensor.Shape(axis)) for axis in range(min(tensor.ShapeLength(), 5))]
-        array = np.frombuffer(data.tobytes(), dtype).reshape(shape)
-        return array.astype(np.float64 if dtype.itemsize == 8 else np.float32)
+        return np.frombuffer(data.tobytes(), dtype).reshape(shape)

@@ -16,11 +16,9 @@ from numpy.typing import ArrayLike
 from .. import _core, dtypes, naming
 from ..arguments import PaddingLike, PairLike, Threads
 from ..formats import Arrays, Document, FormatError, PathLike, short, store
+from ..formats.entries import QUANTIZED as CLASS_NAME
 from ..ops import ConvSpec, quantized
 from ..ops.epilogue import Array
-
-#: Its name in files.
-CLASS_NAME = "QuantizedDepthwiseConv2D"
 
 _ARRAYS = ("kernel", "bias", "kernel_scale")
 _SUFFIXES = (".safetensors", ".npz")

@@ -155,26 +155,17 @@ def test_onnx_what_is_skipped_and_why(tmp_path: Path) -> None:
     assert skipped["relu_1"] == "Relu"
     assert skipped["foreign"] == "custom.Conv2D"
     for name, reason in {
-        "int8": "int8 weights with scales, a quantized layer: not supported yet",
+        "int8": "its weights are of bytes, but its input comes from no DequantizeLinear",
         "computed": "its weights are computed, by Sigmoid",
         "no-bias": "its weights come from outside of the graph",
         "wrong": "strides: expected two positive ints; received [1]",
     }.items():
         assert skipped[name].startswith("DepthwiseConv2D: ")
         assert reason in skipped[name]
-    with pytest.raises(FormatError, match=r"int8.*not supported yet"):
+    with pytest.raises(FormatError, match=r"int8.*comes from no DequantizeLinear"):
         load_layers(path)
     with pytest.raises(FormatError, match="ONNX graph"):
         dwconv.load(onnx_file(tmp_path / "b.onnx", nodes[:1], tensors))
-
-
-def test_onnx_quantized_operators_are_told(tmp_path: Path) -> None:
-    onnx = pytest.importorskip("onnx")
-    _, stored, _ = weight()
-    inputs = ["x", "s", "z", "w8", "s", "z", "s", "z"]
-    nodes = [onnx.helper.make_node("QLinearConv", inputs, ["y"], name="q", group=6)]
-    path = onnx_file(tmp_path / "a.onnx", nodes, {"w8": stored.astype("i1")})
-    assert "not supported yet" in load_layers(path, on_error="skip").skipped["q"]
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", "bfloat16"])
@@ -291,10 +282,7 @@ def test_tflite_what_is_skipped_and_why(tmp_path: Path) -> None:
     kernel_of_halves = np.asarray(layers["of halves"].kernel)
     assert kernel_of_halves.dtype == np.float32
     assert (kernel_of_halves == kernel.astype("f2")).all()
-    assert (
-        "int8 weights with scales, a quantized layer: not supported yet"
-        in layers.skipped["quantized"]
-    )
+    assert "expected x of int8 or uint8; received type 0" in layers.skipped["quantized"]
     assert "its weights are computed, by ADD" in layers.skipped["computed"]
     assert layers.skipped["added"] == "ADD"
     assert layers.skipped["wide"] == "DEQUANTIZE"

@@ -2,7 +2,7 @@
 target, from which `make fuzz-files ARGS=--merge` takes what the corpora do not have.
 
 They are small files of each format, by dwconv and, from tests/data, by real Kerases; graphs of ONNX
-and TensorFlow Lite by the packages of these formats.
+and TensorFlow Lite by the packages of these formats, and by real quantizers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 import dwconv
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # for the helpers of the tests
-from support import graph_files
+from support import graph_files, quantized_graphs
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -48,6 +48,7 @@ def write_graphs(folder: Path) -> None:
     kernel, stored, bias = graph_files.weight(2)
     write_onnx(folder / "onnx", stored, bias)
     write_tflite(folder / "tflite", kernel.reshape(1, 3, 5, 12), bias)
+    write_quantized(folder)
 
 
 def write_onnx(folder: Path, stored: Any, bias: Any) -> None:
@@ -98,6 +99,24 @@ def write_tflite(folder: Path, kernel: Any, bias: Any) -> None:
     of.tflite_file(folder / "added.tflite", tensors, added)
 
 
+def write_quantized(folder: Path) -> None:
+    """Layers of bytes: by one operator, and between others."""
+    of = quantized_graphs
+    plain = of.Network(multiplier=2, attributes={"pads": [1, 1, 1, 1], "strides": [2, 2]})
+    unsigned = of.Network(
+        kernel_dtype=np.uint8,
+        kernel_zero_points=np.full(1, 128),
+        per_channel=False,
+        activation="relu6",
+        attributes={"auto_pad": "SAME_LOWER"},
+    )
+    for name, network in {"plain": plain, "unsigned": unsigned}.items():
+        (folder / "onnx" / f"linear-{name}.onnx").write_bytes(of.onnx_bytes(network))
+        data = of.onnx_bytes(network, of.between_nodes(network))
+        (folder / "onnx" / f"between-{name}.onnx").write_bytes(data)
+        of.tflite_file(folder / "tflite" / f"{name}.tflite", network)
+
+
 def write(folder: Path) -> None:
     """The seeds of every target."""
     suffixes = {
@@ -126,7 +145,8 @@ def write(folder: Path) -> None:
         content = gzip.decompress(path.read_bytes())
         if len(content) > LARGEST or name.endswith("-output.json"):
             continue
-        target = {".keras": "keras", ".json": "json"}.get(Path(name).suffix, "hdf5")
+        targets = {".keras": "keras", ".json": "json", ".onnx": "onnx", ".tflite": "tflite"}
+        target = targets.get(Path(name).suffix, "hdf5")
         target = "weights" if name.endswith(("-weights.h5", ".weights.h5")) else target
         (folder / target / name).write_bytes(content)
 

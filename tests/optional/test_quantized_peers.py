@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from support import ROOT, assert_same_bits
+from support import quantized_graphs as graphs
 
 import dwconv
 
@@ -139,3 +141,87 @@ def test_litert_in_fixed_point(geometry: dict[str, Any]) -> None:
         difference = np.abs(theirs.astype(int) - y)
         assert difference.max() <= 1, (seed, geometry)
         assert not difference[~tie].any(), (seed, geometry)
+
+
+# ---- layers out of files -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("x_dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_files_of_onnx(geometry: dict[str, Any], x_dtype: Any, tmp_path: Path) -> None:
+    """A layer out of the very file that ONNX Runtime runs has its bits."""
+    pytest.importorskip("onnxruntime")
+    of = problem(0, x_dtype=x_dtype, y_dtype=x_dtype, **geometry)
+    if of["kernel"].shape[2] == 1:
+        pytest.skip("a group of one channel is an ordinary convolution")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(models.onnx_model(of))
+    (layer,) = dwconv.load_layers(path).values()
+    assert_same_bits(layer(of["x"]), np.ascontiguousarray(models.onnx_result(of)), geometry)
+
+
+BETWEEN = [
+    graphs.Network(attributes={"pads": [1, 1, 1, 1], "strides": [2, 2]}),
+    graphs.Network(multiplier=2, attributes={"auto_pad": "SAME_LOWER", "strides": [2, 2]}),
+    graphs.Network(per_channel=False, attributes={"pads": [0, 2, 1, 0]}),
+    graphs.Network(has_bias=False, attributes={"dilations": [2, 1]}),
+    graphs.Network(x_dtype=np.uint8, y_dtype=np.uint8, x_zero_point=200, y_zero_point=128),
+    graphs.Network(activation="relu", y_zero_point=-128),
+    graphs.Network(
+        x_dtype=np.uint8,
+        y_dtype=np.uint8,
+        kernel_dtype=np.uint8,
+        kernel_zero_points=np.full(1, 128),
+        per_channel=False,
+    ),
+]
+
+
+@pytest.mark.parametrize("way", ["linear", "between"])
+@pytest.mark.parametrize("network", BETWEEN, ids=str)
+def test_ways_to_write_one(network: graphs.Network, way: str, tmp_path: Path) -> None:
+    """QLinearConv, and a Conv between DequantizeLinear and QuantizeLinear, which ONNX Runtime
+    makes one operator of.
+    """
+    onnxruntime = pytest.importorskip("onnxruntime")
+    if way == "linear" and network.activation != "linear":
+        pytest.skip("QLinearConv has no activation")
+    nodes = graphs.between_nodes(network) if way == "between" else None
+    path = tmp_path / "m.onnx"
+    path.write_bytes(graphs.onnx_bytes(network, nodes))
+    (layer,) = dwconv.load_layers(path).values()
+    optimized = tmp_path / "optimized.onnx"
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(optimized)
+    # Without it x86 keeps floats around a Conv of int8.
+    options.add_session_config_entry("session.qdqisint8allowed", "1")
+    session = onnxruntime.InferenceSession(
+        path.read_bytes(), options, providers=["CPUExecutionProvider"]
+    )
+    import onnx
+
+    made = [node.op_type for node in onnx.load(optimized).graph.node]
+    assert "QLinearConv" in made, made  # else it computes with floats
+    limits = np.iinfo(network.x_dtype)
+    rng = np.random.default_rng(3)
+    x = rng.integers(limits.min, limits.max, (1, 6, *graphs.SIZE), endpoint=True)
+    x = x.astype(network.x_dtype)
+    (theirs,) = session.run(None, {"x": x})
+    y = layer(np.ascontiguousarray(x.transpose(0, 2, 3, 1)))
+    assert len(np.unique(y)) > 20
+    assert_same_bits(y, np.ascontiguousarray(theirs.transpose(0, 2, 3, 1)), network)
+
+
+@pytest.mark.parametrize("activation", [None, "relu", "relu6"])
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_files_of_tflite(geometry: dict[str, Any], activation: str | None, tmp_path: Path) -> None:
+    """A layer out of the very file that LiteRT runs has its bits."""
+    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("tflite")
+    of = problem(0, activation=activation, **geometry)
+    shape = ours(of).shape
+    path = tmp_path / "m.tflite"
+    path.write_bytes(models.litert_model(of, shape))
+    (layer,) = dwconv.load_layers(path).values()
+    theirs = models.litert_result(of, shape, delegates=True)
+    assert_same_bits(layer(of["x"]), theirs, (geometry, activation))

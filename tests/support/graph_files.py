@@ -41,8 +41,8 @@ def conv(inputs: Any = ("x", "w", "b"), output: str = "y", **attributes: Any) ->
 
 
 def tflite_file(path: Path, tensors: Any, operators: Any) -> Path:
-    """A model. tensors: (name, shape, type, data or None); operators: (code, inputs, outputs,
-    options of a depthwise convolution or None).
+    """A model. tensors: (name, shape, type, data or None) and, of bytes, (scales, zero points,
+    axis); operators: (code, inputs, outputs, options of a depthwise convolution or None).
     """
     tflite = pytest.importorskip("tflite")
     import flatbuffers
@@ -56,9 +56,9 @@ def tflite_file(path: Path, tensors: Any, operators: Any) -> Path:
         return b.EndVector()
 
     buffers, made = [None], []
-    for name, shape, kind, data in tensors:
+    for name, shape, kind, data, *numbers in tensors:
         buffers.append(None if data is None else np.asarray(data).tobytes())
-        made.append((b.CreateString(name), shape, kind, len(buffers) - 1))
+        made.append((b.CreateString(name), shape, kind, len(buffers) - 1, *numbers))
     data_offsets = [None if data is None else b.CreateByteVector(data) for data in buffers]
     buffer_tables = []
     for data in data_offsets:
@@ -67,13 +67,27 @@ def tflite_file(path: Path, tensors: Any, operators: Any) -> Path:
             tflite.BufferAddData(b, data)
         buffer_tables.append(tflite.BufferEnd(b))
     tensor_tables = []
-    for name, shape, kind, number in made:
+    for name, shape, kind, number, *numbers in made:
         sizes = vector(tflite.TensorStartShapeVector, shape, b.PrependInt32)
+        quantization = None
+        if numbers:
+            scales, zeros, axis = numbers[0]
+            start = tflite.QuantizationParametersStartScaleVector
+            scale_vector = vector(start, scales, b.PrependFloat32)
+            start = tflite.QuantizationParametersStartZeroPointVector
+            zero_vector = vector(start, zeros, b.PrependInt64)
+            tflite.QuantizationParametersStart(b)
+            tflite.QuantizationParametersAddScale(b, scale_vector)
+            tflite.QuantizationParametersAddZeroPoint(b, zero_vector)
+            tflite.QuantizationParametersAddQuantizedDimension(b, axis)
+            quantization = tflite.QuantizationParametersEnd(b)
         tflite.TensorStart(b)
         tflite.TensorAddShape(b, sizes)
         tflite.TensorAddType(b, kind)
         tflite.TensorAddBuffer(b, number)
         tflite.TensorAddName(b, name)
+        if quantization is not None:
+            tflite.TensorAddQuantization(b, quantization)
         tensor_tables.append(tflite.TensorEnd(b))
     codes = sorted({code for code, *_ in operators})
     code_tables = []
@@ -124,7 +138,7 @@ def tflite_file(path: Path, tensors: Any, operators: Any) -> Path:
 
 
 DEPTHWISE, DEQUANTIZE, ADD = 4, 6, 0
-FLOAT, HALF, INT8 = 0, 1, 9
+FLOAT, HALF, INT32, UINT8, INT16, INT8 = 0, 1, 2, 3, 7, 9
 
 
 def options(**fields: Any) -> Any:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import dwconv
-from dwconv import DepthwiseConv2D
+from dwconv import DepthwiseConv2D, QuantizedDepthwiseConv2D
 from dwconv.layers.depthwise_conv import DepthwiseConv
 from dwconv.layers.inputs import SymbolicTensor
 
@@ -61,4 +61,4 @@ pullback(y, inputs=False)  # type: ignore
 
 for name, found in dwconv.load_layers("model.keras").items():
     assert_type(name, str)
-    assert_type(found, DepthwiseConv)
+    assert_type(found, DepthwiseConv | QuantizedDepthwiseConv2D)
