@@ -57,7 +57,7 @@ AnyLayer: TypeAlias = DepthwiseConv | QuantizedDepthwiseConv2D
 class Layers(dict[str, AnyLayer]):
     """The depthwise layers of a file by path, 'outer/inner' for those of models in models.
 
-    Those of bytes, which ONNX and TensorFlow Lite have, are `QuantizedDepthwiseConv2D`s.
+    Those of bytes, which ONNX and TensorFlow Lite have, are of `QuantizedDepthwiseConv2D`.
 
     Attributes:
         kinds: path -> what the layer is in the file: 'DepthwiseConv2D', 'DepthwiseConv1D',
