@@ -17,6 +17,7 @@ import copy
 import json
 import os
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -30,18 +31,13 @@ FORMATS = ("channels_last", "contiguous")
 Variants = dict[str, Callable[[], Any]]
 
 
-def measured(variants: Variants, rounds: int, warm: int = 0) -> dict[str, Any]:
-    """Medians in ms, and how many times as fast as the first each of the others is.
-
-    warm: calls before each that is timed, so that none finds in the caches what another has left.
-    """
+def measured(variants: Variants, rounds: int) -> dict[str, Any]:
+    """Medians in ms, and how many times as fast as the first each of the others is."""
     times: dict[str, list[float]] = {name: [] for name in variants}
     for run in variants.values():
         run()
     for _ in range(rounds):
         for name, run in variants.items():
-            for _ in range(warm):
-                run()
             began = time.perf_counter()
             run()
             times[name].append(time.perf_counter() - began)
@@ -147,17 +143,18 @@ def torch_training(options: argparse.Namespace) -> None:
 KERAS = ("MobileNet", "MobileNetV2", "EfficientNetB0", "Xception")
 
 
-def _one_thread_of_xla(threads: int) -> None:
-    if threads == 1:
-        os.environ["XLA_FLAGS"] = (
-            "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1 "
-            + os.environ.get("XLA_FLAGS", "")
-        )
+def _threads_of_xla(threads: int) -> None:
+    """Before JAX is imported. Its pool has a thread for each CPU that the process may use, whatever
+    its flags say.
+    """
+    cpus = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, cpus[-threads:])
 
 
 def keras_models(options: argparse.Namespace, training: bool = False) -> None:
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    _one_thread_of_xla(options.threads)
+    if backend == "jax":
+        _threads_of_xla(options.threads)
     import keras
     import numpy as np
 
@@ -192,7 +189,8 @@ def keras_models(options: argparse.Namespace, training: bool = False) -> None:
             else:
                 variants[key] = lambda model=model: model.predict_on_batch(x)
             results.append(np.asarray(variants[key]()))
-        difference = float(abs(results[1] - results[0]).max() / (abs(results[0]).max() + 1e-12))
+        # Results of random weights may be tiny, but are none of them 0.
+        difference = float(abs(results[1] - results[0]).max() / abs(results[0]).max())
         assert difference < 1e-2, difference
         report(
             framework=f"Keras {keras.__version__} on {backend}",
@@ -218,84 +216,124 @@ LAYERS = (
 
 def jax_layers(options: argparse.Namespace) -> None:
     """XLA's grouped convolution, k*k shifted multiply-adds in jnp (a control), ours, and our layer
-    called with NumPy's arrays.
+    called with NumPy's arrays; `ratio` is the first one's time by that of each.
+
+    Each in a process of its own: memory that one frees, and malloc returns to the system, costs the
+    next one a fault for each page of its result, which at 112x112x32 takes longer than the layer.
     """
-    _one_thread_of_xla(options.threads)
+    rows: dict[str, dict[str, Any]] = {}
+    for variant in (*_CONVOLUTIONS, NUMPY):
+        command = [sys.executable, __file__, "jax-layer", "--variant", variant]
+        command += ["--threads", str(options.threads), "--rounds", str(options.rounds)]
+        command += ["--gradients"] if options.gradients else []
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        for line in done.stdout.splitlines():
+            found = json.loads(line)
+            row = rows.setdefault(found.pop("model"), {})
+            for name, value in found.items():
+                row.setdefault(name, {})[variant] = value
+    for model, row in rows.items():
+        first = next(iter(row["us"].values()))
+        ratio = {name: round(first / us, 2) for name, us in row["us"].items()}
+        report(model=model, threads=options.threads, **row, ratio=ratio)
+
+
+NUMPY = "layer(numpy)"
+
+
+def _xla(x: Any, kernel: Any, stride: int) -> Any:
+    import jax
+
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel.reshape(*kernel.shape[:2], 1, -1),
+        (stride, stride),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=kernel.shape[2],
+    )
+
+
+def _shifted(x: Any, kernel: Any, stride: int) -> Any:
+    import jax.numpy as jnp
+
+    k, out = kernel.shape[0], -(-x.shape[1] // stride)
+    total = max((out - 1) * stride + k - x.shape[1], 0)
+    sides = (total // 2, total - total // 2)
+    padded, y = jnp.pad(x, ((0, 0), sides, sides, (0, 0))), 0.0
+    for i in range(k):
+        for j in range(k):
+            reach = (out - 1) * stride + 1
+            part = padded[:, i : i + reach : stride, j : j + reach : stride]
+            y = y + part * kernel[i, j, :, 0]
+    return y
+
+
+def _ours(x: Any, kernel: Any, stride: int) -> Any:
+    import dwconv.jax
+
+    return dwconv.jax.depthwise_conv2d(x, kernel, strides=stride, padding="same")
+
+
+_CONVOLUTIONS = {"XLA": _xla, "jnp control": _shifted, "dwconv.jax": _ours}
+
+
+def jax_layer(options: argparse.Namespace) -> None:
+    """One of these: us, seconds to compile, KB of memory besides arguments and results."""
+    _threads_of_xla(options.threads)
     import jax
     import jax.numpy as jnp
     import numpy as np
 
     import dwconv
-    import dwconv.jax
 
     rng = np.random.default_rng(0)
+    convolution = _CONVOLUTIONS.get(options.variant)
 
-    def xla(x: Any, kernel: Any, stride: int) -> Any:
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel.reshape(*kernel.shape[:2], 1, -1),
-            (stride, stride),
-            "SAME",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=kernel.shape[2],
+    def compiled(call: Any, *arrays: Any) -> tuple[Callable[[], Any], dict[str, Any]]:
+        began = time.perf_counter()
+        made = jax.jit(call).lower(*arrays).compile()
+        seconds = round(time.perf_counter() - began, 3)
+        memory = made.memory_analysis().temp_size_in_bytes
+        return (
+            lambda: jax.block_until_ready(made(*arrays)),
+            {"compiling_s": seconds, "temporary_kb": memory // 1024},
         )
 
-    def shifted(x: Any, kernel: Any, stride: int) -> Any:
-        k, out = kernel.shape[0], -(-x.shape[1] // stride)
-        total = max((out - 1) * stride + k - x.shape[1], 0)
-        sides = (total // 2, total - total // 2)
-        padded, y = jnp.pad(x, ((0, 0), sides, sides, (0, 0))), 0.0
-        for i in range(k):
-            for j in range(k):
-                reach = (out - 1) * stride + 1
-                part = padded[:, i : i + reach : stride, j : j + reach : stride]
-                y = y + part * kernel[i, j, :, 0]
-        return y
-
-    def ours(x: Any, kernel: Any, stride: int) -> Any:
-        return dwconv.jax.depthwise_conv2d(x, kernel, strides=stride, padding="same")
+    def timed(model: str, run: Callable[[], Any], **further: Any) -> None:
+        for _ in range(50):
+            run()
+        times = []
+        for _ in range(10 * options.rounds):
+            began = time.perf_counter()
+            run()
+            times.append(time.perf_counter() - began)
+        report(model=model, us=round(1e6 * statistics.median(times), 1), **further)
 
     for size, channels, k, stride in LAYERS:
-        x = jnp.asarray(rng.standard_normal((1, size, size, channels), np.float32))
-        kernel = jnp.asarray(rng.standard_normal((k, k, channels, 1), np.float32))
+        array = rng.standard_normal((1, size, size, channels), np.float32)
+        kernel = rng.standard_normal((k, k, channels, 1), np.float32)
         layer = dwconv.DepthwiseConv2D(
-            k, strides=stride, padding="same", use_bias=False, weights=[np.asarray(kernel)]
+            k, strides=stride, padding="same", use_bias=False, weights=[kernel]
         )
-        array, variants, compiling = np.asarray(x), {}, {}
-        for name, convolution in (("XLA", xla), ("jnp control", shifted), ("dwconv.jax", ours)):
-            began = time.perf_counter()
-            call = jax.jit(lambda x, kernel, of=convolution: of(x, kernel, stride))
-            call(x, kernel).block_until_ready()
-            compiling[name] = round(time.perf_counter() - began, 3)
-            variants[name] = lambda call=call: call(x, kernel).block_until_ready()
-        variants["layer(numpy)"] = lambda: layer(array)
-        for run in variants.values():
-            assert abs(np.asarray(run()) - layer(array)).max() < 1e-3
-        for run in variants.values():
-            for _ in range(20):
-                run()
-        report(
-            framework=f"jax {jax.__version__}",
-            model=f"{size}x{size}x{channels} {k}x{k}/{stride}",
-            threads=options.threads,
-            compiling_s=compiling,
-            **measured(variants, options.rounds, warm=3),
-        )
+        model = f"{size}x{size}x{channels} {k}x{k}/{stride}"
+        if convolution is None:
+            timed(model, lambda array=array, layer=layer: layer(array))
+            continue
+        arrays = jnp.asarray(array), jnp.asarray(kernel)
+
+        def forward(x: Any, kernel: Any, stride: int = stride) -> Any:
+            return convolution(x, kernel, stride)
+
+        def loss(x: Any, kernel: Any, forward: Any = forward) -> Any:
+            return (forward(x, kernel) ** 2).sum()
+
+        run, further = compiled(forward, *arrays)
+        assert abs(np.asarray(run()) - layer(array)).max() < 1e-3
+        timed(model, run, **further)
         if options.gradients:
-            variants = {}
-            for name, convolution in (("XLA", xla), ("jnp control", shifted), ("dwconv.jax", ours)):
-
-                def loss(x: Any, kernel: Any, convolution: Any = convolution) -> Any:
-                    return (convolution(x, kernel, stride) ** 2).sum()
-
-                call = jax.jit(jax.grad(loss, (0, 1)))
-                variants[name] = lambda call=call: jax.block_until_ready(call(x, kernel))
-            report(
-                framework=f"jax {jax.__version__}",
-                model=f"{size}x{size}x{channels} {k}x{k}/{stride}, gradients",
-                threads=options.threads,
-                **measured(variants, options.rounds),
-            )
+            run, further = compiled(jax.grad(loss, (0, 1)), *arrays)
+            timed(f"{model}, gradients", run, **further)
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
@@ -305,6 +343,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "keras": keras_models,
     "keras-train": lambda options: keras_models(options, training=True),
     "jax-layers": jax_layers,
+    "jax-layer": jax_layer,
 }
 
 
@@ -318,6 +357,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--size", type=int, default=96, help="of pictures, in training with Keras")
     parser.add_argument("--gradients", action="store_true", help="jax-layers: those, too")
+    parser.add_argument("--variant", help="jax-layer: one of those that jax-layers compares")
     options = parser.parse_args()
     COMMANDS[options.command](options)
 
