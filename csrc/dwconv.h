@@ -365,6 +365,23 @@ int dw_grad_run_until(const dw_grad *grad, const void *dy, const void *x, void *
 /* How many of num_threads threads dw_grad_run_threads uses. */
 int dw_grad_threads(const dw_grad *grad, int num_threads);
 
+/* For threads of one's own: a run is dw_grad_rounds rounds of some images, one after the other, each of `parts` parts.
+ * Those of a round may run at the same time; when all have run, dw_grad_end_round. With the bits of dw_grad_run, for any
+ * number of parts:
+ *
+ *   for (round = 0; round < dw_grad_rounds(grad, parts); round++) {
+ *       in any order, at the same time or not: dw_grad_run_part(..., round, part, parts), 0 <= part < parts
+ *       dw_grad_end_round(grad, dkernel, dbias, workspace, round, parts);
+ *   }
+ *
+ * with_weights: whether dkernel or dbias is wanted; the last dw_grad_end_round stores them. Some parts may be empty. The
+ * workspace is one for that many parts, the same in all rounds; its size is -1 if it does not fit the address space. */
+int64_t dw_grad_rounds(const dw_grad *grad, int parts);
+int64_t dw_grad_parts_workspace(const dw_grad *grad, int parts);
+void dw_grad_run_part(const dw_grad *grad, const void *dy, const void *x, void *dx, int with_weights, void *workspace,
+                      int64_t round, int part, int parts);
+void dw_grad_end_round(const dw_grad *grad, void *dkernel, void *dbias, void *workspace, int64_t round, int parts);
+
 /* Through an activation f alone: dz = dL/dz = dy * f'(z) for `count` floats, where y = f(z). dz may be z or dy, and
  * overlaps neither otherwise. Within some 4 ulp of the sizes of the terms that f' is the sum of, and the same to the bit
  * on every instruction set; NaN where z is. At kinks f' is what TensorFlow has: relu'(0) = relu6'(0) = relu6'(6) = 0,

@@ -228,6 +228,15 @@ typedef struct division {
     int64_t splits; /* of the blocks of an image */
 } division;
 
+/* Into how many units an image is divided. */
+static int64_t splits_for(const dw_grad *grad, int threads, int parts) {
+    const dw_grad_base *base = &grad->base;
+    const int64_t batch = base->problem.desc.batch;
+    const int uneven = batch % threads != 0 && batch < 4 * (int64_t)threads;
+    if (!uneven || (base->problem.desc.multiplier > 1 && makes_rows(grad))) return 1;
+    return base->block_count < parts ? base->block_count : parts;
+}
+
 static division divide(const dw_grad *grad, int num_threads) {
     const dw_grad_base *base = &grad->base;
     const int64_t batch = base->problem.desc.batch;
@@ -240,9 +249,7 @@ static division divide(const dw_grad *grad, int num_threads) {
     to.threads = num_threads;
     to.parts = parts;
     to.images = batch < to.parts ? batch : to.parts;
-    const int uneven = batch % num_threads != 0 && batch < 4 * num_threads;
-    if (uneven && (base->problem.desc.multiplier == 1 || !makes_rows(grad)))
-        to.splits = base->block_count < to.parts ? base->block_count : to.parts;
+    to.splits = splits_for(grad, num_threads, to.parts);
     /* A single unit is the caller's: no worker could help, and only the caller of a long run notices a signal. */
     if (to.images * to.splits == 1) return (division){1, 1, 1, 1};
     return to;
@@ -250,9 +257,32 @@ static division divide(const dw_grad *grad, int num_threads) {
 
 int dw_grad_threads(const dw_grad *grad, int num_threads) { return divide(grad, num_threads).threads; }
 
+static int64_t workspace_of(const dw_grad *grad, const division *division) {
+    return DW_ALIGNMENT + (1 + division->images) * grad->image_bytes + division->parts * grad->part_bytes;
+}
+
 int64_t dw_grad_workspace(const dw_grad *grad, int num_threads) {
     const division division = divide(grad, num_threads);
-    return DW_ALIGNMENT + (1 + division.images) * grad->image_bytes + division.parts * grad->part_bytes;
+    return workspace_of(grad, &division);
+}
+
+/* For threads that are not ours: as many parts as they say. Several images for each, so that rounds are few: all wait for
+ * the slowest part of a round. */
+static division divide_into(const dw_grad *grad, int parts) {
+    enum { IMAGES_OF_A_PART = 4 };
+    const int64_t batch = dw_max(grad->base.problem.desc.batch, 1);
+    return (division){parts, parts, dw_min(batch, IMAGES_OF_A_PART * (int64_t)parts), splits_for(grad, parts, parts)};
+}
+
+int64_t dw_grad_parts_workspace(const dw_grad *grad, int parts) {
+    const division division = divide_into(grad, parts);
+    const double bytes =
+        (double)(1 + division.images) * (double)grad->image_bytes + (double)parts * (double)grad->part_bytes;
+    return bytes > (double)(PTRDIFF_MAX / 2) ? -1 : workspace_of(grad, &division);
+}
+
+int64_t dw_grad_rounds(const dw_grad *grad, int parts) {
+    return (dw_max(grad->base.problem.desc.batch, 1) - 1) / divide_into(grad, parts).images + 1;
 }
 
 /* ---- running --------------------------------------------------------------------------------------- */
@@ -363,6 +393,9 @@ static void run_units(const void *arguments, int part, int parts) {
         const int64_t first = dw_clean_cut(base->blocks, base->block_count, cut.begin);
         const int64_t block_end = dw_clean_cut(base->blocks, base->block_count, cut.end);
         char *const sums = job->sums + slot * grad->image_bytes;
+        if (job->with_weights)
+            memset(sums + first * grad->weights.sums_bytes, 0,
+                   (size_t)((block_end - first) * grad->weights.sums_bytes));
         const int any = job->with_weights || (job->dx && makes_rows(grad));
         for (int64_t block = first, end; any && block < block_end; block = end) {
             end = block_end - block > grad->chunk ? block + grad->chunk : block_end;
@@ -387,42 +420,75 @@ static int64_t pieces_of_input(const dw_grad *grad, int64_t splits) {
     return dw_max(1, dw_min(pieces, MAX_PIECES));
 }
 
+static job job_of(const dw_grad *grad, const division *division, const void *dy, const void *x, void *dx,
+                  int with_weights, void *workspace) {
+    char *const total = dw_align(workspace), *const sums = total + grad->image_bytes;
+    return (job){.grad = grad,
+                 .dy = dy,
+                 .x = with_weights || grad->activation.slope ? x : NULL,
+                 .with_weights = with_weights,
+                 .dx = grad->has_input ? dx : NULL,
+                 .sums = sums,
+                 .workspaces = sums + division->images * grad->image_bytes,
+                 .splits = division->splits,
+                 .pieces = 1};
+}
+
+/* The images of the round that begins with `first`. */
+static void begin_round(job *job, const division *division, int64_t first) {
+    const int64_t left = job->grad->base.problem.desc.batch - first;
+    job->first = first;
+    job->images = left < division->images ? left : division->images;
+}
+
+/* Adds the sums of a round to those of the rounds before; after the last one they are the gradients. */
+static void end_round(const job *job, void *dkernel, void *dbias) {
+    const dw_grad *grad = job->grad;
+    const dw_grad_base *base = &grad->base;
+    char *const total = job->sums - grad->image_bytes;
+    if (!job->with_weights) return;
+    if (job->first == 0) memset(total, 0, (size_t)grad->image_bytes);
+    const dw_float_env before = dw_float_begin(base->problem.desc.denormals);
+    for (int64_t image = 0; image < job->images; image++)
+        base->table->add(job->sums + image * grad->image_bytes,
+                         base->block_count * grad->weights.sums_bytes / base->problem.element_size, total);
+    dw_float_end(before);
+    if (job->first + job->images == base->problem.desc.batch) dw_grad_weights_end(base, dkernel, dbias, total);
+}
+
 static int run(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                void *workspace, int num_threads, dw_stop_fn *stop, void *context) {
     if (!DW_HAS_GRADIENTS) return 0; /* there are no plans of any */
-    const dw_grad_base *base = &grad->base;
     const division division = divide(grad, num_threads);
-    const int with_weights = dkernel || dbias;
-    char *const total = dw_align(workspace), *const sums = total + grad->image_bytes;
-    job job = {.grad = grad,
-               .dy = dy,
-               .x = with_weights || grad->activation.slope ? x : NULL,
-               .with_weights = with_weights,
-               .dx = grad->has_input ? dx : NULL,
-               .sums = sums,
-               .workspaces = sums + division.images * grad->image_bytes,
-               .splits = division.splits,
-               .pieces = 1,
-               .stop = stop,
-               .context = context};
+    job job = job_of(grad, &division, dy, x, dx, dkernel || dbias, workspace);
+    job.stop = stop;
+    job.context = context;
     if (stop) job.pieces = pieces_of_input(grad, division.splits);
-    if (with_weights) memset(total, 0, (size_t)grad->image_bytes);
-    for (; job.first < base->problem.desc.batch; job.first += job.images) {
-        job.images = base->problem.desc.batch - job.first < division.images ? base->problem.desc.batch - job.first
-                                                                            : division.images;
-        if (with_weights) memset(sums, 0, (size_t)(job.images * grad->image_bytes));
+    do { /* once for an empty batch: zeros */
+        begin_round(&job, &division, job.first + job.images);
         if (division.threads == 1) run_units(&job, 0, 1);
         else dw_pool_run(run_units, &job, division.parts, division.threads, stop, context);
         if (stopped(&job)) return 1;
-        if (!with_weights) continue;
-        const dw_float_env before = dw_float_begin(base->problem.desc.denormals);
-        for (int64_t image = 0; image < job.images; image++)
-            base->table->add(sums + image * grad->image_bytes,
-                             base->block_count * grad->weights.sums_bytes / base->problem.element_size, total);
-        dw_float_end(before);
-    }
-    if (with_weights) dw_grad_weights_end(base, dkernel, dbias, total);
+        end_round(&job, dkernel, dbias);
+    } while (job.first + job.images < grad->base.problem.desc.batch);
     return 0;
+}
+
+void dw_grad_run_part(const dw_grad *grad, const void *dy, const void *x, void *dx, int with_weights, void *workspace,
+                      int64_t round, int part, int parts) {
+    if (!DW_HAS_GRADIENTS) return;
+    const division division = divide_into(grad, parts);
+    job job = job_of(grad, &division, dy, x, dx, with_weights, workspace);
+    begin_round(&job, &division, round * division.images);
+    run_units(&job, part, parts);
+}
+
+void dw_grad_end_round(const dw_grad *grad, void *dkernel, void *dbias, void *workspace, int64_t round, int parts) {
+    if (!DW_HAS_GRADIENTS) return;
+    const division division = divide_into(grad, parts);
+    job job = job_of(grad, &division, NULL, NULL, NULL, dkernel || dbias, workspace);
+    begin_round(&job, &division, round * division.images);
+    end_round(&job, dkernel, dbias);
 }
 
 void dw_grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,

@@ -95,9 +95,19 @@ cdef int64_t grad_workspace(const dw_grad *grad, int num_threads) noexcept nogil
 cdef int grad_threads(const dw_grad *grad, int num_threads) noexcept nogil
 cdef void grad_run_threads(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                            void *workspace, int num_threads) noexcept nogil
+cdef dw_status grad_with_weights(const dw_grad *grad, const void *kernel, const void *bias, dw_grad **out) noexcept nogil
+cdef int64_t grad_rounds(const dw_grad *grad, int parts) noexcept nogil
+cdef int64_t grad_parts_workspace(const dw_grad *grad, int parts) noexcept nogil
+cdef void grad_run_part(const dw_grad *grad, const void *dy, const void *x, void *dx, int with_weights,
+                        void *workspace, int64_t round, int part, int parts) noexcept nogil
+cdef void grad_end_round(const dw_grad *grad, void *dkernel, void *dbias, void *workspace, int64_t round,
+                         int parts) noexcept nogil
 cdef void grad_destroy(dw_grad *grad) noexcept nogil
 cdef const char *status_text(dw_status status) noexcept nogil
 
 # Of what layer.plan(shape) returns, for as long as that lives. TypeError for another object, and for a plan that does
 # more than the kernel (an activation of the user's, float16 with one that is no clamp): plan.describe() tells.
 cdef const dw_plan *plan_of(object plan) except NULL
+
+# Of a _core.Gradient, likewise.
+cdef const dw_grad *grad_of(object gradient) except NULL

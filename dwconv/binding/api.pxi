@@ -55,6 +55,28 @@ cdef void grad_run_threads(const dw_grad *grad, const void *dy, const void *x, v
     dw_grad_run_threads(grad, dy, x, dx, dkernel, dbias, workspace, num_threads)
 
 
+cdef dw_status grad_with_weights(const dw_grad *grad, const void *kernel, const void *bias, dw_grad **out) noexcept nogil:
+    return dw_grad_with_weights(grad, kernel, bias, NULL, NULL, out)
+
+
+cdef int64_t grad_rounds(const dw_grad *grad, int parts) noexcept nogil:
+    return dw_grad_rounds(grad, parts)
+
+
+cdef int64_t grad_parts_workspace(const dw_grad *grad, int parts) noexcept nogil:
+    return dw_grad_parts_workspace(grad, parts)
+
+
+cdef void grad_run_part(const dw_grad *grad, const void *dy, const void *x, void *dx, int with_weights,
+                        void *workspace, int64_t round, int part, int parts) noexcept nogil:
+    dw_grad_run_part(grad, dy, x, dx, with_weights, workspace, round, part, parts)
+
+
+cdef void grad_end_round(const dw_grad *grad, void *dkernel, void *dbias, void *workspace, int64_t round,
+                         int parts) noexcept nogil:
+    dw_grad_end_round(grad, dkernel, dbias, workspace, round, parts)
+
+
 cdef void grad_destroy(dw_grad *grad) noexcept nogil:
     dw_grad_destroy(grad)
 
@@ -71,3 +93,9 @@ cdef const dw_plan *plan_of(object plan) except NULL:
     if not (<PlanCall>plan).is_kernel_only:
         raise TypeError("plan: expected one that is the kernel alone; received one that does more, see plan.describe()")
     return (<PlanCall>plan).kernel.plan
+
+
+cdef const dw_grad *grad_of(object gradient) except NULL:
+    if not isinstance(gradient, Gradient):
+        raise TypeError(f"gradient: expected a Gradient; received {type(gradient).__name__}")
+    return (<Gradient>gradient).grad

@@ -16,6 +16,11 @@ cdef extern from "dwconv.h" nogil:
                              void *workspace, int num_threads)
     int dw_grad_run_until(const dw_grad *grad, const void *dy, const void *x, void *dx, void *dkernel, void *dbias,
                           void *workspace, int num_threads, dw_stop_fn *stop, void *context)
+    int64_t dw_grad_rounds(const dw_grad *grad, int parts)
+    int64_t dw_grad_parts_workspace(const dw_grad *grad, int parts)
+    void dw_grad_run_part(const dw_grad *grad, const void *dy, const void *x, void *dx, int with_weights,
+                          void *workspace, int64_t round, int part, int parts)
+    void dw_grad_end_round(const dw_grad *grad, void *dkernel, void *dbias, void *workspace, int64_t round, int parts)
     dw_status dw_activation_gradient(dw_dtype dtype, dw_activation activation, double alpha, dw_denormals denormals,
                                      dw_isa isa, int64_t count, const void *z, const void *dy, void *dz)
 

@@ -329,6 +329,30 @@ static void test_runs(void) {
     }
 }
 
+/* Rounds of any number of parts, the last part first: the bits in `expected`, and nothing outside of the workspace. Each
+ * part by itself writes what no other one does, so their order does not count. */
+static void check_parts(const problem *p, const room expected[3], int64_t batch) {
+    static const int PARTS[] = {1, 2, 3, 7, 64}; /* fewer than images, as many, more than units */
+    for (int number = 0; number < 10; number++) {
+        const int parts = PARTS[number / 2], all = number % 2; /* all gradients, or dx alone */
+        const int64_t rounds = dw_grad_rounds(p->grad, parts);
+        CHECK(rounds >= 1 && rounds <= (batch > 1 ? batch : 1));
+        room workspace = make_room((size_t)dw_grad_parts_workspace(p->grad, parts)), found[3];
+        for (int i = 0; i < 3; i++) found[i] = make_room((size_t)p->counts[i] * p->item);
+        for (int64_t round = 0; round < rounds; round++) {
+            for (int part = parts - 1; part >= 0; part--)
+                dw_grad_run_part(p->grad, p->dy.at, all ? p->x.at : NULL, found[0].at, all, workspace.at, round, part,
+                                 parts);
+            dw_grad_end_round(p->grad, all ? found[1].at : NULL, all ? found[2].at : NULL, workspace.at, round, parts);
+        }
+        CHECK(leave(workspace));
+        for (int i = 0; i < 3; i++) {
+            if (all || i == 0) CHECK(memcmp(expected[i].at, found[i].at, found[i].bytes) == 0);
+            CHECK(leave(found[i]));
+        }
+    }
+}
+
 /* Any number of threads: the same bits, and nothing outside of the arrays and the workspace for that number. */
 static void check_threads(const dw_desc *d, dw_isa isa) {
     problem p = make_problem(d, isa);
@@ -349,6 +373,7 @@ static void check_threads(const dw_desc *d, dw_isa isa) {
             CHECK(leave(found[i]));
         }
     }
+    check_parts(&p, first, d->batch);
     for (int i = 0; i < 3; i++) CHECK(leave(first[i]));
     CHECK(leave_problem(&p));
 }
@@ -367,6 +392,17 @@ static void test_threads(void) {
             d.height = d.width = 52, d.channels = 37;
             d.pad_top = d.pad_left = d.pad_bottom = d.pad_right = 1;
             check_threads(&d, (dw_isa)isa);
+        }
+        dw_desc d = ordinary();
+        for (d.batch = 0; d.batch < 14; d.batch += 13) { /* zeros; more images than a round has */
+            problem p = make_problem(&d, (dw_isa)isa);
+            room workspace = make_room((size_t)dw_grad_workspace(p.grad, 1)), expected[3];
+            for (int i = 0; i < 3; i++) expected[i] = make_room((size_t)p.counts[i] * p.item);
+            dw_grad_run(p.grad, p.dy.at, p.x.at, expected[0].at, expected[1].at, expected[2].at, workspace.at);
+            CHECK(dw_grad_rounds(p.grad, 1) == (d.batch ? 4 : 1));
+            check_parts(&p, expected, d.batch);
+            CHECK(leave(workspace) & leave(expected[0]) & leave(expected[1]) & leave(expected[2]));
+            CHECK(leave_problem(&p));
         }
     }
     dw_threads_stop();
