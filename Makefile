@@ -268,7 +268,7 @@ TESTED_WITH := 'hypothesis>=6.90' 'ml_dtypes>=0.3' 'mpmath>=1.3' 'pytest>=7.4' '
 	    while read -r folder; do echo '$(CURDIR)' > "$$folder/dwconv-clone.pth"; done
 	@touch $@
 
-.venv-torch/made-for-torch: FRAMEWORK := torch==2.13.0 keras
+.venv-torch/made-for-torch: FRAMEWORK := torch==2.13.0 ninja keras
 .venv-jax/made-for-jax: FRAMEWORK := jax jaxlib flax keras
 
 # The calls that XLA makes to the core: the one part that needs jaxlib's headers.

@@ -259,7 +259,9 @@ def set_denormals(denormals: Denormals) -> None:
     global _denormals
     if not isinstance(denormals, str) or denormals not in _DENORMALS:
         raise ValueError(f"denormals: {_WANTED}; received {denormals!r}")
-    _denormals = denormals
+    if denormals != _denormals:
+        _denormals = denormals
+        forget_plans()  # not all of those that keep plans keep both kinds
 
 
 _WANTED = "expected 'flush' or 'ieee'"

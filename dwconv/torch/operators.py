@@ -10,7 +10,7 @@ float16 and bfloat16 are computed in float32 and rounded once.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -70,18 +70,47 @@ def depthwise_conv2d(
 
     Raises TypeError for other dtypes, ValueError for other shapes and arguments.
     """
-    strides, dilations = read_pair("stride", stride), read_pair("dilation", dilation)
     if torch.is_autocast_enabled("cpu") and x.dtype != torch.float64:
         dtype = torch.get_autocast_dtype("cpu")
         x, weight = x.to(dtype), weight.to(dtype)
         bias = None if bias is None else bias.to(dtype)
     _check(x, weight, bias)
-    sides = explicit_sides(padding, weight.shape[2:], strides, dilations)
+    if torch.compiler.is_compiling():
+        geometry = _read_geometry(weight.shape[2:], stride, padding, dilation, activation)
+    else:
+        try:
+            key = (weight.shape[2:], stride, padding, dilation, activation)
+            found = _read.get(key)
+        except TypeError:  # a list
+            found = _read_geometry(weight.shape[2:], stride, padding, dilation, activation)
+        geometry = _remember(key) if found is None else found
+    return call(x, weight, bias, *geometry, activation, float(alpha))
+
+
+_Geometry: TypeAlias = tuple[list[int], list[int], list[int]]
+
+#: The arguments of calls before, read: it takes as long as a small convolution.
+_read: dict[tuple[Any, ...], _Geometry] = {}
+
+
+def _remember(key: tuple[Any, ...]) -> _Geometry:
+    if len(_read) >= _MOST_PLANS:
+        _read.clear()
+    _read[key] = read = _read_geometry(*key)
+    return read
+
+
+def _read_geometry(
+    kernel_size: Sequence[int], stride: Any, padding: Any, dilation: Any, activation: str
+) -> _Geometry:
+    """(stride, sides, dilation) as the operator takes them; the errors of `depthwise_conv2d`."""
+    strides, dilations = read_pair("stride", stride), read_pair("dilation", dilation)
+    sides = explicit_sides(padding, kernel_size, strides, dilations)
     if activation not in FUSED_ACTIVATIONS:
         raise ValueError(
             f"activation: expected one of {', '.join(FUSED_ACTIVATIONS)}; received {activation!r}"
         )
-    return call(x, weight, bias, list(strides), sides, list(dilations), activation, float(alpha))
+    return list(strides), sides, list(dilations)
 
 
 def call(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
@@ -89,7 +118,8 @@ def call(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
     the way through PyTorch's dispatcher takes longer than a small convolution.
     """
     if (
-        type(x) is Tensor
+        _kernels is not None
+        and type(x) is Tensor
         and x.device.type == weight.device.type == "cpu"
         and not (torch.is_grad_enabled() and _any_requires_grad(x, weight, bias))
         and not torch.compiler.is_compiling()
@@ -98,7 +128,7 @@ def call(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: Any) -> Tensor:
         and torch._C._functorch.peek_interpreter_stack() is None
     ):
         return _forward(x, weight, bias, *rest)
-    return torch.ops.dwconv.depthwise_conv2d(x, weight, bias, *rest)  # type: ignore[no-any-return]
+    return _operator(x, weight, bias, *rest)  # type: ignore[no-any-return]
 
 
 def _any_requires_grad(*tensors: Tensor | None) -> bool:
@@ -168,11 +198,6 @@ def _array(x: Tensor, last: bool) -> np.ndarray[Any, Any]:
     return (x.permute(0, 2, 3, 1) if last else x).numpy()
 
 
-def _kernel(weight: Tensor, channels: int) -> np.ndarray[Any, Any]:
-    """(kh, kw, C, M) of a weight (C*M, 1, kh, kw)."""
-    return kernel_view(_array(weight, False), channels, weight.shape[0] // channels)
-
-
 def _tensor(array: np.ndarray[Any, Any], dtype: torch.dtype, last: bool) -> Tensor:
     y = torch.from_numpy(array).to(dtype)
     return y.permute(0, 3, 1, 2) if last else y
@@ -209,6 +234,22 @@ _lock = Lock()
 _MOST_PLANS = 1024
 
 
+def _make_plan(
+    shape: tuple[int, ...],
+    weight: np.ndarray[Any, Any],
+    bias: np.ndarray[Any, Any] | None,
+    geometry: dict[str, Any],
+    fused: Fused,
+    ieee: bool,
+) -> Any:
+    """The plan for an x of that shape, in the layout of the geometry; weight: (C*M, 1, kh, kw)."""
+    channels = shape[3 if geometry["data_format"] == "channels_last" else 1]
+    kernel = kernel_view(weight, channels, weight.shape[0] // channels)
+    spec = ConvSpec.for_kernel(kernel.shape, **geometry)
+    spec.output_shape(shape)  # for its errors
+    return make_plan(spec, shape, kernel, bias, fused, ieee=ieee)
+
+
 def _plan_for(
     shape: tuple[int, ...],
     last: bool,
@@ -233,22 +274,73 @@ def _plan_for(
     weight_bytes, bias_bytes = array.tobytes(), None if offsets is None else offsets.tobytes()
     if kept is not None and kept.weight == weight_bytes and kept.bias == bias_bytes:
         return kept.plan
-    channels = shape[3] if last else shape[1]
-    kernel = kernel_view(array, channels, weight.shape[0] // channels)
     if kept is not None:
+        channels = shape[3] if last else shape[1]
+        kernel = kernel_view(array, channels, weight.shape[0] // channels)
         plan = kept.plan.with_weights(
             as_the_core_takes_it(kernel, kernel.dtype),
             None if offsets is None else as_the_core_takes_it(offsets, kernel.dtype),
         )
     else:
-        spec = ConvSpec.for_kernel(kernel.shape, **_geometry(stride, padding, dilation, last))
-        spec.output_shape(shape)  # for its errors
-        plan = make_plan(spec, shape, kernel, offsets, Fused(activation, alpha), ieee=ieee)
+        geometry = _geometry(stride, padding, dilation, last)
+        plan = _make_plan(shape, array, offsets, geometry, Fused(activation, alpha), ieee)
     with _lock.held():
         while len(_plans) >= _MOST_PLANS:
             del _plans[next(iter(_plans))]
         _plans[key] = _Kept(weight_bytes, bias_bytes, plan)
     return plan
+
+
+def _make_gradient(
+    shape: tuple[int, ...],
+    last: bool,
+    weight: Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    want_x: bool,
+) -> Any:
+    channels = shape[3] if last else shape[1]
+    kernel = kernel_view(_array(weight, False), channels, weight.shape[0] // channels)
+    spec = ConvSpec.for_kernel(kernel.shape, **_geometry(stride, padding, dilation, last))
+    return gradients.make_plan(spec, shape, kernel.dtype, kernel if want_x else None)
+
+
+# ---- plans for the operators in C++, which keep them ---------------------------------------------
+
+
+def plan_of_tensors(
+    sizes: Sequence[int],
+    last: bool,
+    weight: Tensor,
+    bias: Tensor | None,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    activation: str,
+    alpha: float,
+) -> Any:
+    """The plan for an x of these sizes (N, C, H, W), in memory (N, H, W, C) if `last`; weight and
+    bias are of the dtype that is computed in.
+    """
+    return _make_plan(
+        _shape_in_memory(sizes, last),
+        _array(weight, False),
+        None if bias is None else _array(bias, False),
+        _geometry(stride, padding, dilation, last),
+        Fused(activation, alpha),
+        config.denormals() == "ieee",
+    )
+
+
+def gradient_of_tensors(sizes: Sequence[int], last: bool, *rest: Any) -> Any:
+    """Likewise the plan for gradients: weight, stride, padding, dilation, whether dx is wanted."""
+    return _make_gradient(_shape_in_memory(sizes, last), last, *rest)
+
+
+def _shape_in_memory(sizes: Sequence[int], last: bool) -> tuple[int, ...]:
+    n, c, h, w = sizes
+    return (n, h, w, c) if last else (n, c, h, w)
 
 
 # ---- the operators -------------------------------------------------------------------------------
@@ -320,10 +412,9 @@ def _backward(
     want_weight: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(dx, dweight, dbias); those that are not wanted are empty."""
-    last, channels = _channels_last(x), x.shape[1]
-    source, kernel = _array(x, last), _kernel(weight, channels)
-    spec = ConvSpec.for_kernel(kernel.shape, **_geometry(stride, padding, dilation, last))
-    plan = gradients.make_plan(spec, source.shape, source.dtype, kernel if want_x else None)
+    last = _channels_last(x)
+    source = _array(x, last)
+    plan = _make_gradient(source.shape, last, weight, stride, padding, dilation, want_x)
     dx, dkernel, dbias = gradients.run(
         plan, _array(dy, last), source if want_weight else None, torch.get_num_threads()
     )
@@ -392,10 +483,31 @@ def _differentiate(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     )
 
 
-_library.impl("depthwise_conv2d", _forward, "CPU")
-_library.impl("depthwise_conv2d_backward", _backward, "CPU")
 torch.library.register_fake("dwconv::depthwise_conv2d", _forward_fake, lib=_library)
 torch.library.register_fake("dwconv::depthwise_conv2d_backward", _backward_fake, lib=_library)
-torch.library.register_autograd(
-    "dwconv::depthwise_conv2d", _differentiate, setup_context=_keep, lib=_library
-)
+
+#: The registration of the kernels above; None while those in C++ have taken their place.
+_kernels: torch.library.Library | None = None
+
+
+def use_python_kernels(use: bool) -> None:
+    """Registers the kernels above, or takes them back, so that others can be registered."""
+    global _kernels
+    _kernels = None  # which takes them back
+    if not use:
+        return
+    _kernels = torch.library.Library("dwconv", "FRAGMENT")
+    _kernels.impl("depthwise_conv2d", _forward, "CPU")
+    _kernels.impl("depthwise_conv2d_backward", _backward, "CPU")
+    torch.library.register_autograd(
+        "dwconv::depthwise_conv2d", _differentiate, setup_context=_keep, lib=_kernels
+    )
+
+
+def is_compiled() -> bool:
+    """Whether the kernels are those in C++."""
+    return _kernels is None
+
+
+use_python_kernels(True)
+_operator = torch.ops.dwconv.depthwise_conv2d.default

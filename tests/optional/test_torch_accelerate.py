@@ -12,6 +12,7 @@ import pytest
 
 torch: Any = pytest.importorskip("torch")
 
+from support.torch_operators import language  # noqa: E402, F401
 from torch import nn  # noqa: E402
 
 from dwconv.torch import DepthwiseConv2d, accelerate, depthwise_conv2d, restore  # noqa: E402
