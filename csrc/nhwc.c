@@ -11,6 +11,7 @@ dw_status dw_nhwc_create(dw_nhwc *nhwc, const dw_problem *problem, const dw_stra
     else dw_nhwc_estimate(nhwc, problem);
     if (nhwc->strategy.option[DW_AXIS_PACKING] != DW_PACKING_CROSS_PIXEL) nhwc->aligned.cross_pixel = 0;
     if (nhwc->strategy.option[DW_AXIS_CHUNK] == DW_CHUNK_ALL) nhwc->chunk = INT64_MAX / 2;
+    if (nhwc->strategy.option[DW_AXIS_CHUNK] == DW_CHUNK_FEW) nhwc->chunk = DW_FEW_BLOCKS;
     dw_nhwc_divide_rows(nhwc, problem);
     dw_nhwc_make_args(nhwc, problem);
     return dw_nhwc_pack(nhwc, problem, kernel, bias);

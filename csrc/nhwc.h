@@ -20,12 +20,12 @@ enum { DW_AXIS_PACKING, DW_AXIS_PREFETCH, DW_AXIS_ROWS, DW_AXIS_CHUNK, DW_NHWC_A
 /* Where blocks begin: at channel 0; at boundaries of vectors, with one more block for the channels before the first; or
  * there, with a first block that spans two pixels. */
 enum { DW_PACKING_PLAIN, DW_PACKING_ALIGNED, DW_PACKING_CROSS_PIXEL };
-/* Inputs that kernels prefetch: none, those of the next blocks. */
-enum { DW_PREFETCH_NONE, DW_PREFETCH_BLOCKS };
+/* What kernels prefetch: nhwc_kernels.h. */
 /* Rows that roll down at a time: as many as may, or DW_FEW_ROWS. */
 enum { DW_ROWS_MOST, DW_ROWS_FEW, DW_FEW_ROWS = 8 };
-/* Channels that a strip goes through before the next ones: those whose inputs stay in L1, or all. */
-enum { DW_CHUNK_L1, DW_CHUNK_ALL };
+/* Channels that a strip goes through before the next ones: those whose inputs stay in L1, or all; or few, in all rows
+ * before the next ones. */
+enum { DW_CHUNK_L1, DW_CHUNK_ALL, DW_CHUNK_FEW, DW_FEW_BLOCKS = 8 };
 
 /* ---- columns --------------------------------------------------------------------------------------- */
 
@@ -195,8 +195,11 @@ double dw_tile_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_til
 const dw_tile *dw_narrower_tile(const dw_nhwc *nhwc, const dw_tile *tile, int64_t cols);
 /* The kernel like the plan's tile that is `width` columns wide; NULL if there is none. */
 const dw_tile *dw_tile_of_width(const dw_nhwc *nhwc, int width);
-/* Whether x and y of an image do not stay in L2. */
+/* Whether x and y of an image have more bytes than that; whether they do not stay in L2. */
+int dw_exceeds(const dw_problem *problem, int64_t bytes);
 int dw_exceeds_l2(const dw_problem *problem);
+/* Whether vectors are narrower than a cache line. */
+int dw_is_narrow(const dw_nhwc *nhwc, const dw_problem *problem);
 /* What `rows` output rows under one tile, or of one column of a rolling kernel, cost. */
 double dw_column_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile, double rows);
 /* What a row of one column more costs, with the plan's tile, / what it costs. */

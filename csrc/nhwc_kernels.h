@@ -32,6 +32,9 @@ typedef struct dw_strip {
     double clamp_min, clamp_max;
 } dw_strip;
 
+/* What tile kernels prefetch: nothing; the inputs of the next blocks, into L2; the outputs of the next block, into L1. */
+enum { DW_PREFETCH_NONE, DW_PREFETCH_BLOCKS, DW_PREFETCH_OUTPUTS };
+
 /* A tile kernel: a strip of `out_rows` output rows, as many as a tile is high, or any number for one that rolls.
  * x_step is what one output column is ahead of the one before: stride * x_col, or more where several pixels of few
  * channels are folded into one column of many. */
@@ -40,7 +43,7 @@ typedef struct dw_tile_args {
     const void *const *rows; /* (out_rows - 1) * stride + kh input rows; NULL for a row in the padding */
     int64_t out_rows;
     ptrdiff_t x_step, y_row;
-    int prefetch; /* whether to prefetch the inputs of the next blocks */
+    int prefetch; /* one of the above */
 } dw_tile_args;
 
 /* A masked tile kernel: one column of folded pixels, some of whose taps lie in the padding. */

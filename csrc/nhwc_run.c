@@ -2,7 +2,8 @@
  *
  * The loops are row group -> channel chunk -> dilation phase -> column segment -> (kernel: column -> block -> row). A
  * row group is the rows of a tile, or those that roll down at a time. Within it a chunk of channels is finished for all
- * columns before the next chunk, so what neighbouring columns share is still in L1. */
+ * columns before the next chunk, so what neighbouring columns share is still in L1. A strategy may want it the other way
+ * round, a chunk in all rows before the next chunk: then what neighbouring rows share is, too. */
 #include "nhwc.h"
 
 /* A run of some rows. The arguments of the kernels come from the plan; a row group and then a segment fill in what is
@@ -296,25 +297,31 @@ void dw_nhwc_run(const dw_nhwc *nhwc, const dw_problem *problem, int64_t batch, 
     group.block_end = mine.blocks.end;
     group.masked.tile = nhwc->tile_args;
     group.general = nhwc->general_args;
-    const dw_range units = mine.units;
-    int64_t unit = units.begin - units.begin % image_units; /* the first of its image, then of each phase */
-    for (int64_t n = units.begin / image_units; unit < units.end; n++) {
+    const dw_range units = mine.units, blocks = mine.blocks;
+    /* Few channels in all rows of an image, then the next ones: rows of them stay in L1. */
+    const int64_t at_once = nhwc->strategy.option[DW_AXIS_CHUNK] == DW_CHUNK_FEW ? nhwc->chunk : blocks.end;
+    int64_t image_unit = units.begin - units.begin % image_units; /* the first of its image */
+    for (int64_t n = units.begin / image_units; image_unit < units.end; n++, image_unit += image_units) {
         const char *x_n = (const char *)x + n * x_image;
         char *y_n = (char *)y + n * y_image;
-        for (int64_t phase = 0; phase < phases; phase++) {
-            const int64_t count = rows_of_phase(nhwc, problem, phase), here = units_of(nhwc, count);
-            const int64_t first = units.begin > unit ? units.begin - unit : 0, last = units.end - unit;
-            const int64_t end = last >= here ? count : rolls ? last : last * most;
-            /* The last rows above those of another part are rolled down by themselves. */
-            const int64_t bottom = rolls && end < count ? end - problem->tuning->top_rows : end;
-            int64_t rows = most;
-            for (int64_t j = rolls ? first : first * most; first < here && j < end; j += rows) {
-                /* The last group of tiles overlaps its neighbour: the same values are written again. */
-                const int64_t begin = rolls || j + most <= end ? j : end - most;
-                if (rolls) rows = j < bottom && j + most > bottom ? bottom - j : dw_min(most, end - j);
-                run_rows(&group, &mine, x_n, y_n, phase + begin * nhwc->row_step, rows);
+        for (mine.blocks.begin = blocks.begin; mine.blocks.begin < blocks.end; mine.blocks.begin += at_once) {
+            mine.blocks.end = dw_min(mine.blocks.begin + at_once, blocks.end);
+            int64_t unit = image_unit; /* the first of each phase */
+            for (int64_t phase = 0; phase < phases; phase++) {
+                const int64_t count = rows_of_phase(nhwc, problem, phase), here = units_of(nhwc, count);
+                const int64_t first = units.begin > unit ? units.begin - unit : 0, last = units.end - unit;
+                const int64_t end = last >= here ? count : rolls ? last : last * most;
+                /* The last rows above those of another part are rolled down by themselves. */
+                const int64_t bottom = rolls && end < count ? end - problem->tuning->top_rows : end;
+                int64_t rows = most;
+                for (int64_t j = rolls ? first : first * most; first < here && j < end; j += rows) {
+                    /* The last group of tiles overlaps its neighbour: the same values are written again. */
+                    const int64_t begin = rolls || j + most <= end ? j : end - most;
+                    if (rolls) rows = j < bottom && j + most > bottom ? bottom - j : dw_min(most, end - j);
+                    run_rows(&group, &mine, x_n, y_n, phase + begin * nhwc->row_step, rows);
+                }
+                unit += here;
             }
-            unit += here;
         }
     }
 }

@@ -32,17 +32,11 @@ static int packing_applies(const dw_nhwc *nhwc, const dw_problem *problem, int o
     return dw_nhwc_can_align(nhwc, problem);
 }
 
-/* Whether vectors are narrower than a cache line. */
-static int is_narrow(const dw_nhwc *nhwc, const dw_problem *problem) {
-    enum { LINE = 64 };
-    return nhwc->table->lanes * problem->element_size < LINE;
-}
-
 /* Whether the column more that blocks that span two pixels need costs less than what else there is against crossing
  * lines: one more block, or to cross them. */
 static int column_pays(const dw_nhwc *nhwc, const dw_problem *problem, int64_t blocks) {
     const dw_tuning *tuning = problem->tuning;
-    const int narrow = is_narrow(nhwc, problem);
+    const int narrow = dw_is_narrow(nhwc, problem);
     /* At stride 2 that block is made by kernels of its own; rolling kernels have narrow ones for what is left over. Zen 3,
      * AVX2: 7x7x1024 nevertheless takes 0.85 of the time with one block more. */
     if (nhwc->tile->stride > 1) return 1;
@@ -55,9 +49,10 @@ static int packing_rule(const dw_nhwc *nhwc, const dw_problem *problem) {
     const dw_tuning *tuning = problem->tuning;
     if (!dw_nhwc_can_align(nhwc, problem)) return DW_PACKING_PLAIN;
     const int64_t pixel = problem->desc.channels * problem->element_size;
-    if (is_narrow(nhwc, problem) && pixel < tuning->aligned_pitch) return DW_PACKING_PLAIN;
+    if (dw_is_narrow(nhwc, problem) && pixel < tuning->aligned_pitch) return DW_PACKING_PLAIN;
     const int64_t blocks = problem->out_channels / nhwc->table->lanes;
-    if (nhwc->aligned.cross_pixel) {
+    const int rolls = nhwc->tile->tile_h == 0 && nhwc->tile->stride == 1;
+    if (nhwc->aligned.cross_pixel && (!rolls || tuning->rolls_cross_pixel)) {
         /* Tiles of a row, with the column more that such blocks need. */
         const int64_t tiles =
             (problem->out_w - nhwc->aligned.at[nhwc->aligned.count - 1].cols + 1) / nhwc->tile->tile_w;
@@ -67,19 +62,27 @@ static int packing_rule(const dw_nhwc *nhwc, const dw_problem *problem) {
     return blocks >= tuning->aligned_blocks[nhwc->tile->stride > 1] ? DW_PACKING_ALIGNED : DW_PACKING_PLAIN;
 }
 
-/* Which inputs kernels prefetch. */
-static const char *const prefetch_names[] = {"", "prefetch"};
+/* What kernels prefetch. Not the next rows of x, in the order of memory: on Emerald Rapids (AVX-512, 260 MB of L3) tiles
+ * with it take 1.03 to 1.25 times as long at stride 1, 1.03 to 1.4 at stride 2, from L2 as from L3. */
+static const char *const prefetch_names[] = {"", "prefetch", "outputs"};
 
 static int prefetch_applies(const dw_nhwc *nhwc, const dw_problem *problem, int option) {
     const dw_tile *tile = nhwc->tile;
     (void)problem;
-    /* Others do not look at it: nhwc_kernels.inc, `prefetches`. */
-    return option == DW_PREFETCH_NONE ||
-           (tile && tile->tile_h == 0 && tile->kernel_h <= 3 && !(tile->flavour & ~DW_INTERLEAVED));
+    if (option == DW_PREFETCH_NONE) return 1;
+    /* Others do not look at it: nhwc_kernels.inc, `prefetches`, `prefetches_outputs`. */
+    if (!tile || dw_is_wide(tile) || tile->kernel_h > 3 || tile->flavour & ~DW_INTERLEAVED) return 0;
+    return option == DW_PREFETCH_BLOCKS ? tile->tile_h == 0 : tile->tile_h > 0 && tile->stride == 1;
 }
 
 static int prefetch_rule(const dw_nhwc *nhwc, const dw_problem *problem) {
-    const int pays = problem->tuning->prefetches && dw_exceeds_l2(problem);
+    enum { LINE = 64 };
+    const dw_tuning *tuning = problem->tuning;
+    const int64_t pixel = problem->out_channels * problem->element_size;
+    const int splits = pixel % LINE != 0 && pixel >= tuning->split_outputs;
+    if (prefetch_applies(nhwc, problem, DW_PREFETCH_OUTPUTS) && (splits || dw_exceeds(problem, tuning->outputs_bytes)))
+        return DW_PREFETCH_OUTPUTS;
+    const int pays = tuning->prefetches && dw_exceeds_l2(problem);
     return pays && prefetch_applies(nhwc, problem, DW_PREFETCH_BLOCKS) ? DW_PREFETCH_BLOCKS : DW_PREFETCH_NONE;
 }
 
@@ -98,16 +101,22 @@ static int rows_rule(const dw_nhwc *nhwc, const dw_problem *problem) {
     /* Folded columns are narrow: 224x224x3 takes 82 us as a whole, 92 so (Ice Lake). */
     const int folded = nhwc->tile && nhwc->tile->flavour & DW_FOLDED;
     const int64_t rows = dw_div_up(problem->out_h, problem->desc.dilation_h);
-    const int shared = dw_is_half(problem->desc.dtype) && is_narrow(nhwc, problem) && rows > MANY_ROWS;
-    const int pays = !folded && (shared || (problem->tuning->rolls_few_rows && dw_exceeds_l2(problem)));
+    const int shared = dw_is_half(problem->desc.dtype) && dw_is_narrow(nhwc, problem) && rows > MANY_ROWS;
+    const int pays = !folded && (shared || dw_exceeds(problem, problem->tuning->few_rows_bytes));
     return pays && rows_applies(nhwc, problem, DW_ROWS_FEW) ? DW_ROWS_FEW : DW_ROWS_MOST;
 }
 
-/* How many channels are finished before the next ones. */
-static const char *const chunk_names[] = {"", "all_channels"};
+/* How many channels are finished before the next ones. No rule takes few: where it pays depends on how lines fall into
+ * sets. Emerald Rapids, AVX2: 14x14x576 takes 0.87 of the time, 5x5 at stride 2 of 14x14x672 0.87, 14x14x512 1.02, 28x28x192
+ * 1.05; AVX-512 14x14x576 0.93, 14x14x384 0.93, 14x14x256 1.04. */
+static const char *const chunk_names[] = {"", "all_channels", "few_channels"};
 
 static int chunk_applies(const dw_nhwc *nhwc, const dw_problem *problem, int option) {
-    return option == DW_CHUNK_L1 || dw_div_up(problem->out_channels, nhwc->table->lanes) * nhwc->fold > nhwc->chunk;
+    const int64_t blocks = dw_div_up(problem->out_channels, nhwc->table->lanes) * nhwc->fold;
+    /* What rolls has its rows in registers, not in L1. */
+    if (option == DW_CHUNK_FEW)
+        return nhwc->tile && nhwc->tile->tile_h > 0 && !dw_is_wide(nhwc->tile) && blocks > DW_FEW_BLOCKS;
+    return option == DW_CHUNK_L1 || blocks > nhwc->chunk;
 }
 
 static int chunk_rule(const dw_nhwc *nhwc, const dw_problem *problem) {

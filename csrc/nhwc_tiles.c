@@ -102,11 +102,18 @@ double dw_extra_column(const dw_nhwc *nhwc, const dw_problem *problem) {
     return row_cost(nhwc, problem, nhwc->tile, rows, cols + 1) / row_cost(nhwc, problem, nhwc->tile, rows, cols);
 }
 
-int dw_exceeds_l2(const dw_problem *problem) {
+int dw_exceeds(const dw_problem *problem, int64_t bytes) {
     const dw_desc *d = &problem->desc;
     const double x = (double)d->height * (double)d->width * (double)d->channels;
     const double y = (double)problem->out_h * (double)problem->out_w * (double)problem->out_channels;
-    return (x + y) * (double)problem->element_size > (double)problem->tuning->far_bytes;
+    return (x + y) * (double)problem->element_size > (double)bytes;
+}
+
+int dw_exceeds_l2(const dw_problem *problem) { return dw_exceeds(problem, problem->tuning->far_bytes); }
+
+int dw_is_narrow(const dw_nhwc *nhwc, const dw_problem *problem) {
+    enum { LINE = 64 };
+    return nhwc->table->lanes * problem->element_size < LINE;
 }
 
 /* Whether the inputs under a tile do not fit the sets of L1 that they fall into, so that the other half of their lines is
@@ -114,10 +121,19 @@ int dw_exceeds_l2(const dw_problem *problem) {
 static int overfills_sets(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile) {
     enum { LINE = 64, WAY = 4096, WAYS = 8 };
     const int64_t pixel = problem->desc.channels % WAY * problem->element_size;
-    if (tile->stride == 1 || tile->tile_h == 0 || nhwc->table->lanes * problem->element_size >= LINE) return 0;
+    if (tile->stride == 1 || tile->tile_h == 0 || !dw_is_narrow(nhwc, problem)) return 0;
     const int64_t window = (int64_t)((tile->tile_h - 1) * tile->stride + tile->kernel_h) *
                            ((tile->tile_w - 1) * tile->stride + tile->kernel_w);
     return window > WAYS * (WAY / dw_max(dw_gcd(pixel, WAY), LINE));
+}
+
+/* How many times as long a kernel takes where images exceed L2. Those of more than three rows have more to compute per
+ * input. */
+static double far_times(const dw_problem *problem, const dw_tile *tile) {
+    if (tile->tile_h == 0) return problem->tuning->rolled_far;
+    if (tile->kernel_h > 3) return 1;
+    const int loaded = (tile->tile_h - 1) * tile->stride + tile->kernel_h, needed = tile->tile_h * tile->stride;
+    return 1 + problem->tuning->far_row * (loaded - needed) / needed;
 }
 
 /* What `cols` columns of each output row cost for one block of channels; infinite if the tile does not fit. */
@@ -128,7 +144,10 @@ static double block_cost(const dw_nhwc *nhwc, const dw_problem *problem, const d
     if (!tile_fits(tile, problem, tile->flavour, cols / phases)) return INFINITY;
     const double rows = (double)dw_div_up(problem->out_h, d->dilation_h);
     double times = overfills_sets(nhwc, problem, tile) ? problem->tuning->overfilled : 1;
-    if (tile->tile_h == 0 && dw_exceeds_l2(problem)) times *= problem->tuning->rolled_far;
+    const int far = dw_exceeds_l2(problem);
+    if (far) times *= far_times(problem, tile);
+    const int tiled = tile->tile_h > 0 && tile->stride == 1 && tile->kernel_h == 3 && !tile->flavour;
+    if (tiled && !dw_is_narrow(nhwc, problem)) times *= problem->tuning->tiled[far];
     return times * (double)phases * (double)d->dilation_h *
            row_cost(nhwc, problem, tile, rows, dw_div_up(cols, phases));
 }
@@ -205,11 +224,11 @@ static double wide_cost(const dw_nhwc *nhwc, const dw_problem *problem, const dw
 /* Whether pixels lie so far apart that the lines of one block fall into few sets of L1: then two interleaved blocks are
  * faster than `tile`. */
 static int crowds_sets(const dw_nhwc *nhwc, const dw_problem *problem, const dw_tile *tile) {
-    enum { LINE = 64 };
     const dw_desc *d = &problem->desc;
     const dw_tuning *tuning = problem->tuning;
     const int64_t cols = problem->out_w / d->dilation_w;
-    const int narrow = nhwc->table->lanes * problem->element_size < LINE, strided = tile->stride > 1;
+    const int narrow = dw_is_narrow(nhwc, problem), strided = tile->stride > 1;
+    if (tile->tile_h > 0 && !narrow && tuning->frees_tiles) return 0;
     int64_t pitch = tuning->interleaved_pitch[strided];
     if (narrow) pitch = tuning->interleaved_pitch_narrow[strided] / (tile->tile_w == 7 && cols > 7 ? 2 : 1);
     const int64_t pixel = d->dilation_w % pitch * (d->channels % pitch) * problem->element_size; /* modulo the pitch */

@@ -4,6 +4,9 @@
 #include <stdatomic.h>
 #include <string.h>
 
+/* A number of bytes that nothing has. */
+#define NEVER (INT64_C(1) << 60)
+
 /* Measured on Zen 4, with 32 KB of L1 and 1 MB of L2. */
 static const dw_tuning measured = {
     .measured_on = "AMD Zen 4 (family 25), AVX-512 and AVX2, 32 KB L1, 1 MB L2",
@@ -22,7 +25,9 @@ static const dw_tuning measured = {
     .wide_tap = 1,
     .wide_row = 16,
     .rolled_far = 1,
-    .permuted = 1.4, /* Zen 3: see isa/avx2.c */
+    .far_row = 0,
+    .tiled = {100, 100}, /* such tiles are there for Sapphire Rapids; elsewhere nobody has measured them */
+    .permuted = 1.4,     /* Zen 3: see isa/avx2.c */
     /* Zen 3: 112x112x64 at stride 2 takes 0.89 with tiles of 2x4, 0.93 with 1x7, of the time with 1x4; 56x56x128 0.9, 1.0. */
     .in_order_load = 0.5,
     .interleaved_store = 1,
@@ -49,6 +54,7 @@ static const dw_tuning measured = {
 
     /* Zen 3, AVX2: at 28x28x256 with stride 2 a tile of 4 columns takes 42 us and pairs 53, at 14x14x512 50 and 55.
      * Zen 1: tiles of 4 and 5 columns take 0.71 to 0.75 of the time of pairs. */
+    .frees_tiles = 0,
     .free_tile = 1.15,
 
     /* Lines that two blocks touch cost 3x3 kernels 1.15 to 1.5 times the time on Zen 4. Of narrow vectors every second
@@ -59,6 +65,7 @@ static const dw_tuning measured = {
     .aligned_weight_bytes = 1 << 20,
     /* Below these, blocks that span two pixels cost more than they save on Zen 4. At stride 2 they are more work than
      * others; and two interleaved blocks, which they break up, are better without. */
+    .rolls_cross_pixel = 1,
     .cross_pixel_tiles = 3,
     .cross_pixel_tiles_two = 6,
     .cross_pixel_tiles_few = 1,
@@ -66,6 +73,9 @@ static const dw_tuning measured = {
 
     /* Most CPUs of today have 1 or 2 MB of L2 per core. */
     .far_bytes = 1 << 20,
+    .outputs_bytes = NEVER,
+    .few_rows_bytes = NEVER,
+    .split_outputs = NEVER,
     .prefetches = 1,
     /* So few rows of two blocks that share lines stay in L1. */
     .shared_rows = 8,
@@ -129,7 +139,7 @@ static void fit_narrow_paths(dw_tuning *to) {
     to->aligned_pitch = 1024;
     /* Rolling pairs lose to tiles: 14x14x512 95 us and 73, 7x7x1024 49 and 41, at stride 2 28x28x256 67 and 50. No pixels
      * are that far apart. */
-    for (int i = 0; i < 2; i++) to->interleaved_pitch_narrow[i] = INT64_C(1) << 60;
+    for (int i = 0; i < 2; i++) to->interleaved_pitch_narrow[i] = NEVER;
     to->vectors_per_ns /= 2;
     to->grad_vectors_per_ns /= 2;
 }
@@ -140,14 +150,53 @@ static void fit_ice_lake(dw_tuning *to) {
     /* Beyond L2 its own prefetchers follow rows, not columns that roll down the image. AVX-512: 56x56x128 takes 228 us
      * with prefetching, 146 without, 143 eight rows at a time; 28x28x256 94, 72 and 67. */
     to->prefetches = 0;
-    to->rolls_few_rows = 1;
+    to->few_rows_bytes = to->far_bytes;
     /* Tiles go along rows: 112x112x64 at stride 2 takes 181 us rolling, 147 with tiles of 2x2; 56x56x128 79 and 71. */
     to->rolled_far = 1.3;
     /* Twelve ways hold more lines of a block. AVX-512: 7x7x1024 takes 14 us with pairs, 13 without; 28x28x256 at stride 2
      * 20 with, 23 without. AVX2: 7x7x1024 25 and 14, 33x33x512 with dilation 2 375 and 271, 14x14x512 at stride 2 15 and
      * 11: no pixels are far enough apart. */
     to->interleaved_pitch[0] *= 2;
-    for (int i = 0; i < 2; i++) to->interleaved_pitch_narrow[i] = INT64_C(1) << 60;
+    for (int i = 0; i < 2; i++) to->interleaved_pitch_narrow[i] = NEVER;
+}
+
+/* Intel's core of Sapphire and Emerald Rapids: 48 KB of L1 in 12 ways, 2 MB of L2. Measured on an Emerald Rapids (family 6,
+ * model 207), AVX-512 unless said: all strategies of the shapes of bench/shapes/targets.txt and of 37 others in turns. */
+static void fit_sapphire_rapids(dw_tuning *to) {
+    /* Prefetching the inputs of the next blocks costs time wherever inputs come from: 56x56x128 takes 243 us with it, 203
+     * without; at stride 2 73 and 60. */
+    to->prefetches = 0;
+    /* Beyond L2 the order of loads is to be near that of memory: 112x112x64 at stride 2 takes 248 us rolling, 142 with
+     * tiles of 2x2; 56x56x128 73 and 44; at stride 1 203 rolling, 120 with tiles of 4x2. */
+    to->rolled_far = 1.5;
+    /* A row of tiles loads rows of x that the one above it has loaded, too: 56x56x128 takes 162 us with tiles of 2x7, which
+     * load each row twice, 124 with 4x2, which load it 1.5 times. */
+    to->far_row = 0.5;
+    /* Within L2 kernels that roll are faster than tiles, by 1.05 to 1.3: 28x28x128 18 us and 20, 56x56x64 38 and 49,
+     * 20x20x240 15 and 19. (14x14x512 20 and 19, 14x14x576 20 and 19.) */
+    to->tiled[0] = 1.4;
+    to->tiled[1] = 1;
+    /* Stores to lines that are not in L1: 28x28x256 takes 0.84 of the time with tiles of 4x2, AVX2 0.94; 56x56x128 0.93,
+     * AVX2 0.97. Also where stores cross lines: AVX2, 14x14x200 0.78, 14x14x120 0.89, 28x28x72 0.96; not 56x56x24, 1.04. */
+    to->outputs_bytes = to->far_bytes / 6 * 5;
+    to->split_outputs = 128;
+    /* 40x40x144 0.98, 56x56x64 0.98, 28x28x192 0.96; smaller ones rather not: 10x10x960 1.06. */
+    to->few_rows_bytes = to->far_bytes / 2;
+    /* A line costs less to cross: 40x40x144 takes 50 us across lines and 53 with blocks that span two pixels, 28x28x256 48
+     * and 58. */
+    to->rolls_cross_pixel = 0;
+    /* At stride 2 interleaved pairs are faster wherever blocks are whole lines: 56x56x64 14.6 us and 22.4, 28x28x128 7.2 and
+     * 11.4, 14x14x576 8.5 and 12.2; but beyond L2 tiles are, 56x56x128 44 us and 53. */
+    to->interleaved_pitch[1] = 64;
+    /* Tiles go through all blocks of a pixel, so that its lines fall into many sets. Where pixels are a multiple of 1024
+     * bytes apart they are faster than pairs: 28x28x256 takes 43 us with tiles of 2x7, 44 with pairs, 51 with neither,
+     * 14x14x512 18, 20 and 19; at stride 2 28x28x256 15.3 with 2x2, 16.5 with pairs, 28x28x192 10.4 and 11. */
+    to->interleaved_pitch[0] = 1024;
+    to->frees_tiles = 1;
+    to->free_tile = 1.2;
+    /* AVX2: 7x7x1024 takes 25 us with pairs, 15 without; 33x33x512 with dilation 2 377 and 268, 14x14x512 at stride 2 14.4 and
+     * 11.7: no pixels are far enough apart. */
+    for (int i = 0; i < 2; i++) to->interleaved_pitch_narrow[i] = NEVER;
 }
 
 void dw_tuning_make(const dw_cpu_info *machine, dw_tuning *to) {
@@ -155,6 +204,7 @@ void dw_tuning_make(const dw_cpu_info *machine, dw_tuning *to) {
     fit_caches(machine, to);
     if (!strcmp(machine->design, "Zen 1")) fit_narrow_paths(to);
     if (!strcmp(machine->design, "Ice Lake")) fit_ice_lake(to);
+    if (!strcmp(machine->design, "Sapphire Rapids")) fit_sapphire_rapids(to);
 }
 
 const dw_tuning *dw_tuning_here(void) {

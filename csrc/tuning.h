@@ -19,6 +19,8 @@ typedef struct dw_tuning {
     int wide_tap;             /* to start a tap of a wide kernel */
     int wide_row;             /* to start a kernel row of it */
     double rolled_far;        /* times as long as tiles do kernels take that roll, where images exceed L2 */
+    double far_row;           /* to load a row of x again there, as a part of the work */
+    double tiled[2];          /* times as long do 3x3 tiles of whole lines take at stride 1: within L2, beyond */
     double permuted;          /* times as long as others do kernels take that permute inputs */
     double in_order_load;     /* beside multiply-adds, where 16 registers hold no row of inputs */
     double interleaved_store; /* to store one of M sums per input */
@@ -36,6 +38,7 @@ typedef struct dw_tuning {
     int64_t interleaved_pitch[2];        /* at stride 1, at stride 2 */
     int64_t interleaved_pitch_narrow[2]; /* the same for narrow vectors; half of it where tiles are 7 columns wide */
 
+    int frees_tiles;  /* whether tiles of whole lines crowd no sets: they go through all blocks of a pixel */
     double free_tile; /* times the cheapest tile: a tile without crowded sets is taken up to that */
 
     /* Line-aligned packings. */
@@ -43,17 +46,20 @@ typedef struct dw_tuning {
     double crossing[2];        /* loads and stores that cross lines, how many times as long: of whole lines, narrow */
     int64_t aligned_blocks[2]; /* blocks from which one more costs less than to cross lines: stride 1, stride 2 */
     int64_t aligned_weight_bytes;  /* of all packings, at most */
+    int rolls_cross_pixel;         /* whether blocks that span two pixels pay at stride 1 for what rolls */
     int64_t cross_pixel_tiles;     /* tiles that a row must have for blocks that span two pixels, at stride 1, ... */
     int64_t cross_pixel_tiles_two; /* ... at stride 2 for kernels of two interleaved blocks, ... */
     int64_t cross_pixel_tiles_few,
         cross_pixel_tiles_many; /* ... for others, with fewer blocks than above, or as many */
 
     /* A run of channels last. */
-    int64_t far_bytes;         /* x and y of an image: from there on it exceeds L2 */
-    int prefetches;            /* whether kernels prefetch inputs then, ... */
-    int rolls_few_rows;        /* ... whether they roll down few rows at a time */
-    int64_t shared_rows;       /* rows to roll down at a time where two blocks share cache lines */
-    int page_offset;           /* bytes within a page from the beginning of x to that of y */
+    int64_t far_bytes;      /* x and y of an image: from there on it exceeds L2, ... */
+    int64_t outputs_bytes;  /* ... tiles of 3x3 at stride 1 prefetch outputs, ... */
+    int64_t few_rows_bytes; /* ... kernels roll down few rows at a time */
+    int prefetches;         /* whether kernels that roll prefetch inputs beyond L2 */
+    int64_t split_outputs;  /* bytes of a pixel of y, no whole number of lines, from which tiles prefetch them, too */
+    int64_t shared_rows;    /* rows to roll down at a time where two blocks share cache lines */
+    int page_offset;        /* bytes within a page from the beginning of x to that of y */
     int64_t page_offset_bytes; /* y from which that counts */
     int64_t top_rows;          /* rows at the bottom of a part that are rolled down by themselves */
     int64_t divided_rows;      /* rows of a part from which rows are divided, not columns */

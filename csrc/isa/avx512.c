@@ -7,7 +7,7 @@
 /* clang-format off */
 #define DW_TILES(X)                                                                                         \
     X(3, 3, 1, 0, 7, PLAIN) X(3, 3, 1, 0, 5, PLAIN) X(3, 3, 1, 0, 4, PLAIN) X(3, 3, 1, 0, 3, PLAIN)         \
-    X(3, 3, 1, 0, 2, PLAIN) X(3, 3, 1, 0, 1, PLAIN)                                                         \
+    X(3, 3, 1, 0, 2, PLAIN) X(3, 3, 1, 0, 1, PLAIN) X(3, 3, 1, 4, 2, PLAIN) X(3, 3, 1, 2, 7, PLAIN)         \
     X(3, 3, 2, 0, 7, PLAIN) X(3, 3, 2, 0, 5, PLAIN) X(3, 3, 2, 0, 4, PLAIN) X(3, 3, 2, 0, 2, PLAIN)         \
     X(3, 3, 2, 0, 1, PLAIN) X(3, 3, 2, 2, 2, PLAIN)                                                         \
     X(5, 5, 1, 0, 4, PLAIN) X(5, 5, 1, 0, 3, PLAIN) X(5, 5, 1, 0, 1, PLAIN)                                 \

@@ -62,7 +62,7 @@ static void test_entries(void) {
     CHECK(dw_machine_take_cache(&nonsense, all) && nonsense.l3_bytes == 0);
 }
 
-/* Numbers that are parts of caches follow them; those of Zen 1 and Ice Lake are their own. */
+/* Numbers that are parts of caches follow them; those of Zen 1, Ice Lake and Sapphire Rapids are their own. */
 static void test_tuning(void) {
     dw_cpu_info zen4, other;
     memset(&zen4, 0, sizeof zen4);
@@ -87,8 +87,16 @@ static void test_tuning(void) {
     other = zen4;
     other.l1_bytes = 48 << 10, other.l2_bytes = 1280 << 10, other.design = "Ice Lake";
     dw_tuning_make(&other, &made);
-    CHECK(base.prefetches && !made.prefetches && !base.rolls_few_rows && made.rolls_few_rows);
+    CHECK(base.prefetches && !made.prefetches && base.few_rows_bytes > made.few_rows_bytes);
     CHECK(base.rolled_far == 1 && made.rolled_far > 1);
+    CHECK(made.tiled[1] == base.tiled[1] && made.interleaved_pitch[1] == base.interleaved_pitch[1]);
+    other.l2_bytes = 2 << 20, other.design = "Sapphire Rapids";
+    dw_tuning_make(&other, &made);
+    CHECK(!made.prefetches && made.rolled_far > 1 && made.tiled[0] < base.tiled[0] && made.tiled[1] < made.tiled[0]);
+    CHECK(made.outputs_bytes < made.far_bytes && made.few_rows_bytes < made.outputs_bytes);
+    CHECK(base.outputs_bytes > INT64_C(1) << 50 && base.split_outputs > INT64_C(1) << 50);
+    CHECK(made.interleaved_pitch[0] < base.interleaved_pitch[0] && made.interleaved_pitch[1] == 64);
+    CHECK(made.frees_tiles && made.free_tile > base.free_tile && made.free_tile < made.tiled[0]);
 
     /* Whatever this machine is, each number can be divided by. */
     const dw_cpu_info here = dw_machine();
