@@ -2,6 +2,7 @@
 
     python bench/models.py torch [--networks ...] [--format contiguous] [--threads 2]
     python bench/models.py torch-train | torch-compile
+    DWCONV_TORCH_COMPILED=1 python bench/models.py torch ...     the operators in C++
     KERAS_BACKEND=jax python bench/models.py keras | keras-train
     python bench/models.py jax-layers
 
@@ -60,6 +61,15 @@ def report(**row: Any) -> None:
 # ---- PyTorch -------------------------------------------------------------------------------------
 
 
+def _framework() -> str:
+    import torch
+
+    from dwconv.torch import operators
+
+    language = "C++" if operators.is_compiled() else "Python"
+    return f"torch {torch.__version__}, operators in {language}"
+
+
 def torch_models(options: argparse.Namespace, compiled: bool = False) -> None:
     import networks
     import torch
@@ -88,7 +98,7 @@ def torch_models(options: argparse.Namespace, compiled: bool = False) -> None:
             variants = {key: (lambda m=m: m(x)) for key, m in models.items()}
             row = measured(variants, options.rounds)
         report(
-            framework=f"torch {torch.__version__}",
+            framework=_framework(),
             model=name,
             format=options.format,
             threads=options.threads,
@@ -130,7 +140,7 @@ def torch_training(options: argparse.Namespace) -> None:
         first = [step() for step in variants.values()]
         assert abs(first[0] - first[1]) < 1e-3, first
         report(
-            framework=f"torch {torch.__version__}",
+            framework=_framework(),
             model=f"{name}, training step, batch {options.batch}",
             format=options.format,
             threads=options.threads,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,8 @@ from ..locks import Lock
 from . import operators
 
 VARIABLE = "DWCONV_TORCH_COMPILED"
+
+_LONGEST_COMPILATION = 600  # seconds; it takes 25 of CPU time
 
 _lock = Lock()
 _module: ModuleType | None = None
@@ -63,24 +67,38 @@ def _load() -> ModuleType:
             f"dwconv.torch: expected a C++ compiler, to compile the operators; {compiler} is not "
             "there (set CXX, or install g++ or clang)"
         )
-    # PyTorch names its folders by Python's version alone.
-    versions = re.sub(r"\W", "_", f"{torch.__version__}_{__version__}")
+    versions = f"{sys.implementation.cache_tag}_{torch.__version__}_{__version__}"
+    name = "dwconv_torch_" + re.sub(r"\W", "_", versions)
+    root = os.environ.get("TORCH_EXTENSIONS_DIR") or cpp_extension.get_default_build_root()
+    folder = Path(root) / name
+    folder.mkdir(parents=True, exist_ok=True)
+    _remove_old_lock(folder / "lock")
     flags = ["/O2"] if os.name == "nt" else ["-O2", "-g0", "-fvisibility=hidden"]
     # Without it at::parallel_for is a serial loop. Not linked: the OpenMP that PyTorch has loaded.
     flags += ["/openmp"] if os.name == "nt" else ["-fopenmp"] if _has_openmp() else []
     try:
         with _ninja_on_path():
             return cpp_extension.load(  # type: ignore[no-any-return]
-                name=f"dwconv_torch_{versions}",
+                name=name,
                 sources=[str(Path(__file__).with_name("_operators.cpp"))],
                 extra_cflags=flags,
                 extra_include_paths=[get_include()],
+                build_directory=str(folder),
             )
     except (RuntimeError, OSError, ImportError) as error:
         raise RuntimeError(
             f"dwconv.torch: the operators could not be compiled with {compiler}; the ones in "
             f"Python work without. The compiler said:\n{error}"
         ) from error
+
+
+def _remove_old_lock(lock: Path) -> None:
+    """PyTorch waits for ever for the lock of a process that was killed while it compiled."""
+    try:
+        if time.time() - lock.stat().st_mtime > _LONGEST_COMPILATION:
+            lock.unlink()
+    except OSError:
+        pass  # there is none
 
 
 @contextmanager

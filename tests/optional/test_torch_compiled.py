@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from support.torch_operators import operators_in  # noqa: E402
 
 from dwconv import config  # noqa: E402
 from dwconv.torch import depthwise_conv2d, operators, use_compiled_operators  # noqa: E402
+from dwconv.torch.compiled import _remove_old_lock  # noqa: E402
 
 FORMATS = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
@@ -189,6 +191,17 @@ def test_back_to_python() -> None:
         results(arguments(torch.float32, torch.contiguous_format))
     use_compiled_operators()
     assert operators.is_compiled()
+
+
+def test_the_lock_of_a_process_that_was_killed(tmp_path: Path) -> None:
+    lock = tmp_path / "lock"
+    lock.touch()
+    _remove_old_lock(lock)
+    assert lock.exists()  # of one that may be at work
+    os.utime(lock, (0, 0))
+    _remove_old_lock(lock)
+    assert not lock.exists()
+    _remove_old_lock(lock)
 
 
 def test_without_a_compiler() -> None:
