@@ -14,9 +14,12 @@
 /* Whether parts of channels are of more similar size than parts of rows. Blocks must have no columns in common. And not
  * where kernels roll down rows: the channels of two parts meet in each pixel, and cores take lines from each other.
  * Zen 4, two threads: 7x7x1024 then takes 8 to 27 us. */
-static int divides_channels(const dw_nhwc *nhwc, const dw_packing *packing, int64_t units, int parts) {
+static int divides_channels(const dw_nhwc *nhwc, const dw_problem *problem, const dw_packing *packing, int64_t units,
+                            int parts) {
     if (nhwc->fold > 1 || nhwc->one_pixel.blocks || (nhwc->aligned.cross_pixel && packing != nhwc->packings)) return 0;
     if (nhwc->tile && nhwc->tile->tile_h == 0 && units >= parts) return 0;
+    /* Nor where small tiles of whole lines do: two threads take 27 us for 14x14x512 so, one 20 (Emerald Rapids). */
+    if (nhwc->tile && nhwc->tile->kernel_h == 3 && !dw_is_narrow(nhwc, problem) && units >= parts) return 0;
     return dw_imbalance(packing->count, parts) < dw_imbalance(units, parts);
 }
 
@@ -118,7 +121,7 @@ void dw_nhwc_part_of(const dw_nhwc *nhwc, const dw_problem *problem, int64_t bat
     if (divides_columns(nhwc, problem, batch, to->segments, parts)) {
         divide_anew(nhwc, problem, to->segments, dw_range_of(problem->out_w, part, parts), &to->own);
         to->segments = &to->own;
-    } else if (divides_channels(nhwc, packing, units, parts)) {
+    } else if (divides_channels(nhwc, problem, packing, units, parts)) {
         const dw_range range = dw_range_of(packing->count, part, parts);
         to->blocks = (dw_range){dw_clean_cut(packing->blocks, packing->count, range.begin),
                                 dw_clean_cut(packing->blocks, packing->count, range.end)};
