@@ -181,10 +181,12 @@ class BuildPy(build_py):
 
 def jax_headers() -> "str | None":
     """The folder of the headers that jaxlib ships; None without one, or where none is wanted."""
+    if WITH_JAX == "0":
+        return None
     if folder := os.environ.get("DWCONV_JAX_INCLUDE"):
         return folder
     spec = importlib.util.find_spec("jaxlib")
-    if spec is None or spec.origin is None or WITH_JAX == "0":
+    if spec is None or spec.origin is None:
         return None
     return str(Path(spec.origin).parent / "include")
 

@@ -5,7 +5,8 @@
 Into wheelhouse/, emptied first. Wheels are manylinux wheels for this processor and, cross-compiled,
 for aarch64. gcc (aarch64-linux-gnu-gcc; where that is missing, zig) compiles, zig links: against
 the symbols of GLIBC, an older glibc than this machine has, so that the wheels run on older systems;
-auditwheel then says which. Release wheels come from cibuildwheel, which is configured in
+auditwheel then says which. They have no dwconv.jax._ffi, and `import dwconv.jax` says how
+to build that. Release wheels come from cibuildwheel, which is configured in
 pyproject.toml and needs containers; these are what a machine without any can build and test.
 ccache, where installed, has the C core compiled once for all Pythons.
 """
@@ -91,6 +92,8 @@ def toolchain(machine: str) -> dict[str, str]:
         "CFLAGS": "-g0",
         "LDFLAGS": "",
         "_PYTHON_HOST_PLATFORM": f"linux-{machine}",
+        # dwconv.jax._ffi is built by those who have JAX: it wants C++, and headers of their jaxlib.
+        "DWCONV_JAX": "0",
     }
 
 

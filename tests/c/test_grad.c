@@ -338,6 +338,7 @@ static void check_parts(const problem *p, const room expected[3], int64_t batch)
         const int64_t rounds = dw_grad_rounds(p->grad, parts);
         CHECK(rounds >= 1 && rounds <= (batch > 1 ? batch : 1));
         room workspace = make_room((size_t)dw_grad_parts_workspace(p->grad, parts)), found[3];
+        memset(workspace.at, 0xff, workspace.bytes); /* NaN */
         for (int i = 0; i < 3; i++) found[i] = make_room((size_t)p->counts[i] * p->item);
         for (int64_t round = 0; round < rounds; round++) {
             for (int part = parts - 1; part >= 0; part--)
