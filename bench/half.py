@@ -8,12 +8,13 @@ layers. docs/explanation/half-precision.md has figures.
 
 from __future__ import annotations
 
+import functools
 import statistics
 import sys
 from typing import Any
 
 import numpy as np
-from threads import burst
+from turns import in_turns
 
 import dwconv
 from dwconv import dtypes
@@ -48,7 +49,7 @@ def times(shape: tuple[int, int, int, int], isa: str) -> list[float]:
     """Seconds per call, for each dtype."""
     size, channels, kernel, stride = shape
     rng = np.random.default_rng(0)
-    jobs = []
+    calls = {}
     for dtype in DTYPES:
         x = rng.standard_normal((1, size, size, channels)).astype(dtypes.named(dtype))
         layer = dwconv.DepthwiseConv2D(
@@ -58,10 +59,9 @@ def times(shape: tuple[int, int, int, int], isa: str) -> list[float]:
         plan: Any = layer.plan(x.shape, isa=isa, num_threads=1)
         assert plan.is_kernel_only
         y = plan(x)
-        calls = max(1, int(SECONDS / max(burst(plan, x, y, 1), 1e-7)))
-        jobs.append((plan, x, y, calls))
-    rounds = [[burst(*job) for job in jobs] for _ in range(ROUNDS)]
-    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+        calls[dtype] = functools.partial(plan, x, out=y)
+    found = in_turns(calls, rounds=ROUNDS, burst=SECONDS)
+    return [statistics.median(found[dtype]) for dtype in DTYPES]
 
 
 if __name__ == "__main__":

@@ -27,6 +27,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
+from turns import in_turns  # of bench/
+
 FORMATS = ("channels_last", "contiguous")
 
 Variants = dict[str, Callable[[], Any]]
@@ -34,14 +36,7 @@ Variants = dict[str, Callable[[], Any]]
 
 def measured(variants: Variants, rounds: int) -> dict[str, Any]:
     """Medians in ms, and how many times as fast as the first each of the others is."""
-    times: dict[str, list[float]] = {name: [] for name in variants}
-    for run in variants.values():
-        run()
-    for _ in range(rounds):
-        for name, run in variants.items():
-            began = time.perf_counter()
-            run()
-            times[name].append(time.perf_counter() - began)
+    times = in_turns(variants, rounds=rounds)
     first = next(iter(variants))
     ratios = {
         name: statistics.median(a / b for a, b in zip(times[first], of, strict=True))

@@ -17,13 +17,13 @@ import argparse
 import os
 import statistics
 import sys
-import time
 from collections.abc import Callable
 from math import exp, log
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from turns import in_turns
 
 import dwconv
 from dwconv import activations, isa, ops
@@ -239,18 +239,11 @@ def compare(shape: Any, kinks: bool, ours: tuple[Array, ...], theirs: tuple[Arra
 
 
 def take_turns(calls: dict[str, Callable[[], Any]], seconds: float) -> dict[str, float]:
-    """The median milliseconds of each call; a third of the time warms up and does not count."""
-    times: dict[str, list[float]] = {name: [] for name in calls}
-    warm, end = time.perf_counter() + seconds / 3, time.perf_counter() + seconds
-    while (now := time.perf_counter()) < end or len(times["dx"]) < 5:
-        for name, call in calls.items():
-            call()  # its own arrays are in the cache then, as those of a training loop are
-            start = time.perf_counter()
-            call()
-            taken = time.perf_counter() - start
-            if now >= warm:
-                times[name].append(taken * 1e3)
-    return {name: statistics.median(found) for name, found in times.items()}
+    """The median milliseconds of each call; the first third of the rounds does not count."""
+    times = in_turns(calls, seconds=seconds, warm=1)
+    return {
+        name: 1e3 * statistics.median(found[len(found) // 3 :]) for name, found in times.items()
+    }
 
 
 if __name__ == "__main__":

@@ -87,6 +87,10 @@ static dw_status init_rings(dw_grad *grad) {
     if (makes_rows(grad) && base->problem.desc.multiplier > 1) most = all; /* the sums of all m are needed at a time */
     const int64_t chunks = (all - 1) / most + 1;
     grad->chunk = (all - 1) / chunks + 1;
+    /* Half of L1. With a multiplier dx needs the sums of all channels at a time. */
+    grad->group = base->problem.tuning->grad_lines_bytes / (grad->dy.block_bytes + grad->x.block_bytes);
+    if (grad->group < 1) grad->group = 1;
+    if (makes_rows(grad) && base->problem.desc.multiplier > 1) grad->group = grad->chunk;
     if (!dw_bytes(grad->dy.block_bytes, &grad->chunk, 1, &grad->dy_bytes)) return DW_ERR_OVERFLOW;
     if (!dw_bytes(grad->x.block_bytes, &grad->chunk, 1, &grad->x_bytes)) return DW_ERR_OVERFLOW;
     if (!dw_bytes(sizeof(int64_t), &slots, 1, &grad->row_of_slot_bytes)) return DW_ERR_OVERFLOW;
@@ -324,6 +328,26 @@ static dw_prefetcher prefetch_of(const dw_grad_base *base, const char *data, int
                            piece, piece, (planes ? array->channel : array->column) * element_size - piece};
 }
 
+/* The part of a ring with the blocks [block, end) of those that it holds. */
+static dw_ring_state blocks_of(const dw_ring_state *all, int64_t block, int64_t end) {
+    dw_ring_state some = *all;
+    some.rows += (block - all->block) * all->ring->block_bytes;
+    some.block = block;
+    some.block_end = end;
+    return some;
+}
+
+/* Copies the rows of x that rows [row, end) of dy need. */
+static void hold_x(const dw_grad_base *base, const dw_ring_state *x, int64_t row, int64_t end) {
+    const dw_desc *d = &base->problem.desc;
+    for (; row < end; row++) {
+        for (int64_t ki = 0; ki < d->kernel_h; ki++) {
+            const int64_t at = row * d->stride_h - d->pad_top + ki * d->dilation_h;
+            if (at >= 0 && at < d->height) dw_ring_row(x, base, at);
+        }
+    }
+}
+
 /* One image, the blocks from at.block to block_end, which are a chunk: band by band, so that x and dy are read from
  * memory once, in address order. `after`: what comes next, which may be past the end. */
 static void run_chunk(const job *job, position at, int64_t block_end, position after, char *sums, char *workspace) {
@@ -354,27 +378,36 @@ static void run_chunk(const job *job, position at, int64_t block_end, position a
         const int more = base->problem.out_h - at.row > band;
         const position next = more ? (position){at.image, at.row + band, at.block} : after;
         const int64_t end = more ? next.row : base->problem.out_h;
-        dw_prefetcher next_dy = prefetch_of(base, job->dy, 1, next, band, blocks);
-        if (grad->activation.slope) {
-            for (int64_t h = at.row; h < end; h++) dw_ring_row(&dy, base, h);
-            dw_grad_activation_rows(&grad->activation, base, &dy, &x, line, at.row, end);
-        }
+        dw_prefetcher next_dy = prefetch_of(base, job->dy, 1, next, band, blocks), next_x = {0}, next_dx = {0};
         if (job->with_weights) {
             /* The first row that this band does not hold, too. */
             int64_t row = more ? (next.row - 1) * d->stride_h - d->pad_top + (d->kernel_h - 1) * d->dilation_h + 1 : 0;
             if (row > d->height) row = d->height;
             if (row < 0) row = 0;
             const int64_t rows = d->stride_h < d->height / band ? band * d->stride_h : d->height;
-            dw_prefetcher next_x = prefetch_of(base, job->x, 0, (position){next.image, row, next.block}, rows, blocks);
-            dw_grad_weights_band(&grad->weights, base, &dy, &x, at.row, sums, &next_dy, &next_x);
+            next_x = prefetch_of(base, job->x, 0, (position){next.image, row, next.block}, rows, blocks);
         }
-        if (!with_input) continue;
+        const int64_t ready = with_input ? dw_grad_input_ready(&grad->input, base, done, end) : 0;
+        if (with_input) {
+            const position next_rows = {next.image, more ? ready : 0, next.block};
+            next_dx = prefetch_of(base, job->dx, 0, next_rows, ready > done ? ready - done : 1, blocks);
+        }
+        /* The arrays are read in address order, all blocks at once. What follows finds the rows of some blocks in L1. */
         for (int64_t h = at.row; h < end; h++) dw_ring_row(&dy, base, h);
-        const int64_t ready = dw_grad_input_ready(&grad->input, base, done, end);
-        const position next_rows = {next.image, more ? ready : 0, next.block};
-        dw_prefetcher next_dx = prefetch_of(base, job->dx, 0, next_rows, ready > done ? ready - done : 1, blocks);
-        dw_grad_input_band(&grad->input, base, &dy, dx, done, ready, &next_dx, job->with_weights ? NULL : &next_dy,
-                           rows_of_dx);
+        if (job->x) hold_x(base, &x, at.row, end);
+        for (int64_t first = at.block, last; first < block_end; first = last) {
+            last = block_end - first > grad->group ? first + grad->group : block_end;
+            const dw_ring_state some_dy = blocks_of(&dy, first, last);
+            dw_ring_state some_x = {0};
+            if (job->x) some_x = blocks_of(&x, first, last);
+            if (grad->activation.slope)
+                dw_grad_activation_rows(&grad->activation, base, &some_dy, &some_x, line, at.row, end);
+            if (job->with_weights)
+                dw_grad_weights_band(&grad->weights, base, &some_dy, &some_x, at.row, sums, &next_dy, &next_x);
+            if (with_input)
+                dw_grad_input_band(&grad->input, base, &some_dy, dx, done, ready, &next_dx,
+                                   job->with_weights ? NULL : &next_dy, rows_of_dx);
+        }
         done = ready;
     }
 }

@@ -138,6 +138,7 @@ struct dw_grad {
     dw_grad_weights weights;
     dw_grad_activation activation;
     int64_t band, chunk; /* rows of dy, and blocks, that are gone through before the next ones */
+    int64_t group;       /* blocks of a chunk that go through all gradients before the next ones */
     dw_row_ring dy, x;   /* of a chunk */
     int64_t dy_bytes, x_bytes, row_of_slot_bytes; /* of these in a workspace */
     int64_t part_bytes;                           /* of the workspace of one part, aligned */

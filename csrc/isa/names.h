@@ -43,6 +43,7 @@
 #define vec_copysign DW_NAME(vec_copysign)
 #define vec_select_lt DW_NAME(vec_select_lt)
 #define vec_exp2_int DW_NAME(vec_exp2_int)
+#define vec_scale DW_NAME(vec_scale)
 #define vec_load_f16 DW_NAME(vec_load_f16)
 #define vec_load_f16_n DW_NAME(vec_load_f16_n)
 #define vec_store_f16 DW_NAME(vec_store_f16)

@@ -232,6 +232,12 @@ DW_INLINE vec vec_exp2_int(vec n) {
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(biased), 23));
 }
 
+/* In two steps, the first of which is exact. */
+DW_INLINE vec vec_scale(vec x, vec n) {
+    const vec first = vec_max(n, vec_set1(-64));
+    return vec_mul(vec_mul(x, vec_exp2_int(first)), vec_exp2_int(vec_sub(n, first)));
+}
+
 /* In halves of four lanes, which need not change their places: 16 bytes at a time. */
 DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {
     vec from[8], to[8];
@@ -444,6 +450,12 @@ DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) {
 DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p52 + 1023)));
     return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(biased), 52));
+}
+
+/* In two steps, the first of which is exact. */
+DW_INLINE vec vec_scale(vec x, vec n) {
+    const vec first = vec_max(n, vec_set1(-512));
+    return vec_mul(vec_mul(x, vec_exp2_int(first)), vec_exp2_int(vec_sub(n, first)));
 }
 
 /* In halves of two lanes, which need not change their places: 16 bytes at a time. */

@@ -117,6 +117,8 @@ DW_INLINE vec vec_exp2_int(vec n) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(biased), 23));
 }
 
+DW_INLINE vec vec_scale(vec x, vec n) { return _mm512_scalef_ps(x, n); }
+
 /* Of the sequence of all m vectors the first half and the second take turns; log2(m) times. m = 3: lane by lane. */
 DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {
     vec from[8], to[8];
@@ -252,6 +254,8 @@ DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p52 + 1023)));
     return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(biased), 52));
 }
+
+DW_INLINE vec vec_scale(vec x, vec n) { return _mm512_scalef_pd(x, n); }
 
 /* Of the sequence of all m vectors the first half and the second take turns; log2(m) times. m = 3: lane by lane. */
 DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {

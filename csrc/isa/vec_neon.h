@@ -170,6 +170,12 @@ DW_INLINE vec vec_exp2_int(vec n) {
     return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(biased), 23));
 }
 
+/* In two steps, the first of which is exact. */
+DW_INLINE vec vec_scale(vec x, vec n) {
+    const vec first = vec_max(n, vec_set1(-64));
+    return vec_mul(vec_mul(x, vec_exp2_int(first)), vec_exp2_int(vec_sub(n, first)));
+}
+
 DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {
     if (m == 2) vst2q_f32(p, ((float32x4x2_t){{v[0], v[1]}}));
     if (m == 3) vst3q_f32(p, ((float32x4x3_t){{v[0], v[1], v[2]}}));
@@ -324,6 +330,12 @@ DW_INLINE vec vec_select_lt(vec a, vec b, vec yes, vec no) { return vbslq_f64(vc
 DW_INLINE vec vec_exp2_int(vec n) {
     const vec biased = vec_add(n, vec_set1((real)(0x1.8p52 + 1023)));
     return vreinterpretq_f64_u64(vshlq_n_u64(vreinterpretq_u64_f64(biased), 52));
+}
+
+/* In two steps, the first of which is exact. */
+DW_INLINE vec vec_scale(vec x, vec n) {
+    const vec first = vec_max(n, vec_set1(-512));
+    return vec_mul(vec_mul(x, vec_exp2_int(first)), vec_exp2_int(vec_sub(n, first)));
 }
 
 DW_INLINE void vec_store_interleaved(real *p, const vec *v, const int m) {

@@ -8,6 +8,10 @@
 #include "../float16.h"
 #include "names.h"
 
+/* Vectors are structs here, which no register holds. */
+#undef DW_IN_REGISTER
+#define DW_IN_REGISTER(v) (void)(v)
+
 /* Four lanes, so that the tails, overlaps and permutations of the other instruction sets exist here, too. */
 #if DW_INTEGER
 typedef int32_t real;
@@ -257,6 +261,13 @@ DW_INLINE vec vec_exp2_int(vec n) {
         n.lane[i] = power.number;
     }
     return n;
+}
+
+/* x * 2**n for whole n in [-190, 0], doubles [-1534, 0], rounded once: for n below -64 (-512) x is at least 2**-62
+ * (2**-510), so that the first step is exact. NaN where x is. */
+DW_INLINE vec vec_scale(vec x, vec n) {
+    const vec first = vec_max(n, vec_set1(DW_BITS == 32 ? -64 : -512));
+    return vec_mul(vec_mul(x, vec_exp2_int(first)), vec_exp2_int(vec_sub(n, first)));
 }
 
 #endif
