@@ -145,14 +145,16 @@ def golden(cpu: Cpu, program: Path, isa: str) -> str | None:
         return None
     last = done.stdout.strip().splitlines()[-1] if done.stdout.strip() else "printed nothing"
     line = re.match(
-        r"(\w+), (.*): (\d+) of (\d+) problems as expected, by (\d+) strategies, total (\w+)", last
+        r"(\w+), (.*): (\d+) of (\d+) problems as expected, by (\d+) strategies, total (\w+)"
+        r".*, of 16 bits (\d+), total (\w+)",
+        last,
     )
     if not line:
         return f"{cpu.name}, {isa}: exit status {done.returncode}: {done.stdout[-2000:]}"
     seconds = time.monotonic() - began
     print(
         f"{cpu.name:<10}{line[1]:<10}{line[6]}  {line[3]} of {line[4]} by {line[5]} strategies, "
-        f"{line[2]}, {seconds:.1f} s",
+        f"of 16 bits {line[7]}: {line[8]}, {line[2]}, {seconds:.1f} s",
         flush=True,
     )
     if done.returncode:

@@ -8,14 +8,16 @@
  * this library. Runs each of them through dwconv.h and prints a line for it: the problem, the kernel that did it,
  * the hash; then once more with channels first and with arrays that begin 16 bytes before a boundary of vectors,
  * which has to give the same bits. So has each other strategy that the planner lists for the problem, in both layouts.
- * Every tile of the instruction set has to be among the kernels. Exit status: 0 all as expected, 1 not, 2 wrong
- * usage, 77 this CPU or build lacks the instruction set. */
+ * Every tile of the instruction set has to be among the kernels. Then the problems of float32 in float16 and bfloat16:
+ * the results are those of float32, rounded once, and their hash, in the last line, is the same everywhere. Exit status:
+ * 0 all as expected, 1 not, 2 wrong usage, 77 this CPU or build lacks the instruction set. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "dwconv.h"
+#include "float16.h"
 #include "plan.h" /* only to see which kernels a plan uses */
 
 typedef enum kind { NUMBERS, TINY, INFINITE } kind;
@@ -385,6 +387,57 @@ static int run(int index, dw_isa isa, uint64_t *total, int *tried) {
     return !*verdict;
 }
 
+/* ---- 16 bits ----------------------------------------------------------------------------------------- */
+
+static uint16_t narrow(dw_dtype dtype, uint32_t bits) {
+    return dtype == DW_F16 ? dw_float16_of(bits) : dw_bfloat16_of(bits);
+}
+
+/* A problem of float32 with x and y in 16 bits; returns whether y is what float32 gives for that x, rounded once, or
+ * the core does not take the problem. Adds y to *total and 1 to *tried if it does. */
+static int run_half(int index, dw_dtype dtype, dw_isa isa, uint64_t *total, int *tried) {
+    const problem *p = problems + index;
+    dw_desc desc = describe(p);
+    const int out_channels = p->channels * p->multiplier;
+    const int64_t x_count = (int64_t)p->batch * p->height * p->width * p->channels;
+    uint32_t *x = make_array(p, X, x_count, 1);
+    void *kernel = make_array(p, KERNEL, (int64_t)p->kernel_h * p->kernel_w * out_channels, p->multiplier);
+    void *bias = p->with_bias ? make_array(p, BIAS, out_channels, p->multiplier) : NULL;
+    uint16_t *x_half = allocate((size_t)x_count * sizeof *x_half);
+    for (int64_t i = 0; i < x_count; i++) {
+        x_half[i] = narrow(dtype, x[i]);
+        x[i] = dtype == DW_F16 ? dw_bits_of_float16(x_half[i]) : dw_bits_of_bfloat16(x_half[i]);
+    }
+    int64_t oh = 0, ow = 0;
+    dw_plan *wide = NULL, *plan = NULL;
+    dw_status status = dw_output_size(&desc, &oh, &ow);
+    if (status == DW_OK) status = dw_plan_create(&desc, isa, kernel, bias, &wide);
+    desc.dtype = dtype;
+    const int64_t count = p->batch * oh * ow * out_channels;
+    uint32_t *y = allocate((size_t)count * sizeof *y);
+    const size_t bytes = (size_t)count * sizeof(uint16_t);
+    unsigned char *y_half = allocate(MARGIN + bytes + MARGIN);
+    memset(y_half, POISON, MARGIN + bytes + MARGIN);
+    int same = status == DW_OK;
+    const dw_status half = same ? dw_plan_create(&desc, isa, kernel, bias, &plan) : status;
+    if (same && half == DW_OK) {
+        dw_plan_run(wide, x, y);
+        dw_plan_run(plan, x_half, y_half + MARGIN);
+        ++*tried;
+        for (int64_t i = 0; i < count; i++) {
+            uint16_t found;
+            memcpy(&found, y_half + MARGIN + i * (int64_t)sizeof found, sizeof found);
+            same = same && found == narrow(dtype, y[i]);
+            *total = fnv1a(*total, found, sizeof found);
+        }
+        same = same && margins_are_poison(y_half, bytes);
+    }
+    if (!same) printf("%3d in %s DIFFERS\n", index, dtype == DW_F16 ? "float16" : "bfloat16");
+    dw_plan_destroy(plan), dw_plan_destroy(wide);
+    free(x), free(kernel), free(bias), free(x_half), free(y), free(y_half);
+    return same;
+}
+
 static dw_isa find_isa(const char *name) {
     if (strcmp(name, "auto") == 0) return dw_isa_best();
     for (int isa = 0; isa < DW_ISA_COUNT; isa++)
@@ -406,7 +459,16 @@ int main(int argc, char **argv) {
         expected = fnv1a(expected, problems[i].expected, 8);
     }
     const int missing = report_kernels(isa);
-    printf("%s, %s: %d of %d problems as expected, by %d strategies, total %016" PRIx64 ", expected %016" PRIx64 "\n",
-           dw_isa_name(isa), dw_compiler(), PROBLEMS - failed, PROBLEMS, tried, total, expected);
+    uint64_t half_total = FNV_BASIS;
+    int half_tried = 0;
+    for (int i = 0; i < PROBLEMS; i++) {
+        if (problems[i].dtype != DW_F32) continue;
+        failed += !run_half(i, DW_F16, isa, &half_total, &half_tried);
+        failed += !run_half(i, DW_BF16, isa, &half_total, &half_tried);
+    }
+    printf("%s, %s: %d of %d problems as expected, by %d strategies, total %016" PRIx64 ", expected %016" PRIx64
+           ", of 16 bits %d, total %016" PRIx64 "\n",
+           dw_isa_name(isa), dw_compiler(), PROBLEMS - failed, PROBLEMS, tried, total, expected, half_tried,
+           half_total);
     return failed || missing;
 }
