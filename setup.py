@@ -135,6 +135,8 @@ class BuildExt(build_ext):
     """Compiles the C core with all processors: setuptools goes file by file, twice as long."""
 
     def build_extension(self, ext: Extension) -> None:
+        if sys.platform == "linux" and not (self.inplace or self.editable_mode or FOR_DEBUGGERS):
+            ext.extra_link_args.append("-Wl,-s")  # a wheel; builds of developers keep their symbols
         core = [source for source in ext.sources if Path(source).parts[0] == "csrc"]
         if not core:
             super().build_extension(ext)
@@ -212,6 +214,9 @@ def jax_extension() -> list[Extension]:
 
 
 WITH_JAX = os.environ.get("DWCONV_JAX", "")
+FOR_DEBUGGERS = any(
+    os.environ.get(f"DWCONV_{name}") for name in ("DEBUG", "COVERAGE", "SANITIZE")
+)
 compile_flags, link_flags = compile_args()
 c_sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.c"))
 headers = sorted(

@@ -152,7 +152,7 @@ typedef struct dw_nhwc_table {
  * vector to spare. */
 #define DW_WIDE_TILES_16_REGISTERS(X) DW_OF_ANY_SIZE(X(2, 5) X(2, 4) X(1, 7) X(1, 4) X(1, 2))
 #define DW_WIDE_TILES_32_REGISTERS(X) DW_OF_ANY_SIZE(X(2, 7) X(2, 4) X(1, 7) X(1, 4) X(1, 2))
-#define DW_WIDE_TILES_OF_HALF(X) DW_OF_ANY_SIZE(X(2, 4) X(1, 4)) /* where there are others, too */
+#define DW_WIDE_TILES_FEW(X) DW_OF_ANY_SIZE(X(2, 4) X(1, 4)) /* of dtypes that few use */
 #define DW_WIDE_NAME(th, tw) "wide_t" #th "x" #tw "_" DW_STRING(DW_ISA)
 
 /* "k3x3s1_t0x7_avx512" */

@@ -33,7 +33,7 @@ WORK = ROOT / "build" / "wheels"
 #: manylinux_2_28, as cibuildwheel makes them.
 GLIBC = "2.28"
 MACHINES = ("x86_64", "aarch64")
-LARGEST = 1_500_000
+LARGEST = 2_000_000
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -39,6 +39,25 @@
     X(3, 3, 1, 0, 2, INTERLEAVED) X(3, 3, 1, 0, 1, INTERLEAVED)                                             \
     X(3, 3, 2, 0, 3, INTERLEAVED) X(3, 3, 2, 0, 2, INTERLEAVED) X(3, 3, 2, 0, 1, INTERLEAVED)
 
+/* Of doubles the most frequent sizes and one tile or two of each: with all of DW_TILES they were a fifth of the core. */
+#define DW_DOUBLE_TILES(X)                                                                          \
+    X(3, 3, 1, 2, 4, PLAIN) X(3, 3, 1, 1, 7, PLAIN) X(3, 3, 1, 0, 1, PLAIN)                         \
+    X(3, 3, 2, 2, 4, PLAIN) X(3, 3, 2, 1, 7, PLAIN) X(3, 3, 2, 0, 1, PLAIN)                         \
+    X(5, 5, 1, 2, 4, PLAIN) X(5, 5, 1, 1, 7, PLAIN) X(5, 5, 1, 0, 1, PLAIN)                         \
+    X(5, 5, 2, 2, 4, PLAIN) X(5, 5, 2, 1, 7, PLAIN) X(5, 5, 2, 0, 1, PLAIN)                         \
+    X(7, 7, 1, 2, 4, PLAIN) X(7, 7, 1, 0, 1, PLAIN)                                                 \
+    X(7, 7, 2, 1, 4, PLAIN) X(7, 7, 2, 0, 1, PLAIN)                                                 \
+    X(3, 3, 1, 2, 4, MULTIPLIER) X(3, 3, 1, 0, 1, MULTIPLIER)                                       \
+    X(3, 3, 2, 1, 4, MULTIPLIER) X(3, 3, 2, 0, 1, MULTIPLIER)                                       \
+    X(5, 5, 1, 2, 4, MULTIPLIER) X(5, 5, 1, 0, 1, MULTIPLIER)                                       \
+    X(5, 5, 2, 1, 4, MULTIPLIER) X(5, 5, 2, 0, 1, MULTIPLIER)                                       \
+    X(7, 7, 1, 1, 4, MULTIPLIER) X(7, 7, 1, 0, 1, MULTIPLIER)                                       \
+    X(3, 3, 1, 1, 4, SUMS2) X(3, 3, 2, 1, 4, SUMS2) X(5, 5, 2, 1, 2, SUMS2) X(3, 3, 1, 1, 2, SUMS4) \
+    X(3, 3, 1, 0, 2, FOLDED) X(3, 3, 1, 0, 2, FOLDED_M) X(3, 3, 1, 0, 1, FOLDED)                    \
+    X(3, 3, 1, 0, 1, FOLDED_M) X(3, 3, 1, 0, 1, MASKED) X(3, 3, 1, 0, 1, MASKED_M)                  \
+    X(5, 5, 1, 0, 1, FOLDED) X(5, 5, 1, 0, 1, MASKED) X(7, 7, 1, 0, 1, FOLDED)                      \
+    X(3, 3, 1, 0, 2, INTERLEAVED) X(3, 3, 2, 0, 3, INTERLEAVED)
+
 /* Of 16 bits the most frequent sizes; wide kernels are for the others, and a wheel must stay small. No MASKED: AVX2 has no masked load of 16 bits, and without
  * it 112x112x3 takes half the time (Ice Lake-SP). */
 #define DW_HALF_TILES(X)                                                                            \
@@ -47,7 +66,8 @@
     X(3, 3, 1, 0, 2, FOLDED) X(3, 3, 1, 0, 1, FOLDED)
 /* clang-format on */
 #define DW_WIDE_TILES DW_WIDE_TILES_16_REGISTERS
-#define DW_HALF_WIDE_TILES DW_WIDE_TILES_OF_HALF
+#define DW_DOUBLE_WIDE_TILES DW_WIDE_TILES_FEW
+#define DW_HALF_WIDE_TILES DW_WIDE_TILES_FEW
 #define DW_NCHW_LIST DW_NCHW_SIZES
 #define DW_GRAD_TILES DW_GRAD_TILES_16_REGISTERS
 #define DW_GRAD_WINDOWS DW_GRAD_WINDOWS_16_REGISTERS

@@ -60,8 +60,10 @@
 #if defined(_MSC_VER) && !defined(__clang__)
 #pragma fp_contract(off) /* as -ffp-contract=off; before Visual Studio 2022 it fused what it liked */
 #define DW_INLINE static __forceinline
+#define DW_CALLED static __declspec(noinline)
 #else
 #define DW_INLINE static inline __attribute__((always_inline, unused))
+#define DW_CALLED static __attribute__((noinline, unused))
 #endif
 
 /* gcc tends to load a vector again for each instruction that overwrites it. Without that, 3x3 kernels of stride 2 are

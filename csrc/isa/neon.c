@@ -26,6 +26,22 @@
     X(5, 5, 1, 0, 2, FOLDED) X(5, 5, 1, 0, 2, FOLDED_M) X(5, 5, 1, 0, 1, FOLDED) X(5, 5, 1, 0, 1, FOLDED_M) \
     X(7, 7, 1, 0, 1, FOLDED) X(7, 7, 1, 0, 1, FOLDED_M)
 
+/* Of doubles the most frequent sizes and one tile or two of each: with all of DW_TILES they were a fifth of the core. */
+#define DW_DOUBLE_TILES(X)                                                                          \
+    X(3, 3, 1, 2, 7, PLAIN) X(3, 3, 1, 2, 4, PLAIN) X(3, 3, 1, 1, 7, PLAIN) X(3, 3, 1, 0, 1, PLAIN) \
+    X(3, 3, 2, 2, 4, PLAIN) X(3, 3, 2, 1, 7, PLAIN) X(3, 3, 2, 0, 1, PLAIN)                         \
+    X(5, 5, 1, 2, 4, PLAIN) X(5, 5, 1, 0, 1, PLAIN)                                                 \
+    X(5, 5, 2, 2, 4, PLAIN) X(5, 5, 2, 0, 1, PLAIN)                                                 \
+    X(7, 7, 1, 2, 4, PLAIN) X(7, 7, 1, 0, 1, PLAIN)                                                 \
+    X(7, 7, 2, 1, 4, PLAIN) X(7, 7, 2, 0, 1, PLAIN)                                                 \
+    X(3, 3, 1, 2, 4, MULTIPLIER) X(3, 3, 1, 0, 1, MULTIPLIER)                                       \
+    X(3, 3, 2, 1, 4, MULTIPLIER) X(3, 3, 2, 0, 1, MULTIPLIER)                                       \
+    X(5, 5, 1, 2, 4, MULTIPLIER) X(5, 5, 1, 0, 1, MULTIPLIER)                                       \
+    X(5, 5, 2, 1, 5, MULTIPLIER) X(5, 5, 2, 0, 1, MULTIPLIER)                                       \
+    X(7, 7, 1, 1, 5, MULTIPLIER) X(7, 7, 1, 0, 1, MULTIPLIER)                                       \
+    X(3, 3, 1, 0, 2, FOLDED) X(3, 3, 1, 0, 2, FOLDED_M) X(3, 3, 1, 0, 1, FOLDED)                    \
+    X(3, 3, 1, 0, 1, FOLDED_M) X(5, 5, 1, 0, 1, FOLDED) X(7, 7, 1, 0, 1, FOLDED)
+
 /* Of 16 bits the most frequent sizes; wide kernels are for the others, and a wheel must stay small. */
 #define DW_HALF_TILES(X)                                                                            \
     X(3, 3, 1, 2, 7, PLAIN) X(3, 3, 1, 2, 4, PLAIN) X(3, 3, 1, 1, 7, PLAIN) X(3, 3, 1, 0, 1, PLAIN) \
@@ -34,7 +50,8 @@
     X(3, 3, 1, 0, 2, FOLDED) X(3, 3, 1, 0, 1, FOLDED)
 /* clang-format on */
 #define DW_WIDE_TILES DW_WIDE_TILES_32_REGISTERS
-#define DW_HALF_WIDE_TILES DW_WIDE_TILES_OF_HALF
+#define DW_DOUBLE_WIDE_TILES DW_WIDE_TILES_FEW
+#define DW_HALF_WIDE_TILES DW_WIDE_TILES_FEW
 #define DW_NCHW_LIST DW_NCHW_SIZES
 #define DW_GRAD_TILES DW_GRAD_TILES_32_REGISTERS
 #define DW_GRAD_WINDOWS DW_GRAD_WINDOWS_32_REGISTERS

@@ -6,8 +6,10 @@
 
 /* No tiles: where fma() is a call into libm, nothing is won by unrolling around it. */
 #define DW_TILES(X)
+#define DW_DOUBLE_TILES(X)
 #define DW_HALF_TILES(X)
 #define DW_WIDE_TILES(X)
+#define DW_DOUBLE_WIDE_TILES(X)
 #define DW_HALF_WIDE_TILES(X)
 #define DW_NCHW_LIST(X)
 #define DW_GRAD_TILES(X)

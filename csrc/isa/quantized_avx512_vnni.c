@@ -13,9 +13,6 @@
 #endif
 #include "quantized_avx512.h"
 #include "../quantized_kernels.inc"
-
-#define TABLE \
-    .compiled = 1, .bytes = Q_BYTES, .weight_bytes = Q_WEIGHT_BYTES, .pack = q_pack, .general = general, .tiles = tiles
 #if defined(__clang__)
 #pragma clang attribute pop
 #endif

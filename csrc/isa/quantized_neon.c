@@ -6,9 +6,6 @@
 #if (defined(__aarch64__) || defined(_M_ARM64)) && !defined(DW_WITHOUT_NEON) && DW_HAS_QUANTIZED
 #include "quantized_neon.h"
 #include "../quantized_kernels.inc"
-
-#define TABLE \
-    .compiled = 1, .bytes = Q_BYTES, .weight_bytes = Q_WEIGHT_BYTES, .pack = q_pack, .general = general, .tiles = tiles
 #else
 #define TABLE .compiled = 0
 #endif

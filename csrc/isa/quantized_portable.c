@@ -6,9 +6,6 @@
 #if !defined(DW_WITHOUT_PORTABLE) && DW_HAS_QUANTIZED
 #include "quantized_portable.h"
 #include "../quantized_kernels.inc"
-
-#define TABLE \
-    .compiled = 1, .bytes = Q_BYTES, .weight_bytes = Q_WEIGHT_BYTES, .pack = q_pack, .general = general, .tiles = tiles
 #else
 #define TABLE .compiled = 0
 #endif

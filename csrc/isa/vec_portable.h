@@ -85,59 +85,37 @@ DW_INLINE vec vec_masked_load(const real *p, vec_mask mask) {
 #if DW_BITS == 32 && !DW_INTEGER
 /* Numbers of 16 bits in memory, float16 and bfloat16, whose lanes are floats: exact when loaded, rounded to nearest when
  * stored, ties to even, whether or not denormal numbers are flushed. A denormal bfloat16 is a denormal float. NaN stays
- * NaN; stored as bfloat16 it is 0xffff. The first n lanes and those of
- * a mask: as above. */
-DW_INLINE vec vec_load_f16_n(const uint16_t *p, int n) {
+ * NaN; stored as bfloat16 it is 0xffff. The first n lanes and those of a mask: as above.
+ * Most are called: inlined everywhere they were 70 KB. */
+DW_INLINE vec dw_portable_load_16(const uint16_t *p, int begin, int end, const int brain) {
     vec v = vec_set1(0);
-    for (int i = 0; i < n; i++) {
-        const uint32_t bits = dw_bits_of_float16(p[i]);
+    for (int i = begin; i < end; i++) {
+        const uint32_t bits = brain ? dw_bits_of_bfloat16(p[i]) : dw_bits_of_float16(p[i]);
         memcpy(v.lane + i, &bits, sizeof bits);
     }
     return v;
 }
-DW_INLINE void vec_store_f16_n(uint16_t *p, vec v, int n) {
-    for (int i = 0; i < n; i++) {
-        uint32_t bits;
-        memcpy(&bits, v.lane + i, sizeof bits);
-        p[i] = dw_float16_of(bits);
-    }
-}
-DW_INLINE vec vec_masked_load_f16(const uint16_t *p, vec_mask mask) {
-    vec v = vec_set1(0);
-    for (int i = mask.begin; i < mask.end; i++) {
-        const uint32_t bits = dw_bits_of_float16(p[i]);
-        memcpy(v.lane + i, &bits, sizeof bits);
-    }
-    return v;
-}
-DW_INLINE vec vec_load_f16(const uint16_t *p) { return vec_load_f16_n(p, LANES); }
-DW_INLINE void vec_store_f16(uint16_t *p, vec v) { vec_store_f16_n(p, v, LANES); }
-
-DW_INLINE vec vec_load_bf16_n(const uint16_t *p, int n) {
-    vec v = vec_set1(0);
-    for (int i = 0; i < n; i++) {
-        const uint32_t bits = dw_bits_of_bfloat16(p[i]);
-        memcpy(v.lane + i, &bits, sizeof bits);
-    }
-    return v;
-}
-DW_INLINE void vec_store_bf16_n(uint16_t *p, vec v, int n) {
+DW_INLINE void dw_portable_store_16(uint16_t *p, vec v, int n, const int brain) {
     for (int i = 0; i < n; i++) {
         uint32_t bits;
         memcpy(&bits, v.lane + i, sizeof bits);
-        p[i] = dw_bfloat16_of(bits);
+        p[i] = brain ? dw_bfloat16_of(bits) : dw_float16_of(bits);
     }
 }
-DW_INLINE vec vec_masked_load_bf16(const uint16_t *p, vec_mask mask) {
-    vec v = vec_set1(0);
-    for (int i = mask.begin; i < mask.end; i++) {
-        const uint32_t bits = dw_bits_of_bfloat16(p[i]);
-        memcpy(v.lane + i, &bits, sizeof bits);
-    }
-    return v;
+DW_CALLED vec vec_load_f16(const uint16_t *p) { return dw_portable_load_16(p, 0, LANES, 0); }
+DW_CALLED vec vec_load_f16_n(const uint16_t *p, int n) { return dw_portable_load_16(p, 0, n, 0); }
+DW_CALLED vec vec_masked_load_f16(const uint16_t *p, vec_mask mask) {
+    return dw_portable_load_16(p, mask.begin, mask.end, 0);
 }
-DW_INLINE vec vec_load_bf16(const uint16_t *p) { return vec_load_bf16_n(p, LANES); }
-DW_INLINE void vec_store_bf16(uint16_t *p, vec v) { vec_store_bf16_n(p, v, LANES); }
+DW_CALLED void vec_store_f16(uint16_t *p, vec v) { dw_portable_store_16(p, v, LANES, 0); }
+DW_CALLED void vec_store_f16_n(uint16_t *p, vec v, int n) { dw_portable_store_16(p, v, n, 0); }
+DW_INLINE vec vec_load_bf16(const uint16_t *p) { return dw_portable_load_16(p, 0, LANES, 1); }
+DW_CALLED vec vec_load_bf16_n(const uint16_t *p, int n) { return dw_portable_load_16(p, 0, n, 1); }
+DW_CALLED vec vec_masked_load_bf16(const uint16_t *p, vec_mask mask) {
+    return dw_portable_load_16(p, mask.begin, mask.end, 1);
+}
+DW_CALLED void vec_store_bf16(uint16_t *p, vec v) { dw_portable_store_16(p, v, LANES, 1); }
+DW_CALLED void vec_store_bf16_n(uint16_t *p, vec v, int n) { dw_portable_store_16(p, v, n, 1); }
 #endif
 
 /* a in the lanes of the mask, b in the others. */
