@@ -26,7 +26,7 @@
     X(5, 5, 1, 0, 2, FOLDED) X(5, 5, 1, 0, 2, FOLDED_M) X(5, 5, 1, 0, 1, FOLDED) X(5, 5, 1, 0, 1, FOLDED_M) \
     X(7, 7, 1, 0, 1, FOLDED) X(7, 7, 1, 0, 1, FOLDED_M)
 
-/* Of doubles the most frequent sizes and one tile or two of each: with all of DW_TILES they were a fifth of the core. */
+/* Of doubles the most frequent sizes and few tiles of each, as on AVX2. */
 #define DW_DOUBLE_TILES(X)                                                                          \
     X(3, 3, 1, 2, 7, PLAIN) X(3, 3, 1, 2, 4, PLAIN) X(3, 3, 1, 1, 7, PLAIN) X(3, 3, 1, 0, 1, PLAIN) \
     X(3, 3, 2, 2, 4, PLAIN) X(3, 3, 2, 1, 7, PLAIN) X(3, 3, 2, 0, 1, PLAIN)                         \
