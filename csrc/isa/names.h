@@ -76,7 +76,7 @@
 
 /* gcc tends to load a vector again for each instruction that uses it, too. For x86 only: elsewhere instructions take no
  * operand from memory. */
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__i386__))
+#if defined(__GNUC__) && !defined(__clang__) && (defined(__x86_64__) || defined(__i386__))
 #define DW_IN_REGISTER(v) __asm__("" : "+v"(v))
 #else
 #define DW_IN_REGISTER(v) (void)(v)
