@@ -214,9 +214,7 @@ def jax_extension() -> list[Extension]:
 
 
 WITH_JAX = os.environ.get("DWCONV_JAX", "")
-FOR_DEBUGGERS = any(
-    os.environ.get(f"DWCONV_{name}") for name in ("DEBUG", "COVERAGE", "SANITIZE")
-)
+FOR_DEBUGGERS = any(os.environ.get(f"DWCONV_{name}") for name in ("DEBUG", "COVERAGE", "SANITIZE"))
 compile_flags, link_flags = compile_args()
 c_sources = sorted(str(p.relative_to(ROOT)) for p in (ROOT / "csrc").rglob("*.c"))
 headers = sorted(
