@@ -336,7 +336,8 @@ static void check_parts(const problem *p, const room expected[3], int64_t batch,
     static const struct {
         int parts, all; /* all gradients, or dx alone */
     } RUNS[] = {{3, 1}, {64, 0}, {1, 0}, {1, 1}, {2, 0}, {2, 1}, {3, 0}, {7, 0}, {7, 1}, {64, 1}};
-    const int runs = few ? 2 : (int)(sizeof RUNS / sizeof *RUNS); /* fewer parts than images, as many, more than units */
+    const int runs =
+        few ? 2 : (int)(sizeof RUNS / sizeof *RUNS); /* fewer parts than images, as many, more than units */
     for (int run = 0; run < runs; run++) {
         const int parts = RUNS[run].parts, all = RUNS[run].all;
         const int64_t rounds = dw_grad_rounds(p->grad, parts);
