@@ -6,6 +6,7 @@ DWCONV_TEST_ISAS=avx2,portable takes these instead of every one.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from typing import cast
 
@@ -28,6 +29,11 @@ else:
         print_blob=bool(os.environ.get("CI")),
     )
     settings.load_profile("dwconv")
+
+# A shell without job control ignores SIGINT in what it starts in the background, and processes
+# inherit that: the tests of Ctrl-C would send it in vain.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHOSEN = os.environ.get("DWCONV_TEST_ISAS")
 

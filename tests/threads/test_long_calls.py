@@ -118,16 +118,20 @@ names = sys.argv[1].split("|")
 for name in names:
     call = CASES[name]()
     call()  # memory, caches, imports
-    notes = []
-    signal.signal(signal.SIGALRM, lambda *_: notes.append(time.thread_time()))
-    signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
-    start = time.thread_time()
-    call()
-    end = time.thread_time()
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    times = [start, *notes, end]
-    longest = max(b - a for a, b in zip(times, times[1:]))
-    print(f"{name}|{longest}|{end - start}")
+    tries = []
+    for _ in range(3):  # another process may have the caches, or the CPU, in one of them
+        notes = []
+        signal.signal(signal.SIGALRM, lambda *_: notes.append(time.thread_time()))
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        start = time.thread_time()
+        call()
+        end = time.thread_time()
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        times = [start, *notes, end]
+        longest = max(b - a for a, b in zip(times, times[1:]))
+        tries.append((longest / (end - start), longest, end - start))
+    _, longest, whole = min(tries)
+    print(f"{name}|{longest}|{whole}")
 """
 
 CASES = [
