@@ -40,6 +40,9 @@ TARGETS = (
 #: a clock goes on while other jobs have the CPU.
 LIMITS = ("-timeout=300", "-rss_limit_mb=1024", "-max_len=40000")
 
+#: libFuzzer's status where somebody ends it (InterruptExitCode in its FuzzerOptions.h).
+INTERRUPTED = 72
+
 
 @dataclass
 class Piece:
@@ -90,7 +93,7 @@ def end(piece: Piece, usage: float, status: int) -> bool:
     counts = re.findall(r"^(?:Done |stat::number_of_executed_units: |#)(\d+)\b", log, re.MULTILINE)
     runs = max(map(int, counts), default=0)
     wall = time.monotonic() - piece.began
-    fine = status == 0
+    fine = status in (0, INTERRUPTED)
     verdict = "no finding" if fine else f"FINDING, status {status}"
     now = time.strftime("%Y-%m-%dT%H:%M:%S")
     with PIECES.open("a", encoding="utf-8") as pieces:
