@@ -414,10 +414,17 @@ static void test_threads(void) {
     dw_threads_stop();
 }
 
+/* What C++ shows is that the header works there. Threads take a minute or more of a core that is not optimized. */
+#ifdef __cplusplus
+enum { THREADS = 0 };
+#else
+enum { THREADS = 1 };
+#endif
+
 int main(void) {
     test_statuses();
     test_runs();
     test_through();
-    test_threads();
+    if (THREADS) test_threads();
     return report();
 }
