@@ -276,14 +276,18 @@ class Server(ThreadingHTTPServer):
         """After `serve_forever`: answers what has come, and waits GRACE seconds for it at most."""
         self.service.stopping = True
         self.socket.setblocking(False)
-        while True:  # connections that the system has accepted
+        # Connections that the system has accepted. None is answered before the port is closed: its
+        # client could come again, and under load that has no end.
+        accepted: list[Any] = []
+        while len(accepted) <= self.request_queue_size:
             try:
-                request, address = self.get_request()
+                accepted.append(self.get_request())
             except OSError:
                 break
+        self.socket.close()
+        for request, address in accepted:
             request.setblocking(True)
             self.process_request(request, address)
-        self.socket.close()
         with self._lock:
             for client in self._open:
                 self._hurry(client)
