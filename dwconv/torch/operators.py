@@ -234,6 +234,12 @@ _lock = Lock()
 _MOST_PLANS = 1024
 
 
+def _kernel(array: np.ndarray[Any, Any], shape: Sequence[int], last: bool) -> Any:
+    """The kernel (kh, kw, C, M) in a weight (C*M, 1, kh, kw), a view, for an x of that shape."""
+    channels = shape[3] if last else shape[1]
+    return kernel_view(array, channels, array.shape[0] // channels)
+
+
 def _make_plan(
     shape: tuple[int, ...],
     weight: np.ndarray[Any, Any],
@@ -243,8 +249,7 @@ def _make_plan(
     ieee: bool,
 ) -> Any:
     """The plan for an x of that shape, in the layout of the geometry; weight: (C*M, 1, kh, kw)."""
-    channels = shape[3 if geometry["data_format"] == "channels_last" else 1]
-    kernel = kernel_view(weight, channels, weight.shape[0] // channels)
+    kernel = _kernel(weight, shape, geometry["data_format"] == "channels_last")
     spec = ConvSpec.for_kernel(kernel.shape, **geometry)
     spec.output_shape(shape)  # for its errors
     return make_plan(spec, shape, kernel, bias, fused, ieee=ieee)
@@ -275,8 +280,7 @@ def _plan_for(
     if kept is not None and kept.weight == weight_bytes and kept.bias == bias_bytes:
         return kept.plan
     if kept is not None:
-        channels = shape[3] if last else shape[1]
-        kernel = kernel_view(array, channels, weight.shape[0] // channels)
+        kernel = _kernel(array, shape, last)
         plan = kept.plan.with_weights(
             as_the_core_takes_it(kernel, kernel.dtype),
             None if offsets is None else as_the_core_takes_it(offsets, kernel.dtype),
@@ -300,8 +304,7 @@ def _make_gradient(
     dilation: Sequence[int],
     want_x: bool,
 ) -> Any:
-    channels = shape[3] if last else shape[1]
-    kernel = kernel_view(_array(weight, False), channels, weight.shape[0] // channels)
+    kernel = _kernel(_array(weight, False), shape, last)
     spec = ConvSpec.for_kernel(kernel.shape, **_geometry(stride, padding, dilation, last))
     return gradients.make_plan(spec, shape, kernel.dtype, kernel if want_x else None)
 
