@@ -272,7 +272,7 @@ TESTED_WITH := 'hypothesis>=6.90' 'ml_dtypes>=0.3' 'mpmath>=1.3' 'pytest>=7.4' '
 .venv-jax/made-for-jax: FRAMEWORK := jax jaxlib flax keras
 
 # The calls that XLA makes to the core: the one part that needs jaxlib's headers.
-.venv-jax/compiled: .venv-jax/made-for-jax $(VENV)/installed dwconv/jax/_ffi.cc
+.venv-jax/compiled: .venv-jax/made-for-jax $(VENV)/installed dwconv/jax/_ffi.cc dwconv/binding/core_functions.h
 	@DWCONV_JAX=only \
 	    DWCONV_JAX_INCLUDE=$$(.venv-jax/bin/python -c 'import jax.ffi; print(jax.ffi.include_dir())') \
 	    $(BIN)/python setup.py --quiet build_ext --inplace

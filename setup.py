@@ -204,8 +204,8 @@ def jax_extension() -> list[Extension]:
         Extension(
             "dwconv.jax._ffi",
             sources=["dwconv/jax/_ffi.cc"],
-            depends=["csrc/dwconv.h"],
-            include_dirs=["csrc", *([headers] if MSVC else [])],
+            depends=["csrc/dwconv.h", "dwconv/binding/core_functions.h"],
+            include_dirs=["csrc", "dwconv/binding", *([headers] if MSVC else [])],
             extra_compile_args=flags + hidden,
             language="c++",
             optional=WITH_JAX not in ("1", "only"),

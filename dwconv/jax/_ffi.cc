@@ -5,8 +5,7 @@
 // the plan and the weights that the plan was packed from; other weights are packed anew when they come. A program may
 // run on several threads at once: a state changes under a lock, what it points to never does.
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "core_functions.h"  // Python.h, which comes first
 
 #include <cstring>
 #include <memory>
@@ -40,30 +39,14 @@ struct Core {
 
 Core core;
 
-template <typename Function>
-bool find(PyObject *table, const char *name, Function *function) {
-    PyObject *capsule = PyDict_GetItemString(table, name);  // borrowed
-    if (capsule == nullptr) {
-        PyErr_Format(PyExc_ImportError, "dwconv.jax: expected %s in dwconv._core; both must be of one version", name);
-        return false;
-    }
-    void *at = PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule));
-    *function = reinterpret_cast<Function>(at);
-    return at != nullptr;
-}
-
 bool find_core() {
-    PyObject *module = PyImport_ImportModule("dwconv._core");
-    if (module == nullptr) return false;
-    PyObject *table = PyObject_GetAttrString(module, "__pyx_capi__");
-    Py_DECREF(module);
+    PyObject *table = dwconv::core_functions();
     if (table == nullptr) return false;
-    const bool found =
-        find(table, "plan_create", &core.plan_create) && find(table, "plan_with_weights", &core.plan_with_weights) &&
-        find(table, "plan_run_threads", &core.plan_run_threads) && find(table, "plan_destroy", &core.plan_destroy) &&
-        find(table, "grad_create", &core.grad_create) && find(table, "grad_workspace", &core.grad_workspace) &&
-        find(table, "grad_threads", &core.grad_threads) && find(table, "grad_run_threads", &core.grad_run_threads) &&
-        find(table, "grad_destroy", &core.grad_destroy) && find(table, "status_text", &core.status_text);
+#define FIND(name) dwconv::find(table, "dwconv.jax", #name, &core.name)
+    const bool found = FIND(plan_create) && FIND(plan_with_weights) && FIND(plan_run_threads) && FIND(plan_destroy) &&
+                       FIND(grad_create) && FIND(grad_workspace) && FIND(grad_threads) && FIND(grad_run_threads) &&
+                       FIND(grad_destroy) && FIND(status_text);
+#undef FIND
     Py_DECREF(table);
     return found;
 }

@@ -5,8 +5,7 @@
 // made of stays the business of Python: where none is kept for a call, Python makes it, and it is copied here, which costs
 // a microsecond. Kept plans are found by geometry and the addresses of the weights, whose bytes are then compared, since an
 // edit through `.data` has no trace in a tensor's version.
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "core_functions.h"  // Python.h, which comes first
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
@@ -64,25 +63,10 @@ struct Core {
 
 Core core;
 
-template <typename Function>
-bool find(PyObject *table, const char *name, Function *function) {
-    PyObject *capsule = PyDict_GetItemString(table, name);  // borrowed
-    if (capsule == nullptr) {
-        PyErr_Format(PyExc_ImportError, "dwconv.torch: expected %s in dwconv._core; both must be of one version", name);
-        return false;
-    }
-    void *at = PyCapsule_GetPointer(capsule, PyCapsule_GetName(capsule));
-    *function = reinterpret_cast<Function>(at);
-    return at != nullptr;
-}
-
 bool find_core() {
-    PyObject *module = PyImport_ImportModule("dwconv._core");
-    if (module == nullptr) return false;
-    PyObject *table = PyObject_GetAttrString(module, "__pyx_capi__");
-    Py_DECREF(module);
+    PyObject *table = dwconv::core_functions();
     if (table == nullptr) return false;
-#define FIND(name) find(table, #name, &core.name)
+#define FIND(name) dwconv::find(table, "dwconv.torch", #name, &core.name)
     const bool found = FIND(plan_of) && FIND(plan_with_batch) && FIND(plan_with_weights) && FIND(plan_run_part) &&
                        FIND(plan_run_threads) && FIND(plan_threads) && FIND(plan_destroy) && FIND(grad_of) &&
                        FIND(grad_with_weights) && FIND(grad_threads) && FIND(grad_workspace) &&

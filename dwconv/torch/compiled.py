@@ -16,7 +16,7 @@ import torch
 
 from .. import config
 from .._version import __version__
-from ..binding.embedding import get_include
+from ..binding import embedding
 from ..locks import Lock
 from . import operators
 
@@ -82,7 +82,7 @@ def _load() -> ModuleType:
                 name=name,
                 sources=[str(Path(__file__).with_name("_operators.cpp"))],
                 extra_cflags=flags,
-                extra_include_paths=[get_include()],
+                extra_include_paths=[embedding.get_include(), str(Path(embedding.__file__).parent)],
                 build_directory=str(folder),
             )
     except (RuntimeError, OSError, ImportError) as error:
