@@ -74,16 +74,19 @@ test-isa: $(VENV)/wheel-tools
 test-free-threaded: .venv-free-threaded/installed
 	.venv-free-threaded/bin/python -m pytest $(FREE_THREADED_TESTS) --deselect tests/core/test_ops.py::test_public_names $(ARGS)
 
+# What the site shows of an adapter runs with the tests of it.
+EXAMPLES := tests/tools/test_site.py::test_examples
+
 test-torch: .venv-torch/made-for-torch $(VENV)/installed
-	.venv-torch/bin/python -m pytest -p no:cacheprovider $(or $(TESTS),$(wildcard tests/optional/test_torch_*.py tests/optional/test_tensors.py)) $(ARGS)
+	.venv-torch/bin/python -m pytest -p no:cacheprovider $(or $(TESTS),$(wildcard tests/optional/test_torch_*.py tests/optional/test_tensors.py) $(EXAMPLES)) $(ARGS)
 
 test-jax: .venv-jax/compiled $(VENV)/installed
-	.venv-jax/bin/python -m pytest -p no:cacheprovider $(or $(TESTS),$(wildcard tests/optional/test_jax_*.py tests/optional/test_tensors.py)) $(ARGS)
+	.venv-jax/bin/python -m pytest -p no:cacheprovider $(or $(TESTS),$(wildcard tests/optional/test_jax_*.py tests/optional/test_tensors.py) $(EXAMPLES)) $(ARGS)
 
 test-keras: .venv-keras/made-for-keras .venv-jax/compiled .venv-torch/made-for-torch $(VENV)/installed
-	.venv-keras/bin/python -m pytest -p no:cacheprovider tests/optional $(ARGS)
-	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -p no:cacheprovider tests/optional/test_keras_adapter.py $(ARGS)
-	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -p no:cacheprovider tests/optional/test_keras_adapter.py $(ARGS)
+	.venv-keras/bin/python -m pytest -p no:cacheprovider $(or $(TESTS),tests/optional) $(ARGS)
+	KERAS_BACKEND=jax .venv-jax/bin/python -m pytest -p no:cacheprovider $(or $(TESTS),tests/optional/test_keras_adapter.py $(EXAMPLES)) $(ARGS)
+	KERAS_BACKEND=torch .venv-torch/bin/python -m pytest -p no:cacheprovider $(or $(TESTS),tests/optional/test_keras_adapter.py $(EXAMPLES)) $(ARGS)
 
 test-quantized: .venv-quantized/made-for-quantized $(VENV)/installed
 	.venv-quantized/bin/python -m pytest -p no:cacheprovider tests/optional/test_quantized_peers.py $(ARGS)
