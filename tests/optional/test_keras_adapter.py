@@ -77,6 +77,21 @@ def test_predict() -> None:
     assert np.array_equal(model.predict(x, verbose=0), before)
 
 
+@ours
+@pytest.mark.parametrize(("name", "layers"), [("MobileNetV2", 17), ("Xception", 34)])
+def test_whole_networks(name: str, layers: int) -> None:
+    keras.utils.set_random_seed(SEED)
+    model = getattr(keras.applications, name)(
+        weights=None, input_shape=(96, 96, 3), classifier_activation=None
+    )
+    x = np.random.default_rng(SEED).standard_normal((1, 96, 96, 3)).astype("float32")
+    before = model.predict(x, verbose=0)
+    assert len(accelerate(model)) == layers
+    # Some fifty layers, each of which rounds sums in another order.
+    found = model.predict(x, verbose=0)
+    np.testing.assert_allclose(found, before, rtol=0, atol=1e-3 * abs(before).max())
+
+
 @pytest.mark.skipif(OURS, reason="dwconv is for this backend")
 def test_a_backend_that_keeps_its_own() -> None:
     model, x = network(), pictures()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,6 +106,32 @@ def test_what_fx_cannot_trace() -> None:
     assert not report.traced
     assert sorted(report.replaced) == ["3.depthwise", "4"]
     assert report.folded == ["1", "5"]
+
+
+@pytest.mark.parametrize(
+    ("name", "depthwise"), [("MobileNetV2", 17), ("MobileNetV3-Large", 15), ("EfficientNet-B0", 16)]
+)
+def test_whole_networks(name: str, depthwise: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that bench/models.py times. Each is exported, too."""
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "bench")
+    import networks  # of bench/
+
+    m = networks.make(name, torch.channels_last).eval()
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(SEED))
+    x = x.to(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        expected = m(x)
+    report = accelerate(m)
+    assert report.traced
+    assert len(report.replaced) == depthwise
+    with torch.no_grad():
+        y = m(x)
+        # Some fifty layers, each of which rounds sums of up to 1280 products in another order.
+        torch.testing.assert_close(y, expected, rtol=0, atol=1e-3 * float(expected.abs().max()))
+        torch.testing.assert_close(torch.export.export(m, (x,)).module()(x), y)
+    restore(m)
+    with torch.inference_mode():
+        assert torch.equal(m(x), expected)
 
 
 def test_training_keeps_parameters_and_batch_normalization() -> None:
