@@ -14,7 +14,8 @@ dw_status dw_nhwc_create(dw_nhwc *nhwc, const dw_problem *problem, const dw_stra
     if (nhwc->strategy.option[DW_AXIS_CHUNK] == DW_CHUNK_FEW) nhwc->chunk = DW_FEW_BLOCKS;
     dw_nhwc_divide_rows(nhwc, problem);
     dw_nhwc_make_args(nhwc, problem);
-    return dw_nhwc_pack(nhwc, problem, kernel, bias);
+    const dw_status status = dw_nhwc_pack(nhwc, problem, kernel, bias);
+    return status == DW_OK ? dw_nhwc_make_masks(nhwc, problem) : status;
 }
 
 void dw_nhwc_destroy(dw_nhwc *nhwc) {
@@ -22,6 +23,7 @@ void dw_nhwc_destroy(dw_nhwc *nhwc) {
         dw_shared_drop(nhwc->packings[i].blocks);
         dw_shared_drop(nhwc->packings[i].weights);
     }
+    dw_shared_drop(nhwc->valid);
     dw_shared_drop(nhwc->one_pixel.blocks);
     if (nhwc->one_pixel.bytes) dw_shared_drop(nhwc->one_pixel.weights);
 }
@@ -31,6 +33,7 @@ void dw_nhwc_keep(dw_nhwc *copy) {
         dw_shared_keep(copy->packings[i].blocks);
         dw_shared_keep(copy->packings[i].weights);
     }
+    dw_shared_keep(copy->valid);
     dw_shared_keep(copy->one_pixel.blocks);
     if (copy->one_pixel.bytes) dw_shared_keep(copy->one_pixel.weights);
 }
@@ -48,7 +51,8 @@ void dw_nhwc_describe(const dw_nhwc *nhwc, const dw_problem *problem, dw_plan_in
     info->tile_w = tile ? tile->tile_w : 1;
     info->merged_pixels = nhwc->fold;
     info->blocks = nhwc->packings[0].count;
-    info->plan_bytes = nhwc->one_pixel.count * (int64_t)sizeof(dw_block) + nhwc->one_pixel.bytes;
+    info->plan_bytes = nhwc->one_pixel.count * (int64_t)sizeof(dw_block) + nhwc->one_pixel.bytes +
+                       nhwc->valid_count * (int64_t)sizeof(dw_valid_lanes);
     if (nhwc->one_pixel.bytes)
         info->shared_bytes += dw_shared_by_others(nhwc->one_pixel.weights, nhwc->one_pixel.bytes);
     for (int i = 0; i < nhwc->packing_count; i++) {

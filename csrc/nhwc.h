@@ -2,9 +2,9 @@
  *
  * A plan is made once, in this order: a strategy is chosen (nhwc_strategies.c), of which the kernel (nhwc_tiles.c) is
  * the greater part; the output columns are divided among the kernel's variants (nhwc_columns.c), the channels are
- * divided into blocks and the weights packed for them (nhwc_pack.c). A run
- * then takes one of the packings, by where the arrays lie, and its part of the work (nhwc_parts.c), and goes through
- * it (nhwc_run.c). */
+ * divided into blocks and the weights packed for them (nhwc_pack.c); for columns of several pixels, the lanes in the
+ * padding are found (nhwc_masks.c). A run then takes one of the packings, by where the arrays lie, and its part of the
+ * work (nhwc_parts.c), and goes through it (nhwc_run.c). */
 #ifndef DW_NHWC_H
 #define DW_NHWC_H
 
@@ -48,6 +48,7 @@ typedef struct dw_segment {
     int phases; /* index of the group */
     dw_tile_fn *tile;
     dw_masked_fn *masked;
+    const dw_valid_lanes *valid; /* masked: its lanes, of the plan's */
     int64_t col, cols;
     int inner; /* by tiles away from the edges: may be divided otherwise */
 } dw_segment;
@@ -100,6 +101,8 @@ typedef struct dw_nhwc {
      * repeat: C = 3 or 24 fills no whole number of vectors, 16 or 2 pixels do. 1: not folded. */
     int64_t fold;
     const dw_tile *masked; /* makes the folded columns at the edges; NULL: the general kernel makes the pixels there */
+    dw_valid_lanes *valid; /* of these columns: [column][block][kernel column]; valid_count of them */
+    int64_t valid_count;
     /* For the general kernel, where packings[0] is not: of folded pixels, with the weights of packings[0]; beside kernels
      * with M sums per input, with weights of its own, whose bytes it counts. Else it has no
      * blocks. */
@@ -177,6 +180,9 @@ void dw_nhwc_forget(dw_nhwc *nhwc, unsigned which);         /* drops the weights
 void dw_nhwc_merge(dw_nhwc *nhwc, const dw_nhwc *other);
 /* Whether blocks can begin at boundaries of vectors, wherever x begins: each pixel then begins there, too. */
 int dw_nhwc_can_align(const dw_nhwc *nhwc, const dw_problem *problem);
+
+/* nhwc_masks.c: fills valid, once there are columns and blocks. */
+dw_status dw_nhwc_make_masks(dw_nhwc *nhwc, const dw_problem *problem);
 
 /* nhwc_columns.c: fills phases, segments, aligned and divisions. */
 void dw_nhwc_divide_columns(dw_nhwc *nhwc, const dw_problem *problem);

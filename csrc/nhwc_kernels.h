@@ -46,12 +46,16 @@ typedef struct dw_tile_args {
     int prefetch; /* one of the above */
 } dw_tile_args;
 
+/* The lanes of a block whose tap in some kernel column is not in the padding: from one to before another, of x and of
+ * y. */
+typedef struct dw_valid_lanes {
+    unsigned char x, x_end, y, y_end;
+} dw_valid_lanes;
+
 /* A masked tile kernel: one column of folded pixels, some of whose taps lie in the padding. */
 typedef struct dw_masked_args {
     dw_tile_args tile;
-    int64_t width, dilation;    /* columns of x; from one tap to the next */
-    int64_t first_tap;          /* column of the first tap of the first pixel; negative in the padding */
-    ptrdiff_t x_pixel, y_pixel; /* channels of a pixel of x and of y */
+    const dw_valid_lanes *valid; /* [block][kernel column] */
 } dw_masked_args;
 
 /* Kernels of any size. Column q of x is valid for 0 <= q < width.

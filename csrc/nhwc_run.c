@@ -91,15 +91,9 @@ static void run_tiles(row_group *group, const dw_segments *segments, const dw_se
 }
 
 static void run_masked(row_group *group, const dw_segment *segment) {
-    const dw_problem *problem = group->problem;
-    const dw_phases *phases = group->nhwc->phases + segment->phases;
     dw_masked_args *args = &group->masked;
     set_strip(group, segment, 0, group->packing, group->block_end, &args->tile.strip);
-    args->width = phases->width;
-    args->dilation = problem->desc.dilation_w;
-    args->first_tap = phases->y_first - problem->desc.pad_left;
-    args->x_pixel = (ptrdiff_t)problem->desc.channels;
-    args->y_pixel = (ptrdiff_t)problem->out_channels;
+    args->valid = segment->valid;
     segment->masked(args);
     if (group->nhwc->activate) activate(group, &args->tile.strip, args->tile.y_row, args->tile.out_rows);
 }
