@@ -90,9 +90,96 @@ def test_a_store_and_the_load_of_the_same_place_are_two_spills():
 def test_a_known_fault_may_not_grow(spills: int, known: bool) -> None:
     changed = GOOD.replace("add    $0x20,%rdx", "vmovaps %ymm0,0x8(%rsp)")
     shape = only(changed.replace("vmovups (%rax),%ymm1", "vmovups 0x8(%rsp),%ymm1"))
-    limits = {("gcc", "avx2", "k1x3s1_t1x1"): (3, spills, 0)}
-    assert code_shape.is_known("gcc", "avx2", shape, limits) is known
-    assert not code_shape.is_known("clang", "avx2", shape, limits)
+    limits = {("avx2", "k1x3s1_t1x1"): (3, spills, 0)}
+    assert code_shape.is_known("avx2", shape, limits) is known
+    assert not code_shape.is_known("neon", shape, limits)
+
+
+# One multiply-add too few: a fault.
+FAULTY = GOOD.replace("vfmadd231ps 0x60(%rsi)", "vmulps 0x60(%rsi)")
+
+KNOWN = """\
+# Faults that may stay.
+
+[clang 19.1]
+
+[gcc 12.2]
+avx2 k1x3s1_t1x1 3 0 0
+avx512 k3x3s1_t0x7 63 12 0
+"""
+
+
+def judge(
+    monkeypatch, tmp_path, listings: dict[str, str], *arguments: str, known: str = KNOWN
+) -> int:
+    """What main() returns where compilers of these versions are installed and print this."""
+    compilers = {version.split()[0]: version for version in listings}
+    path = tmp_path / "known.txt"
+    path.write_text(known, encoding="utf-8")
+    monkeypatch.setattr(code_shape, "KNOWN", path)
+    monkeypatch.setattr(code_shape, "TARGETS", {"gcc": ("avx2",), "clang": ("avx2",)})
+    monkeypatch.setattr(code_shape, "command_of", lambda compiler: compiler)
+    monkeypatch.setattr(code_shape.shutil, "which", lambda compiler: compilers.get(compiler))
+    monkeypatch.setattr(code_shape, "version_of", lambda compiler: compilers[compiler])
+    monkeypatch.setattr(
+        code_shape, "disassemble", lambda compiler, _: listings[compilers[compiler]]
+    )
+    monkeypatch.setattr(code_shape, "tile_names", lambda _: {"k1x3s1_t1x1"})
+    monkeypatch.setattr(sys, "argv", ["code_shape.py", *arguments])
+    return code_shape.main()
+
+
+@pytest.mark.parametrize(
+    ("listings", "status", "says"),
+    [
+        ({"gcc 12.2": FAULTY}, 0, "all kernels as expected: gcc 12.2"),
+        ({"gcc 12.2": FAULTY, "clang 19.1": GOOD}, 0, "all kernels as expected: gcc 12.2, clang"),
+        ({"gcc 12.2": FAULTY, "clang 19.1": FAULTY}, 1, "clang 19.1: 1 kernels with unknown"),
+        ({"gcc 12.2": GOOD, "clang 20.1": FAULTY}, 0, "does not name it: clang 20.1, 1 kernels"),
+        ({"gcc 13.2": GOOD}, 1, "expected one of clang 19.1, gcc 12.2; received gcc 13.2"),
+        ({}, 1, "nothing was compared: expected one of clang 19.1, gcc 12.2; received no compiler"),
+    ],
+)
+def test_only_versions_that_the_list_names_can_fail(
+    monkeypatch, tmp_path, capsys, listings, status, says
+):
+    assert judge(monkeypatch, tmp_path, listings) == status
+    assert says in capsys.readouterr().out
+
+
+def test_the_list_is_written_for_the_versions_at_hand_and_keeps_the_others(monkeypatch, tmp_path):
+    listings = {"gcc 12.2": GOOD, "clang 20.1": FAULTY}
+    assert judge(monkeypatch, tmp_path, listings, "--write-known") == 0
+    text = (tmp_path / "known.txt").read_text(encoding="utf-8")
+    assert text.splitlines()[0] == KNOWN.splitlines()[0]
+    assert code_shape.read_known(text) == {
+        "clang 19.1": {},
+        "clang 20.1": {("avx2", "k1x3s1_t1x1"): (2, 0, 0)},
+        "gcc 12.2": {},
+    }
+    assert judge(monkeypatch, tmp_path, listings, known=text) == 0
+
+
+def test_the_list_names_a_version_of_each_compiler():
+    known = code_shape.read_known(code_shape.KNOWN.read_text(encoding="utf-8"))
+    assert {version.rpartition(" ")[0] for version in known} == set(code_shape.TARGETS)
+    for limits in known.values():
+        for isa, kernel in limits:
+            assert kernel in code_shape.tile_names(isa)
+
+
+@pytest.mark.parametrize(
+    ("line", "version"),
+    [
+        ("gcc (Debian 12.2.0-14+deb12u1) 12.2.0", "gcc 12.2"),
+        ("Debian clang version 19.1.7 (3~deb12u1)", "gcc 19.1"),
+        ("a compiler", "gcc of unknown version"),
+    ],
+)
+def test_versions_as_compilers_print_them(monkeypatch, line, version):
+    done = code_shape.subprocess.CompletedProcess([], 0, stdout=line + "\n")
+    monkeypatch.setattr(code_shape.subprocess, "run", lambda *_, **__: done)
+    assert code_shape.version_of("gcc") == version
 
 
 def test_a_general_register_kept_in_a_vector_register_is_no_spill():
