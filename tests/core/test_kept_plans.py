@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support import assert_same_bits
+from support import assert_same_bits, run_python
 
 import dwconv
 from dwconv import config, depthwise_conv2d, reference
@@ -306,7 +305,5 @@ print("done")
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_a_child_forked_while_a_thread_holds_the_lock_works() -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, timeout=120
-    )
+    done = run_python("-W", "ignore", "-c", FORK)
     assert done.stdout == "done\n", done.stderr

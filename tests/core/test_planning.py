@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -177,34 +176,43 @@ def test_known_problems_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_time_is_bounded() -> None:
     config.set_planning("estimate", 20)
-    layer = layer_for(128)
-    begin = time.perf_counter()
-    layer.plan((1, 56, 56, 128), effort="measure")
-    taken = time.perf_counter() - begin
-    assert taken < 1.0, f"20 ms were asked for, {taken:.3f} s taken"  # a busy machine has its time
+    layer = layer_for(64)
+    begin = time.process_time()  # other processes have their time besides
+    layer.plan((8, 112, 112, 64), effort="measure")  # seconds, if nothing ends it
+    taken = time.process_time() - begin
+    assert taken < 0.5, f"20 ms were asked for, {taken:.3f} s taken"
 
 
-@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="signals to a thread")
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="a timer of CPU time")
 def test_ctrl_c_ends_measuring() -> None:
+    """Handlers of signals run while it measures: ten of them, then one raises what Ctrl-C does. The
+    timer counts the CPU time of this process alone.
+    """
     layer = layer_for(64)
     config.set_planning("estimate", 60_000)
-    main = threading.main_thread().ident
-    assert main is not None
-    timer = threading.Timer(0.3, lambda: signal.pthread_kill(main, signal.SIGINT))
-    begin = time.perf_counter()
-    timer.start()
-    with pytest.raises(KeyboardInterrupt):
-        # dozens of ways, 8 images: a second or more
-        tune(
-            ConvSpec((3, 3), padding="same"),
-            (8, 112, 112, 64),
-            np.ones((3, 3, 64, 1), np.float32),
-            None,
-            np.dtype(np.float32),
-            seconds=60,
-        )
-    timer.join()
-    assert time.perf_counter() - begin < 20
+    handled: list[int] = []
+
+    def handler(number: int, frame: Any) -> None:
+        handled.append(number)
+        if len(handled) > 10:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGPROF, handler)
+    try:
+        signal.setitimer(signal.ITIMER_PROF, 0.005, 0.005)
+        with pytest.raises(KeyboardInterrupt):
+            # dozens of ways, 8 images: a second or more
+            tune(
+                ConvSpec((3, 3), padding="same"),
+                (8, 112, 112, 64),
+                np.ones((3, 3, 64, 1), np.float32),
+                None,
+                np.dtype(np.float32),
+                seconds=60,
+            )
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
     assert planning.all_known() == {}
     assert layer.plan((1, 9, 9, 64), effort="measure").strategy  # nothing is locked
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -272,10 +273,10 @@ def check(seed: int, tally: Tally) -> None:
     tally.cases += 1
 
 
-def torture(seconds: float, seed: int) -> Tally:
-    """Cases from `seed` on, for so long."""
-    tally, end = Tally(), time.monotonic() + seconds
-    while time.monotonic() < end:
+def torture(seconds: float, seed: int, clock: Callable[[], float] = time.monotonic) -> Tally:
+    """Cases from `seed` on, for so long by a clock."""
+    tally, end = Tally(), clock() + seconds
+    while clock() < end:
         check(seed + tally.cases, tally)
     return tally
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support import ROOT
+from support import ROOT, patient
 
 #: Loads, calls and saves twice. The first time imports what is needed; the second is watched.
 PROGRAM = """
@@ -88,7 +88,7 @@ def test_nothing_is_executed_and_nothing_leaves_the_process(tmp_path: Path) -> N
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
+        timeout=patient(300),
     )
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout.splitlines()[-1]) == []

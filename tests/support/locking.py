@@ -20,7 +20,7 @@ def succeeds_in_a_child(work: Callable[[], object]) -> bool:
         status = 1
         try:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(math.ceil(patient(2)))
+            signal.alarm(math.ceil(patient(20)))
             work()
             status = 0
         finally:

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import ROOT, run_python
+from support import ROOT, patient, run_python
 from support.compilers import find_compilers
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD and /proc are Linux's")
@@ -65,7 +65,7 @@ def test_threads_that_cannot_be_started_are_tried_again(tmp_path: Path) -> None:
 
 
 CPUS = """
-import os, threading, time
+import os, sys, threading, time
 import numpy as np
 import dwconv
 
@@ -87,21 +87,20 @@ def workers():
     mine = set(os.listdir("/proc/self/task")) - before
     return [os.sched_getaffinity(int(task)) for task in mine]
 
-def settled(wanted):
-    # A worker keeps away from the CPU of the thread that wakes it until it is awake.
-    for _ in range(2000):
-        if workers() == wanted:
-            return True
-        time.sleep(0.001)
-    return False
+def settled(wanted, calls):
+    # A worker keeps away from the CPU of the thread that wakes it until it is awake. On a busy
+    # machine it may still have to fall asleep when the next call comes.
+    limit = time.monotonic() + float(sys.argv[1])
+    while workers() != wanted and time.monotonic() < limit:
+        for _ in range(calls):
+            plan(x)
+        time.sleep(0.01)
+    return workers() == wanted
 
-assert settled([every]), workers()
+assert settled([every], calls=0), workers()
 # The process moves: a worker that wakes does, too.
 os.sched_setaffinity(0, {max(every)})
-time.sleep(0.01)
-for _ in range(3):
-    plan(x)
-assert settled([{max(every)}]), workers()
+assert settled([{max(every)}], calls=3), workers()
 """
 
 
@@ -110,5 +109,5 @@ def test_workers_may_use_the_cpus_of_the_process() -> None:
     """Not those of the thread that happened to call first."""
     if len(os.sched_getaffinity(0)) < 2:
         pytest.skip("this process may use one CPU only")
-    done = run_python("-c", CPUS)
+    done = run_python("-c", CPUS, str(patient(10)))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -193,7 +193,7 @@ def test_callers_at_the_same_time(count: int) -> None:
     for caller in callers:
         caller.start()
     for caller in callers:
-        caller.join(60)
+        caller.join(patient(60))
     assert not any(caller.is_alive() for caller in callers), "a caller hangs"
     assert wrong == []
 
