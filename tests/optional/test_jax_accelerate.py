@@ -202,3 +202,8 @@ def test_nnx() -> None:
     ours = DepthwiseConv(6, 12, (3, 3), rngs=nnx.Rngs(1))
     nnx.update(ours, nnx.state(conv, nnx.Param))
     np.testing.assert_allclose(ours(x), conv(x), rtol=1e-5, atol=1e-5)
+    step = nnx.jit(nnx.value_and_grad(lambda module, x: (module(x) ** 2).sum()))
+    found, expected = jax.tree.leaves(step(ours, x)), jax.tree.leaves(step(conv, x))
+    assert len(found) == 3
+    for mine, theirs in zip(found, expected, strict=True):  # sums of 144 products and of 1728
+        np.testing.assert_allclose(mine, theirs, rtol=1e-4, atol=1e-3)
