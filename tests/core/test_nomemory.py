@@ -31,6 +31,26 @@ layer = dwconv.DepthwiseConv2D(3, weights=[w], use_bias=False, padding="same")
 layer(x)
 plan = layer.plan(x.shape)
 y = layer(x).copy()
+small = layer.quantize(x)
+bytes_of_x = small.quantize_input(x)
+small(bytes_of_x)
+scales = {
+    name: getattr(small, name)
+    for name in ("x_scale", "x_zero_point", "kernel_scale", "y_scale", "y_zero_point")
+}
+of_half = dwconv.DepthwiseConv2D(3, weights=[w], use_bias=False, padding="same", dtype="float16")
+halves = x.astype("f2")
+y_of_bytes, y_of_halves = small(bytes_of_x).copy(), of_half(halves).copy()
+gelu = dwconv.DepthwiseConv2D(3, weights=[w], use_bias=False, dtype="float16", activation="gelu")
+gelu(halves)  # casts around float32
+
+def new_quantized_plan():
+    small._plans.clear()
+    small(bytes_of_x)
+
+def new_half_plan():
+    of_half.set_weights([w])
+    of_half(halves)
 
 def new_plan():
     layer.set_weights([w])  # drops the plans
@@ -53,6 +73,14 @@ actions = {
     "channels first": lambda: dwconv.depthwise_conv2d(first, w, data_format="channels_first"),
     "gradients": backwards,
     "another dtype": lambda: layer(x.astype("f8")),
+    "a quantized call": lambda: small(bytes_of_x),
+    "a new quantized plan and its call": new_quantized_plan,
+    "the quantized operation": lambda: dwconv.quantized_depthwise_conv2d(
+        bytes_of_x, small.kernel, **scales, padding="same"
+    ),
+    "a call in float16": lambda: of_half(halves),
+    "a new plan in float16 and its call": new_half_plan,
+    "a call in float16 that casts": lambda: gelu(halves),
 }
 for action in actions.values():
     action()
@@ -84,9 +112,10 @@ for name, action in actions.items():
         settle()
         # A plan that was made meanwhile replaces one that was there, so this is a balance for all.
         grown = library.alive() - alive
-        if name in ("a call", "a plan's call", "channels first", "gradients", "another dtype"):
+        if not name.startswith(("a new", "new", "the operation")):
             assert grown == 0, (name, number, grown)
         assert (layer(x) == y).all()
+        assert (small(bytes_of_x) == y_of_bytes).all() and (of_half(halves) == y_of_halves).all()
         if done:
             break
     assert failed == number - 1, (name, failed, number)
@@ -108,7 +137,14 @@ for _ in range(3):
 """
 
 FAILING_PYTHON = """
-import _testcapi
+import _testcapi, os, traceback
+
+def is_another(error):
+    # CPython says so of a lock; NumPy 2.4 returns NULL without an exception from reductions and nditer.
+    last = traceback.extract_tb(error.__traceback__)[-1].filename
+    numpys = isinstance(error, SystemError) and os.path.dirname(np.__file__) in last
+    return not numpys and str(error) != "can't allocate lock"
+
 for name, action in actions.items():
     failed = 0
     action()
@@ -121,12 +157,12 @@ for name, action in actions.items():
         except MemoryError:
             failed += 1
         except BaseException as other:
-            if str(other) != "can't allocate lock":  # as CPython says it
-                error = other
+            error = other
         finally:
             _testcapi.remove_mem_hooks()
-        assert error is None, (name, number, error)
+        assert error is None or not is_another(error), (name, number, error)
         assert (layer(x) == y).all()
+        assert (small(bytes_of_x) == y_of_bytes).all() and (of_half(halves) == y_of_halves).all()
     if name in ("a call", "a plan's call"):
         assert dwconv.config.idle_memory() == idle, name
     print(name, failed)
@@ -149,6 +185,8 @@ def test_allocations_of_c(tmp_path: Path) -> None:
     assert int(found["a call"]) == 1  # the output
     assert int(found["a new plan and its call"]) >= 5  # plan, blocks, weights, geometry, output
     assert int(found["new weights in a kept geometry"]) >= 7  # and plan, weights
+    assert int(found["a new quantized plan and its call"]) >= 2  # the plan with its blocks, output
+    assert int(found["a new plan in float16 and its call"]) >= 5  # as of float32
     assert all(int(number) >= 1 for number in found.values()), found
 
 
