@@ -2,7 +2,7 @@
 
     python bench/quantized.py [--json FILE]
 
-For the depthwise layers of MobileNet V2: microseconds of the fastest call, in turns.
+For the depthwise layers of MobileNet V2: microseconds per call in the fastest burst, in turns.
 ONNX Runtime (its operator for channels last) and LiteRT (with XNNPACK, its default) are timed where
 they are installed, with the packages onnx and ai-edge-litert.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from typing import Any
 import machine
 import numpy as np
 import quantized_models as models
+from turns import in_turns
 
 import dwconv
 
@@ -36,7 +36,7 @@ SHAPES = [
     (14, 576, 2),
     (7, 960, 1),
 ]
-ROUNDS, SECONDS = 15, 0.03  # of each contender, in its turn
+ROUNDS, SECONDS = 15, 0.03  # of a burst of each contender
 
 
 def problem(size: int, channels: int, stride: int) -> dict[str, Any]:
@@ -108,15 +108,9 @@ def onnx_runtime(of: dict[str, Any], y: Any) -> Callable[[], Any]:
 
 
 def fastest(calls: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Microseconds of the fastest call of each."""
-    best = dict.fromkeys(calls, float("inf"))
-    for _ in range(ROUNDS):
-        for name, call in calls.items():
-            end = time.perf_counter() + SECONDS
-            while (began := time.perf_counter()) < end:
-                call()
-                best[name] = min(best[name], 1e6 * (time.perf_counter() - began))
-    return best
+    """Microseconds per call of each, in its fastest burst."""
+    found = in_turns(calls, rounds=ROUNDS, burst=SECONDS)
+    return {name: 1e6 * min(times) for name, times in found.items()}
 
 
 def geometric_mean(ratios: list[float]) -> float:

@@ -1,4 +1,4 @@
-"""Torture: random convolutions and gradients against float64, for as long as one likes.
+"""Torture: random convolutions, gradients and quantized ones, for as long as one likes.
 
     python tests/core/torture.py [--minutes 1] [--seed 0] [--case SEED]
 
@@ -9,7 +9,8 @@ lies in memory, how the operation is called. It is computed by each instruction 
 - float16, bfloat16: the float32 result, rounded once, to the bit; int32: the exact result;
 - the same bits from each instruction set, number of threads, memory layout and way of calling;
 - not a byte outside `out` is written, and no input is changed;
-- gradients against float64 within their bound, with the same bits everywhere.
+- gradients against float64 within their bound, with the same bits everywhere;
+- quantized convolutions: NumPy's integers, to the bit, by every kernel for bytes.
 
 `make torture` runs it. A failure prints the seed, and --case SEED repeats that case alone.
 """
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from support import Case, assert_close, assert_same_bits, gradient_reference, tolerance
+from support.quantized import KERNELS, Quantized
 
 import dwconv
 from dwconv import isa as isas
@@ -56,11 +58,13 @@ class Tally:
     gradients: int = 0
     worst: float = 0.0  #: error over its bound, of results
     worst_gradient: float = 0.0
+    quantized: int = 0  #: calls
 
     def __str__(self) -> str:
         return (
             f"{self.cases} cases, {self.calls} calls, worst error {self.worst:.3f} of its bound; "
-            f"{self.gradients} gradients, worst {self.worst_gradient:.3f}"
+            f"{self.gradients} gradients, worst {self.worst_gradient:.3f}; "
+            f"{self.quantized} quantized calls, exact"
         )
 
 
@@ -94,6 +98,14 @@ def draw_case(rng: np.random.Generator, seed: int) -> Case:
         dtype=some("float32", "float32", *DTYPES),
         seed=seed,
     )
+
+
+def draw_convolution(rng: np.random.Generator, seed: int) -> Case:
+    """A case with an output."""
+    case = draw_case(rng, seed)
+    while not has_pixels(case):
+        case = draw_case(rng, seed)
+    return case
 
 
 def has_pixels(case: Case) -> bool:
@@ -170,13 +182,19 @@ def call(case: Case, rng: np.random.Generator, isa: str, arrays: Any, shape: Any
             found = layer(x, num_threads=threads)  # by the default instruction set
         else:
             found = layer.plan(x.shape, num_threads=threads, isa=isa)(x, out=y)
-    if y is not None:
-        assert found is y, "another array than out"
-        outside = np.concatenate([memory[:GUARD], memory[len(memory) - GUARD :]])
-        assert (outside == POISON).all(), "bytes outside of out were written"
+    check_memory(found, y, memory)
     for array, old in zip(arrays, before, strict=True):
         assert array is None or array.tobytes() == old.tobytes(), "an input was changed"
     return np.asarray(found)
+
+
+def check_memory(found: Array, out: Array | None, memory: Array | None) -> None:
+    """What a call returned is the `out` that it was given, and nothing around that has changed."""
+    if memory is None:
+        return
+    assert found is out, "another array than out"
+    outside = np.concatenate([memory[:GUARD], memory[len(memory) - GUARD :]])
+    assert (outside == POISON).all(), "bytes outside of out were written"
 
 
 def dilated_and_strided(case: Case) -> bool:
@@ -258,16 +276,94 @@ def check_gradients(case: Case, tally: Tally) -> None:
             tally.worst_gradient = max(tally.worst_gradient, ratio)
 
 
+# ---- bytes ---------------------------------------------------------------------------------------
+
+
+def draw_quantized(rng: np.random.Generator, seed: int) -> Quantized:
+    """Of the same sizes; zero points at the ends of their types and between; results that fill
+    bytes, and others.
+    """
+    case = draw_convolution(rng, seed)
+    x_dtype, y_dtype = rng.choice(["int8", "uint8"], 2)
+
+    def zero_point(dtype: str) -> int:
+        limits = np.iinfo(dtype)
+        ends = rng.random() < 0.3
+        return int(rng.choice([limits.min, limits.max]) if ends else rng.integers(limits.min, 128))
+
+    return Quantized(
+        size=case.size,
+        channels=int(rng.choice([case.channels, rng.integers(1, 200)])),
+        kernel_size=case.kernel_size,
+        multiplier=case.multiplier,
+        strides=case.strides,
+        padding=case.padding,
+        dilation_rate=case.dilation_rate,
+        batch=case.batch,
+        activation=case.activation,
+        bias=case.bias,
+        x_dtype=str(x_dtype),
+        y_dtype=str(y_dtype),
+        x_zero_point=zero_point(x_dtype),
+        y_zero_point=zero_point(y_dtype),
+        size_of_y=float(rng.choice([0.003, 0.02, 0.02, 1, 1e9])),
+        extreme=bool(rng.random() < 0.2),
+        seed=seed,
+    )
+
+
+def check_quantized(case: Quantized, tally: Tally) -> None:
+    """By the function with each instruction set, by a layer, and by a plan of each kernel."""
+    rng = np.random.default_rng(case.seed + 2**42)
+    x, kernel, bias, scale = case.arrays()
+    expected = case.expected()
+    options = {**case.options(), "kernel_scale": scale}
+    layer = dwconv.QuantizedDepthwiseConv2D(kernel, bias, **with_dtype_of_x(options, x))
+    for isa in isas.available():
+        check_bytes(
+            lambda *arguments, isa=isa, **further: dwconv.quantized_depthwise_conv2d(
+                arguments[0], kernel, bias, isa=isa, **options, **further
+            ),
+            *(x, expected, rng, tally),
+        )
+    check_bytes(layer, x, expected, rng, tally)
+    for isa, kernels in KERNELS:
+        plan = case.plan(isa, kernels)
+        found = plan(x, num_threads=int(rng.integers(1, 5)))
+        assert_same_bits(found, expected, (isa, kernels))
+        tally.quantized += 1
+
+
+def with_dtype_of_x(options: dict[str, Any], x: Array) -> dict[str, Any]:
+    """Options for a layer, which has no x to take the dtype from."""
+    return {**options, "x_zero_point": x.dtype.type(options["x_zero_point"])}
+
+
+def check_bytes(
+    call: Callable[..., Array], x: Array, expected: Array, rng: np.random.Generator, tally: Tally
+) -> None:
+    """One call, of x somewhere in memory, with or without `out`, of any number of threads."""
+    placed = somewhere(x, rng)
+    out, memory = guarded(expected.shape, expected.dtype) if rng.random() < 0.5 else (None, None)
+    found = call(placed, out=out, num_threads=int(rng.integers(1, 5)))
+    check_memory(found, out, memory)
+    assert (placed == x).all(), "an input was changed"
+    assert_same_bits(found, expected, "beside NumPy's integers")
+    tally.quantized += 1
+
+
 def check(seed: int, tally: Tally) -> None:
     """One case. AssertionError, or whatever the library raises, with the case in a note."""
     rng = np.random.default_rng(seed)
-    case = draw_case(rng, seed)
-    while not has_pixels(case):
-        case = draw_case(rng, seed)
+    floats = draw_convolution(rng, seed)
+    case: Case | Quantized = floats
     try:
-        check_results(case, tally)
+        check_results(floats, tally)
         if rng.random() < 0.5:
-            check_gradients(case, tally)
+            check_gradients(floats, tally)
+        if rng.random() < 0.5:
+            case = quantized = draw_quantized(rng, seed)
+            check_quantized(quantized, tally)
     except Exception as error:
         raise AssertionError(f"--case {seed}: {case}: {type(error).__name__}: {error}") from error
     tally.cases += 1
