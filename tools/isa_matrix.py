@@ -6,7 +6,8 @@
    instruction set of this CPU, on an emulated Haswell (where it has to choose avx2), an emulated
    Nehalem (portable) and an emulated AArch64 CPU (neon). All must give the hashes that
    tests/c/make_golden.py computed without the C core; a line tells the hash of each. Beside them
-   tests/c/test_slopes.c, which has hashes of its own, and test_threads.c.
+   golden_quantized.c, by each kernel for bytes, and test_slopes.c, which have hashes of their own,
+   test_half.c, test_quantized.c and test_threads.c.
 2. The tests of kernels and operation in Python with DWCONV_ISA, natively.
 3. The same in a selection with this Python on the emulated Haswell and Nehalem, and with Debian's
    Python for arm64 and a cross-compiled wheel (tools/arm64.py, tools/build_wheels.py).
@@ -98,7 +99,10 @@ def run(words: Sequence[str | Path], **environment: str) -> subprocess.Completed
 # ---- golden vectors ------------------------------------------------------------------------------
 
 
-PROGRAMS = ("golden", "test_half", "test_slopes", "test_quantized", "test_threads")
+PROGRAMS = (
+    *("golden", "golden_quantized"),
+    *("test_half", "test_slopes", "test_quantized", "test_threads"),
+)
 
 
 def build_programs(compiler: str, folder: Path) -> Path:
@@ -133,7 +137,9 @@ def checks(cpu: Cpu, program: Path) -> str | None:
     passed = re.search(r"\d+ checks passed", done.stdout)
     if done.returncode or not passed:
         return f"{cpu.name}, {what}: exit status {done.returncode}: {done.stdout[-2000:]}"
-    print(f"{cpu.name:<10}{what:<10}{passed[0]}, {time.monotonic() - began:.1f} s", flush=True)
+    for kernels, total in re.findall(r"^(\w+): .* total (\w+)", done.stdout, re.MULTILINE):
+        print(f"{cpu.name:<10}{kernels:<20}{total}", flush=True)
+    print(f"{cpu.name:<10}{what:<18}{passed[0]}, {time.monotonic() - began:.1f} s", flush=True)
     return None
 
 

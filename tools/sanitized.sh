@@ -64,6 +64,7 @@ if [ "$kind" = asan ]; then
     c_program test_measure && "$folder/test_measure"
     c_program test_grad && "$folder/test_grad"
     c_program test_half && "$folder/test_half"
+    c_program test_quantized && "$folder/test_quantized"
     c_program test_nomem -Wl,--wrap={malloc,calloc,realloc,aligned_alloc,posix_memalign,free} && "$folder/test_nomem"
 fi
 fuzz "${FUZZ_SECONDS:-10}"

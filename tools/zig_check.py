@@ -49,11 +49,13 @@ STRICT += ["-Wno-unused-command-line-argument"]  # zig adds some of its own
 
 PROGRAMS = (
     "golden",
+    "golden_quantized",
     "test_api",
     "test_copies",
     "test_grad",
     "test_half",
     "test_measure",
+    "test_quantized",
     "test_threads",
 )
 RUNS = [("golden", isa) for isa in ("portable", "neon", "avx2", "avx512", "auto")]

@@ -100,7 +100,7 @@ class QuantizedDepthwiseConv2D:
     def _plan(self, x_shape: tuple[int, ...]) -> _core.Quantized:
         """Of a new size of images; the oldest one makes room."""
         self._spec.check_array_shape("x", x_shape)
-        plan = quantized.make_plan(
+        plan = quantized.make_plan_of_repeated(
             self._spec,
             x_shape,
             self._kernel,

@@ -67,11 +67,11 @@ def storage_dtype(
     """dtype of x and y as the core reads and writes them, for arrays and results of `dtype`: that
     itself, or where the core has no kernels for it the one that it is computed in.
 
-    The core reads and writes float16 and bfloat16 in channels_last, without a depth multiplier,
-    with activations that are clamps. The bits are the same either way.
+    The core reads and writes float16 and bfloat16 in channels_last, with activations that are
+    clamps. The bits are the same either way.
     """
     clamps = after is None and fused.name in _CLAMPS
-    if clamps and spec.depth_multiplier == 1 and spec.data_format == "channels_last":
+    if clamps and spec.data_format == "channels_last":
         return dtype
     return dtypes.compute_dtype(dtype)
 

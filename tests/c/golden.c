@@ -18,6 +18,7 @@
 
 #include "dwconv.h"
 #include "float16.h"
+#include "golden.h"
 #include "plan.h" /* only to see which kernels a plan uses */
 
 typedef enum kind { NUMBERS, TINY, INFINITE } kind;
@@ -43,13 +44,6 @@ static const char *const kind_names[] = {"numbers", "tiny", "infinite"};
 static const char *const activation_names[] = {"linear", "relu", "relu6"};
 
 /* ---- inputs: integer hashes, no arithmetic on floats ------------------------------------------------ */
-
-/* The last steps of SplitMix64: Steele, Lea and Flood, 'Fast splittable pseudorandom number generators', 2014. */
-static uint64_t mix(uint64_t z) {
-    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-    z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-    return z ^ z >> 31;
-}
 
 /* Of what makes a problem; its place in the list does not count. */
 static uint64_t seed_of(const problem *p) {
@@ -117,35 +111,17 @@ static void put(void *array, size_t item, int64_t at, uint64_t bits) {
     memcpy((char *)array + at * (int64_t)item, item == 4 ? (const void *)&narrow : (const void *)&bits, item);
 }
 
-static void *allocate(size_t bytes) {
-    void *memory = malloc(bytes);
-    if (!memory) {
-        fprintf(stderr, "out of memory\n");
-        exit(1);
-    }
-    return memory;
-}
-
 /* `count` elements; element i belongs to channel i / per_channel % channels. */
 static void *make_array(const problem *p, int array, int64_t count, int per_channel) {
     const uint64_t seed = mix(seed_of(p) + (uint64_t)array + 1);
     const size_t item = item_size(p->dtype);
     void *values = allocate((size_t)count * item);
     for (int64_t i = 0; i < count; i++) {
-        const uint64_t hash = mix(seed + (uint64_t)(i + 1) * UINT64_C(0x9e3779b97f4a7c15));
+        const uint64_t hash = hash_at(seed, i);
         const int channel = (int)(i / per_channel % p->channels);
         put(values, item, i, p->dtype == DW_I32 ? int_bits(p, hash) : float_bits(p, array, hash, channel));
     }
     return values;
-}
-
-/* ---- FNV-1a, 64 bits, of little-endian bytes -------------------------------------------------------- */
-
-static const uint64_t FNV_BASIS = UINT64_C(0xcbf29ce484222325);
-
-static uint64_t fnv1a(uint64_t hash, uint64_t bits, size_t bytes) {
-    for (size_t i = 0; i < bytes; i++) hash = (hash ^ (bits >> 8 * i & 255)) * UINT64_C(0x100000001b3);
-    return hash;
 }
 
 static int is_nan(dw_dtype dtype, uint64_t bits) {
@@ -201,14 +177,6 @@ static int report_kernels(dw_isa isa) {
 }
 
 /* ---- one problem ------------------------------------------------------------------------------------ */
-
-enum { MARGIN = 64, POISON = 0xa5 };
-
-static int margins_are_poison(const unsigned char *memory, size_t bytes) {
-    for (size_t i = 0; i < MARGIN; i++)
-        if (memory[i] != POISON || memory[MARGIN + bytes + i] != POISON) return 0;
-    return 1;
-}
 
 static dw_desc describe(const problem *p) {
     return (dw_desc){.batch = p->batch,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import pytest
-from support import ROOT
+from support import ROOT, run_python
 from support.compilers import CSRC, FLAGS, build, c_plus_plus, core_objects, find_compilers, run
 from support.compilers import TESTS_IN_C as TESTS
 
@@ -136,6 +136,19 @@ def test_quantized(compiler: str, core: list[Path], tmp_path: Path) -> None:
     source: Arguments = ["-std=c11", *FLAGS, TESTS / "test_quantized.c", *core]
     build(compiler, *source, "-lm", "-pthread", "-o", program)
     assert checks_passed(run(str(program))) > 5000
+
+
+def test_golden_quantized(compiler: str, core: list[Path], tmp_path: Path) -> None:
+    """Hashes of results of NumPy's integers, by every kernel for bytes that this CPU has."""
+    program = tmp_path / "golden_quantized"
+    source: Arguments = ["-std=c11", *FLAGS, TESTS / "golden_quantized.c", *core]
+    build(compiler, *source, "-lm", "-pthread", "-o", program)
+    assert checks_passed(run(str(program))) > 500
+
+
+def test_golden_quantized_is_what_is_made() -> None:
+    done = run_python(str(TESTS / "make_golden_quantized.py"), "--check")
+    assert done.returncode == 0, f"it would write something else; {done.stderr}"
 
 
 WRAPPED = ("malloc", "calloc", "realloc", "aligned_alloc", "posix_memalign", "free")

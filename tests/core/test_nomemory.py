@@ -140,7 +140,7 @@ FAILING_PYTHON = """
 import _testcapi, os, traceback
 
 def is_another(error):
-    # CPython says so of a lock; NumPy 2.4 returns NULL without an exception from reductions and nditer.
+    # CPython says so of a lock; NumPy 2.4 has reductions and an nditer without an exception.
     last = traceback.extract_tb(error.__traceback__)[-1].filename
     numpys = isinstance(error, SystemError) and os.path.dirname(np.__file__) in last
     return not numpys and str(error) != "can't allocate lock"
