@@ -186,8 +186,8 @@ class DepthwiseConv2D(DepthwiseConv):
             dtype: of the quantized x and y, int8 or uint8.
 
         Raises ValueError for another layout than channels last, another activation than linear,
-        relu and relu6, no example, one with NaN or infinity, and another dtype; what a call
-        raises.
+        relu and relu6, no example, one with NaN or infinity, and another dtype; TypeError for what
+        is no array and no iterable; what a call raises.
 
         Example:
             >>> layer = DepthwiseConv2D(3, weights=[np.ones((3, 3, 2, 1))], use_bias=False)

@@ -36,6 +36,11 @@ def quantized_layer(
         raise ValueError(
             f"{layer.name}: expected an activation of {list(ACTIVATIONS)}; received {activation!r}"
         )
+    if not (hasattr(calibration, "shape") or isinstance(calibration, Iterable)):
+        raise TypeError(
+            "calibration: expected an array (N, H, W, C) or several of them; "
+            f"received {type(calibration).__name__}"
+        )
     examples: Any = [calibration] if hasattr(calibration, "shape") else calibration
     low, high = np.zeros(2), np.zeros(2)  # of x and y; 0 is a number that padding has
     seen = 0

@@ -329,3 +329,23 @@ def test_what_cannot_be_quantized(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         DepthwiseConv2D(3, **arguments).quantize(x, dtype)
+
+
+def test_no_examples_at_all() -> None:
+    with pytest.raises(TypeError, match=r"^calibration: expected an array .* received NoneType"):
+        DepthwiseConv2D(3).quantize(None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("multiplier", [2, 3, 4, 8])
+def test_depth_multiplier(multiplier: int) -> None:
+    """The bits of one channel at a time."""
+    rng = np.random.default_rng(multiplier)
+    x = rng.integers(-128, 128, (2, 5, 6, 3)).astype(np.int8)
+    kernel = rng.integers(-128, 128, (3, 3, 3, multiplier)).astype(np.int8)
+    options = {"x_scale": 0.1, "x_zero_point": np.int8(4), "y_scale": 0.2}
+    options |= {"kernel_scale": 0.02, "y_zero_point": np.uint8(9), "padding": "same"}
+    y = QuantizedDepthwiseConv2D(kernel, **options)(x)
+    for c in range(3):
+        for m in range(multiplier):
+            one = QuantizedDepthwiseConv2D(kernel[..., c : c + 1, m : m + 1], **options)
+            assert (y[..., c * multiplier + m] == one(x[..., c : c + 1])[..., 0]).all()
