@@ -186,7 +186,7 @@ def keras_models(options: argparse.Namespace, training: bool = False) -> None:
                 weights=None, input_shape=(size, size, 3), classifier_activation=None
             )
             if key == "accelerated":
-                dwconv.keras.accelerate(model)
+                model = dwconv.keras.accelerate(model)
             if training:
                 loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
                 model.compile(keras.optimizers.SGD(1e-4), loss)

@@ -1,6 +1,6 @@
 """dwconv in Keras 3: its depthwise layers on the CPU, with the backends JAX and PyTorch.
 
-`accelerate(model)` lets dwconv compute the DepthwiseConv2D and SeparableConv2D of a model.
+`accelerate(model)` is the model with its DepthwiseConv2D and SeparableConv2D computed by dwconv.
 `DepthwiseConv2D` and `SeparableConv2D` are the layers, in the place of Keras'. With TensorFlow and
 other backends they are Keras' own: a call that leaves TensorFlow's graph gained nothing.
 
@@ -22,7 +22,7 @@ if str(_keras.__version__).startswith(("0.", "1.", "2.")):
         "dwconv.load and dwconv.load_layers read their files"
     )
 
-from .accelerating import accelerate, restore
+from .accelerating import accelerate, replaced, restore
 from .layers import DepthwiseConv2D, SeparableConv2D
 
-__all__ = ["DepthwiseConv2D", "SeparableConv2D", "accelerate", "restore"]
+__all__ = ["DepthwiseConv2D", "SeparableConv2D", "accelerate", "replaced", "restore"]
