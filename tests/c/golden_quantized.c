@@ -35,10 +35,10 @@ static const problem problems[] = {
 enum { PROBLEMS = sizeof problems / sizeof *problems };
 
 static uint64_t seed_of(const problem *p) {
-    const int fields[] = {p->x_type,     p->y_type,     p->kind,         p->activation,   p->with_bias,  p->exponent,
-                          p->x_zero_point, p->y_zero_point, p->batch,    p->height,       p->width,      p->channels,
-                          p->multiplier, p->kernel_h,   p->kernel_w,     p->stride_h,     p->stride_w,   p->dilation_h,
-                          p->dilation_w, p->pad_top,    p->pad_bottom,   p->pad_left,     p->pad_right};
+    const int fields[] = {p->x_type,       p->y_type,       p->kind,       p->activation, p->with_bias, p->exponent,
+                          p->x_zero_point, p->y_zero_point, p->batch,      p->height,     p->width,     p->channels,
+                          p->multiplier,   p->kernel_h,     p->kernel_w,   p->stride_h,   p->stride_w,  p->dilation_h,
+                          p->dilation_w,   p->pad_top,      p->pad_bottom, p->pad_left,   p->pad_right};
     uint64_t seed = 0;
     for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) seed = mix(seed + (uint64_t)(int64_t)fields[i] + 1);
     return seed;
