@@ -21,6 +21,10 @@ enum { IN_CPP = 1 };
 enum { IN_CPP = 0 };
 #endif
 
+/* Without instructions of its own the portable kernels call fma() of the C library for each product: of 145 s they took
+ * 136 (Emerald Rapids). They have one lane, so few channels show as much; how work is divided is common to all. */
+static int slow(int isa) { return isa == DW_ISA_PORTABLE; }
+
 /* `count` elements between two margins of poison. */
 typedef struct room {
     unsigned char *memory;
@@ -274,7 +278,7 @@ static void test_through(void) {
     CHECK(dw_grad_create_through(&d, DW_ISA_AUTO, kernel, NULL, 0, NULL, NULL, &grad) == DW_ERR_ACTIVATION && !grad);
     for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
         if (!dw_isa_available((dw_isa)isa)) continue;
-        for (int c = 0; c < (IN_CPP ? 1 : 4); c++)
+        for (int c = slow(isa); c < (slow(isa) ? 3 : IN_CPP ? 1 : 4); c++)
             for (int number = 0; number < 48; number++) {
                 const int form = number / 2;
                 d = ordinary();
@@ -299,7 +303,7 @@ static void test_through(void) {
         check_through(&d, (dw_isa)isa, DW_RELU6, 0, 1);
         for (int layout = 0; layout < 2; layout++) {
             d = ordinary(), d.layout = layout ? DW_NCHW : DW_NHWC;
-            d.height = d.width = 52, d.channels = 37, d.batch = layout ? 5 : 1;
+            d.height = d.width = 52, d.channels = 37, d.batch = !layout ? 1 : slow(isa) ? 2 : 5;
             d.pad_top = d.pad_left = d.pad_bottom = d.pad_right = 1;
             check_through(&d, (dw_isa)isa, DW_GELU, 1, 3);
         }
@@ -395,7 +399,7 @@ static void check_threads(const dw_desc *d, dw_isa isa) {
 static void test_threads(void) {
     for (int isa = 0; isa < DW_ISA_COUNT; isa++) {
         if (!dw_isa_available((dw_isa)isa)) continue;
-        for (int form = 0; form < 16; form++) {
+        for (int form = 0; form < 16; form += slow(isa) ? 5 : 1) {
             dw_desc d = ordinary();
             d.layout = form % 2 == form / 2 % 2 ? DW_NHWC : DW_NCHW;
             d.dtype = form % 2 ? DW_F64 : DW_F32;
