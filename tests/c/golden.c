@@ -45,15 +45,12 @@ static const char *const activation_names[] = {"linear", "relu", "relu6"};
 
 /* ---- inputs: integer hashes, no arithmetic on floats ------------------------------------------------ */
 
-/* Of what makes a problem; its place in the list does not count. */
 static uint64_t seed_of(const problem *p) {
     const int fields[] = {p->dtype,    p->kind,       p->activation, p->with_bias,  p->batch,
                           p->height,   p->width,      p->channels,   p->multiplier, p->kernel_h,
                           p->kernel_w, p->stride_h,   p->stride_w,   p->dilation_h, p->dilation_w,
                           p->pad_top,  p->pad_bottom, p->pad_left,   p->pad_right};
-    uint64_t seed = 0;
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) seed = mix(seed + (uint64_t)fields[i] + 1);
-    return seed;
+    return seed_of_fields(fields, sizeof fields / sizeof *fields);
 }
 
 enum { X, KERNEL, BIAS }; /* the arrays of a problem */
@@ -113,7 +110,7 @@ static void put(void *array, size_t item, int64_t at, uint64_t bits) {
 
 /* `count` elements; element i belongs to channel i / per_channel % channels. */
 static void *make_array(const problem *p, int array, int64_t count, int per_channel) {
-    const uint64_t seed = mix(seed_of(p) + (uint64_t)array + 1);
+    const uint64_t seed = seed_of_array(seed_of(p), array);
     const size_t item = item_size(p->dtype);
     void *values = allocate((size_t)count * item);
     for (int64_t i = 0; i < count; i++) {

@@ -13,6 +13,17 @@ static uint64_t mix(uint64_t z) {
     return z ^ z >> 31;
 }
 
+/* Of what makes a problem; its place in the list does not count. */
+static uint64_t seed_of_fields(const int *fields, size_t count) {
+    uint64_t seed = 0;
+    for (size_t i = 0; i < count; i++) seed = mix(seed + (uint64_t)fields[i] + 1);
+    return seed;
+}
+
+static uint64_t seed_of_array(uint64_t seed_of_problem, int array) {
+    return mix(seed_of_problem + (uint64_t)array + 1);
+}
+
 /* Of element i of an array. */
 static uint64_t hash_at(uint64_t seed, int64_t i) {
     return mix(seed + (uint64_t)(i + 1) * UINT64_C(0x9e3779b97f4a7c15));

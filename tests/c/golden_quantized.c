@@ -39,18 +39,14 @@ static uint64_t seed_of(const problem *p) {
                           p->x_zero_point, p->y_zero_point, p->batch,      p->height,     p->width,     p->channels,
                           p->multiplier,   p->kernel_h,     p->kernel_w,   p->stride_h,   p->stride_w,  p->dilation_h,
                           p->dilation_w,   p->pad_top,      p->pad_bottom, p->pad_left,   p->pad_right};
-    uint64_t seed = 0;
-    for (size_t i = 0; i < sizeof fields / sizeof *fields; i++) seed = mix(seed + (uint64_t)(int64_t)fields[i] + 1);
-    return seed;
+    return seed_of_fields(fields, sizeof fields / sizeof *fields);
 }
 
 enum { X, KERNEL, BIAS, MULTIPLIERS }; /* the arrays of a problem */
 
-static uint64_t seed_of_array(const problem *p, int array) { return mix(seed_of(p) + (uint64_t)array + 1); }
-
 static void *make_bytes(const problem *p, int array, int64_t count) {
     const int is_signed = array == KERNEL || p->x_type == DW_INT8;
-    const uint64_t seed = seed_of_array(p, array);
+    const uint64_t seed = seed_of_array(seed_of(p), array);
     uint8_t *bytes = allocate((size_t)count);
     for (int64_t i = 0; i < count; i++) {
         const uint64_t hash = hash_at(seed, i);
@@ -63,7 +59,7 @@ static void *make_bytes(const problem *p, int array, int64_t count) {
 static int32_t *make_bias(const problem *p, int64_t count) {
     int32_t *bias = allocate((size_t)count * sizeof *bias);
     for (int64_t i = 0; i < count; i++)
-        bias[i] = (int32_t)(hash_at(seed_of_array(p, BIAS), i) >> 51) - 4096; /* 13 bits */
+        bias[i] = (int32_t)(hash_at(seed_of_array(seed_of(p), BIAS), i) >> 51) - 4096; /* 13 bits */
     return bias;
 }
 
@@ -71,7 +67,7 @@ static int32_t *make_bias(const problem *p, int64_t count) {
 static float *make_multipliers(const problem *p, int64_t count) {
     float *multipliers = allocate((size_t)count * sizeof *multipliers);
     for (int64_t i = 0; i < count; i++) {
-        const uint64_t hash = hash_at(seed_of_array(p, MULTIPLIERS), i);
+        const uint64_t hash = hash_at(seed_of_array(seed_of(p), MULTIPLIERS), i);
         const uint32_t bits = (uint32_t)((uint64_t)p->exponent + (hash >> 62)) << 23 | (uint32_t)(hash & 0x7fffff);
         memcpy(multipliers + i, &bits, sizeof bits);
     }

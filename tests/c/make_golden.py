@@ -277,11 +277,13 @@ def mixed(seed: int) -> int:
     return int(mix(np.array([seed % 2**64], U64))[0])
 
 
-def seed_of(problem: Problem) -> int:
+def hashes(numbers: list[int], array: int, count: int) -> Array:
+    """Of the elements of an array, by its number, of the problem that these numbers make."""
     seed = 0
-    for number in problem.numbers():
+    for number in (*numbers, array):
         seed = mixed(seed + number + 1)
-    return seed
+    index = np.arange(count, dtype=U64)
+    return mix(U64(seed) + (index + U64(1)) * U64(0x9E3779B97F4A7C15))
 
 
 def float_bits(problem: Problem, array: str, hashes: Array, channels: Array) -> Array:
@@ -323,14 +325,13 @@ def int_bits(problem: Problem, hashes: Array) -> Array:
 
 def make_array(problem: Problem, array: str, shape: tuple[int, ...], per_channel: int) -> Array:
     number = ("x", "kernel", "bias").index(array)
-    index = np.arange(int(np.prod(shape)), dtype=U64)
-    seed = mixed(seed_of(problem) + number + 1)
-    hashes = mix(U64(seed) + (index + U64(1)) * U64(0x9E3779B97F4A7C15))
+    count = int(np.prod(shape))
+    found = hashes(problem.numbers(), number, count)
     if problem.dtype == "I32":
-        bits = int_bits(problem, hashes)
+        bits = int_bits(problem, found)
     else:
-        channels = index // U64(per_channel) % U64(problem.channels)
-        bits = float_bits(problem, array, hashes, channels)
+        channels = np.arange(count, dtype=U64) // U64(per_channel) % U64(problem.channels)
+        bits = float_bits(problem, array, found, channels)
     dtype = {"F32": np.float32, "F64": np.float64, "I32": np.int32}[problem.dtype]
     unsigned = np.dtype(f"u{np.dtype(dtype).itemsize}")
     return bits.astype(unsigned).view(dtype).reshape(shape)

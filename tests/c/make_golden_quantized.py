@@ -148,13 +148,8 @@ def problems() -> list[Problem]:
 
 
 def hashes_of(problem: Problem, array: str, count: int) -> Array:
-    seed = 0
-    for number in problem.numbers():
-        seed = make_golden.mixed(seed + number + 1)
     number = ("x", "kernel", "bias", "multipliers").index(array)
-    seed = make_golden.mixed(seed + number + 1)
-    index = np.arange(count, dtype=U64)
-    return make_golden.mix(U64(seed) + (index + U64(1)) * U64(0x9E3779B97F4A7C15))
+    return make_golden.hashes(problem.numbers(), number, count)
 
 
 def make_bytes(problem: Problem, array: str, shape: tuple[int, ...]) -> Array:
