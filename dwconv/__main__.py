@@ -6,15 +6,14 @@ Exit status: 0 done, 1 failed (a check that does not hold, a missing extra), 2 w
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 
 from . import __version__, config, isa
 from .cli import CommandError
+from .cli.output import Parser, not_printed
 from .terminal import printable
 
 
@@ -40,29 +39,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130  # as a shell reports SIGINT
-    except BrokenPipeError:  # `dwconv check | head`
-        _forget_output()
-        return 1
-    except OSError as error:  # a full disk; what a command opens itself has errors of its own
-        _forget_output()
-        print(f"dwconv {chosen.command}: {printable(error)}", file=sys.stderr)
-        return 1
+    except OSError as error:  # what a command opens itself has errors of its own
+        return not_printed(f"dwconv {chosen.command}", error)
     return status
 
 
-def _forget_output() -> None:
-    """Lets CPython, when it exits, not try again to write what could not be written."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    with suppress(OSError, ValueError):  # a stream without a descriptor keeps nothing back
-        os.dup2(null, sys.stdout.fileno())
-    os.close(null)
+class _Version(argparse.Action):
+    """As argparse's "version", by `answer`."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        assert isinstance(parser, Parser)
+        parser.answer(f"dwconv {__version__}\n")
+        parser.exit()
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dwconv", description="Depthwise convolution on a CPU, as Keras defines it."
     )
-    parser.add_argument("--version", action="version", version=f"dwconv {__version__}")
+    parser.add_argument(
+        "--version",
+        action=_Version,
+        nargs=0,
+        default=argparse.SUPPRESS,
+        help="show program's version number and exit",
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     info = commands.add_parser(
         "info", help="versions, CPU, instruction sets, build: for a bug report"

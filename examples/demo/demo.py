@@ -8,7 +8,6 @@ package), 2 wrong usage.
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 from dwconv import DepthwiseConv2D, isa, load, reference
 from dwconv.cli import CommandError
 from dwconv.cli.info import cpu_name
+from dwconv.cli.output import Parser
 from dwconv.terminal import printable
 
 Array = NDArray[Any]
@@ -36,7 +36,7 @@ _MOST_PIXELS = 50_000_000  # of an image: 9 float32 outputs for each are 1.8 GB
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line; `arguments` are sys.argv[1:] by default."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="dwconv demo", description="Filter a photograph and write a picture of the result."
     )
     parser.add_argument(

@@ -17,7 +17,7 @@ from support import PYTHON, patient
 import dwconv
 from dwconv import isa
 from dwconv.__main__ import main
-from dwconv.cli import check, info, progress
+from dwconv.cli import check, demo, info, progress
 
 
 def run_module(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -241,11 +241,47 @@ def test_a_full_disk() -> None:
     assert result.stderr.splitlines() == ["dwconv info: [Errno 28] No space left on device"]
 
 
+HELP = [
+    [],
+    ["--help"],
+    ["--version"],
+    *([command, "--help"] for command in ("info", "check", "inspect", "convert", "tune")),
+    *([["demo", "--help"]] if demo._PROGRAM.is_file() else []),  # in a clone
+]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
+@pytest.mark.parametrize("arguments", HELP, ids=" ".join)
+@pytest.mark.parametrize(
+    ("shell", "error"),
+    [
+        ('"$@" >/dev/full', "[Errno 28] No space left on device"),
+        ('PYTHONUNBUFFERED=1 "$@" >/dev/full', "[Errno 28] No space left on device"),
+        ('"$@" >&-', "[Errno 9] Bad file descriptor"),
+    ],
+    ids=["full", "full, not buffered", "closed"],
+)
+def test_help_that_cannot_be_printed(shell: str, error: str, arguments: list[str]) -> None:
+    """argparse drops such errors."""
+    environment = {name: os.environ[name] for name in os.environ if name != "PYTHONUNBUFFERED"}
+    result = subprocess.run(
+        ["sh", "-c", shell, "sh", *PYTHON, "-m", "dwconv", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=patient(120),
+        env=environment,
+    )
+    program = " ".join(["dwconv", *(word for word in arguments if word[0] != "-")])
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == f"{program}: {error}\n"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="a pipe whose reader is gone")
-def test_a_closed_pipe() -> None:
+@pytest.mark.parametrize("arguments", [["info"], ["info", "--help"]], ids=" ".join)
+def test_a_closed_pipe(arguments: list[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [*PYTHON, "-m", "dwconv", "info"]
+    command = [*PYTHON, "-m", "dwconv", *arguments]
     try:
         result = subprocess.run(
             command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=patient(120)
