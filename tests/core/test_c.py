@@ -245,6 +245,13 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
+@pytest.mark.skipif("avx512" not in _core.compiled_isas(), reason="made of the kernels of x86-64")
+def test_golden_is_what_is_made() -> None:
+    """The problems, and some of the hashes, which take minutes as a whole."""
+    done = run_python(str(TESTS / "make_golden.py"), "--check", "40")
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize("isa", _core.compiled_isas())
 def test_golden(golden: Path, isa: str) -> None:
     """Hashes of results computed exactly, in Python, without this library."""
