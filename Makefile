@@ -58,12 +58,13 @@ help:
 
 build: $(VENV)/installed
 
+# By two processes. The tests of a file share one of them, and so what its fixtures have made.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
 
-# What is not marked slow, by two processes. Tests of threads share one of them.
+# What is not marked slow.
 test-quick: $(VENV)/installed
-	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadgroup -q $(ARGS)
+	$(BIN)/python -m pytest -m 'not slow' -n 2 --dist loadfile -q $(ARGS)
 
 test-c: $(VENV)/installed
 	$(BIN)/python -m pytest tests/core/test_c.py $(ARGS)

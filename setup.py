@@ -137,6 +137,9 @@ class BuildExt(build_ext):
     def build_extension(self, ext: Extension) -> None:
         if sys.platform == "linux" and not (self.inplace or self.editable_mode or FOR_DEBUGGERS):
             ext.extra_link_args.append("-Wl,-s")  # a wheel; builds of developers keep their symbols
+        if (self.inplace or self.editable_mode) and not FOR_DEBUGGERS:
+            # Kept: the tests in C link them, see tests/support/compilers.py.
+            self.build_temp = str(ROOT / "build" / "objects")
         core = [source for source in ext.sources if Path(source).parts[0] == "csrc"]
         if not core:
             super().build_extension(ext)

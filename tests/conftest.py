@@ -54,10 +54,3 @@ def ieee() -> Iterator[None]:
     config.set_denormals("ieee")
     yield
     config.set_denormals("flush")
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For `pytest -n`: tests of threads run one after the other, in one process."""
-    for item in items:
-        if "threads" in item.path.parent.name:
-            item.add_marker(pytest.mark.xdist_group("threads"))

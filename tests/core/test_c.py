@@ -16,7 +16,16 @@ from typing import TypeAlias
 
 import pytest
 from support import ROOT, run_python
-from support.compilers import CSRC, FLAGS, build, c_plus_plus, core_objects, find_compilers, run
+from support.compilers import (
+    CSRC,
+    FLAGS,
+    WARNINGS,
+    build,
+    c_plus_plus,
+    core_to_link,
+    find_compilers,
+    run,
+)
 from support.compilers import TESTS_IN_C as TESTS
 
 from dwconv import _core
@@ -88,11 +97,8 @@ def test_zeros(compiler: str, isa: str, tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def core(compiler: str) -> list[Path]:
-    """The C core as object files.
-
-    Not optimised: four times as fast to compile, and the bits must not depend on it.
-    """
-    return core_objects(compiler, "-O0")
+    """The C core as object files."""
+    return core_to_link(compiler)
 
 
 @pytest.mark.parametrize(
@@ -202,8 +208,8 @@ def the_command() -> str:
 def test_one_command_builds_the_core_without_python(tmp_path: Path) -> None:
     """Its flags and files are enough for each source, and what it links works.
 
-    The objects are those of the tests above: -O3 takes a minute and changes no bit. The program is
-    C++, too.
+    The objects are those of the tests above: -O3 takes a minute. The program is C++, too, and the
+    core compiles without a warning.
     """
     compiler = find_compilers()[0]
     command, _, program = the_command().partition(" && ")
@@ -218,9 +224,11 @@ def test_one_command_builds_the_core_without_python(tmp_path: Path) -> None:
     }
     flags = [word for word in arguments if word not in sources]
     assert "-O3" in flags
-    done = subprocess.run([*words, *flags, "-fsyntax-only", *sources], cwd=ROOT, check=False)
+    done = subprocess.run(
+        [*words, *flags, *WARNINGS, "-fsyntax-only", *sources], cwd=ROOT, check=False
+    )
     assert done.returncode == 0, command
-    objects = core_objects(compiler, "-O0")
+    objects = core_to_link(compiler)
     linked = ["-O0" if word == "-O3" else word for word in flags if word != "-lm"]
     linked += ["examples/embed.c", *map(str, objects), "-lm", "-o", str(tmp_path / "embed")]
     subprocess.run([*words, *linked], cwd=ROOT, check=True)
@@ -235,12 +243,9 @@ def test_one_command_builds_the_core_without_python(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """tests/c/golden.c with the whole core, built by the first compiler there is.
-
-    Not optimised, either; `make test-isa` runs it as users get it.
-    """
+    """tests/c/golden.c with the whole core, built by the first compiler there is."""
     compiler, program = find_compilers()[0], tmp_path_factory.mktemp("golden") / "golden"
-    source: Arguments = ["-std=c11", *FLAGS, TESTS / "golden.c", *core_objects(compiler, "-O0")]
+    source: Arguments = ["-std=c11", *FLAGS, TESTS / "golden.c", *core_to_link(compiler)]
     build(compiler, *source, "-lm", "-pthread", "-o", program)
     return program
 

@@ -205,7 +205,6 @@ def test_settings_are_part_of_what_is_kept(isa: str) -> None:
             assert y.min() < 0
 
 
-@pytest.mark.xdist_group("threads")
 def test_threads_with_the_same_geometry_do_not_mix_kernels() -> None:
     """Each thread its own kernels, which it also changes in place; twice as many in all as are
     kept, so that they drive each other out.
