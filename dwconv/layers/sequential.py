@@ -498,6 +498,8 @@ def _layer_from(entry: Any, custom: dict[str, Callable[..., Any]]) -> Any:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("config"), (Mapping, list)):
         raise ValueError(f"expected a dict with class_name and config; received {short(entry)}")
     kind, config = str(entry.get("class_name")), entry["config"]
+    if isinstance(config, list) and kind not in ("Sequential", *custom):  # Keras 2.2.4's
+        raise ValueError(f"config of {short(kind)}: expected a dict; received {short(config)}")
     if kind == "InputLayer":
         shape = config.get("batch_shape") or config.get("batch_input_shape")
         return inputs.Input(batch_shape=shape, dtype=config.get("dtype"), name=config.get("name"))

@@ -327,6 +327,12 @@ def test_layers_of_others_in_configs() -> None:
     for bad in (3, {}, {"layers": 3}, {"layers": [3]}, {"layers": [{"class_name": "InputLayer"}]}):
         with pytest.raises(ValueError, match=r"expected a .*; received"):
             Sequential.from_config(bad)  # type: ignore[arg-type]
+    for kind in ("InputLayer", "DepthwiseConv2D", "DepthwiseConv1D"):  # a list, as a model has
+        with pytest.raises(ValueError, match=rf"config of '{kind}': expected a dict; received \["):
+            Sequential.from_config({"layers": [{"class_name": kind, "config": [1, 2]}]})
+    assert not Sequential.from_config(
+        {"layers": [{"class_name": "Sequential", "config": []}]}
+    ).weights
 
 
 @pytest.mark.parametrize(
