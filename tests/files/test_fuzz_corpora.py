@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import zipfile
 from contextlib import suppress
 from pathlib import Path
@@ -43,6 +45,23 @@ def test_wisdom(tmp_path: Path) -> None:
                 read += 1
     dwconv.wisdom.forget()
     assert 0 < read < len(corpus.namelist())
+
+
+def test_config() -> None:
+    made = 0
+    with zipfile.ZipFile(CORPUS / "config.zip") as corpus:
+        for name in corpus.namelist():
+            text = corpus.read(name)
+            if re.search(rb"[0-9]{3}", text):  # a model that is built takes the memory it asks for
+                continue
+            with suppress(ValueError, TypeError):  # of json, too
+                value = json.loads(text)
+                with suppress(ValueError, TypeError):
+                    DepthwiseConv2D.from_config(value)
+                    made += 1
+                dwconv.Sequential.from_config(value)
+                made += 1
+    assert made > 0
 
 
 @pytest.mark.parametrize("target", SUFFIXES)
