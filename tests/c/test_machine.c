@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "cpu.h"
 #include "machine.h"
 #include "tuning.h"
 
@@ -62,6 +63,35 @@ static void test_entries(void) {
     CHECK(dw_machine_take_cache(&nonsense, all) && nonsense.l3_bytes == 0);
 }
 
+/* By the model where it is known, else by what an Intel tells of its core. */
+static void test_designs(void) {
+    static const struct {
+        const char *maker;
+        int family, model, l1_kb;
+        unsigned flags;
+        const char *design;
+    } known[] = {
+        {"AuthenticAMD", 0x19, 0x11, 32, DW_CPU_AVX512F, "Zen 4"},
+        {"AuthenticAMD", 0x1b, 0x00, 48, DW_CPU_AVX512F | DW_CPU_AVXVNNI, ""}, /* a family to come */
+        {"GenuineIntel", 6, 106, 48, DW_CPU_AVX512F, "Ice Lake"},
+        {"GenuineIntel", 6, 167, 48, DW_CPU_AVX512F, "Ice Lake"}, /* Rocket Lake */
+        {"GenuineIntel", 6, 85, 32, DW_CPU_AVX512F, ""},          /* Skylake */
+        {"GenuineIntel", 6, 207, 48, DW_CPU_AVX512F | DW_CPU_AVXVNNI, "Sapphire Rapids"},
+        {"GenuineIntel", 6, 173, 48, DW_CPU_AVX512F | DW_CPU_AVXVNNI, "Sapphire Rapids"}, /* Granite Rapids */
+        {"GenuineIntel", 19, 1, 48, DW_CPU_AVX512F | DW_CPU_AVXVNNI, "Sapphire Rapids"},  /* Diamond Rapids */
+        {"GenuineIntel", 6, 151, 48, DW_CPU_AVXVNNI, "Sapphire Rapids"}, /* Alder Lake; below, a small core of it */
+        {"GenuineIntel", 6, 151, 32, DW_CPU_AVXVNNI, ""},
+        {"Apple", 0x1b588bb3, 0, 128, DW_CPU_NEON, ""},
+    };
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        dw_cpu_info info;
+        memset(&info, 0, sizeof info);
+        memcpy(info.maker, known[i].maker, strlen(known[i].maker));
+        info.family = known[i].family, info.model = known[i].model, info.l1_bytes = known[i].l1_kb << 10;
+        CHECK(!strcmp(dw_machine_design(&info, known[i].flags), known[i].design));
+    }
+}
+
 /* Numbers that are parts of caches follow them; those of Zen 1, Ice Lake and Sapphire Rapids are their own. */
 static void test_tuning(void) {
     dw_cpu_info zen4, other;
@@ -110,6 +140,7 @@ static void test_tuning(void) {
 
 int main(void) {
     test_entries();
+    test_designs();
     test_tuning();
     return report();
 }
