@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 from support import FLOATS
 
-from dwconv import config
+from dwconv import config, planning
 from dwconv import isa as isas
 
 try:
@@ -36,6 +36,27 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHOSEN = os.environ.get("DWCONV_TEST_ISAS")
+
+
+def settings_of_the_process() -> dict[str, object]:
+    return {
+        "denormals": config.denormals(),
+        "memory_limit": config.memory_limit(),
+        "plan_memory_limit": config.plan_memory_limit(),
+        "plan_cache_limits": config.plan_cache_limits(),
+        "num_threads": config.num_threads(),
+        "planning": config.planning(),
+        "planning_budget": config.planning_budget(),
+        "wisdom": planning.all_known(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """A test leaves the settings as they were: others expect the defaults, in whatever order."""
+    before = settings_of_the_process()
+    yield
+    assert settings_of_the_process() == before
 
 
 @pytest.fixture(params=CHOSEN.split(",") if CHOSEN else isas.available())

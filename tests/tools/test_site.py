@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import dwconv
-from dwconv import config
+from dwconv import config, wisdom
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -53,12 +53,15 @@ def is_here(module: str) -> bool:
 
 @pytest.fixture
 def settings() -> Iterator[None]:
-    """Examples set what holds for the process."""
-    before = config.num_threads(), config.denormals(), np.get_printoptions()
+    """Examples set what holds for the process, and measure."""
+    before = config.num_threads(), config.denormals(), config.planning(), config.planning_budget()
+    printing = np.get_printoptions()
     yield
     config.set_num_threads(before[0])
     config.set_denormals(before[1])
-    np.set_printoptions(**before[2])
+    config.set_planning(before[2], milliseconds=before[3] * 1000)
+    wisdom.forget()
+    np.set_printoptions(**printing)
 
 
 WITH_EXAMPLES = [path for path in PAGES if any(True for _ in blocks(path))]
