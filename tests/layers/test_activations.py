@@ -638,7 +638,9 @@ def test_names(name: str) -> None:
 
 
 def test_all_are_listed() -> None:
-    assert set(activations.names()) == {*LISTED, "hard_sigmoid_k2"}
+    # Those that other tests have registered have a package before their names.
+    ours = {name for name in activations.names() if ">" not in name}
+    assert ours == {*LISTED, "hard_sigmoid_k2"}
     assert set(LISTED) - {"threshold"} == {*FORMULAS, *VECTOR_NAMES} - {"hard_sigmoid_k2"}
 
 
