@@ -13,7 +13,7 @@ from typing import cast
 import pytest
 from support import FLOATS
 
-from dwconv import config, planning
+from dwconv import activations, config, constraints, initializers, planning, regularizers
 from dwconv import isa as isas
 
 try:
@@ -37,6 +37,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 CHOSEN = os.environ.get("DWCONV_TEST_ISAS")
 
+REGISTRIES = (activations, initializers, regularizers, constraints)
+
 
 def settings_of_the_process() -> dict[str, object]:
     return {
@@ -48,6 +50,7 @@ def settings_of_the_process() -> dict[str, object]:
         "planning": config.planning(),
         "planning_budget": config.planning_budget(),
         "wisdom": planning.all_known(),
+        "registered": [module.names() for module in REGISTRIES],
     }
 
 
@@ -57,6 +60,17 @@ def nothing_left() -> Iterator[None]:
     before = settings_of_the_process()
     yield
     assert settings_of_the_process() == before
+
+
+@pytest.fixture
+def registering() -> Iterator[None]:
+    """For tests that register objects: these are forgotten afterwards."""
+    registered = [module._REGISTRY._registered for module in REGISTRIES]
+    before = [dict(each) for each in registered]
+    yield
+    for each, entries in zip(registered, before, strict=True):
+        each.clear()
+        each.update(entries)
 
 
 @pytest.fixture(params=CHOSEN.split(",") if CHOSEN else isas.available())

@@ -60,12 +60,15 @@ def too_small(draw: Draw) -> Case:
     before = draw(st.integers(0, beyond - size))
     along = before, draw(st.integers(0, beyond - size - before))
     across = draw(margins)
-    margins_of_both = (along, across) if axis == 0 else (across, along)
+
+    def with_axis(pair: tuple[Any, Any], value: Any) -> tuple[Any, Any]:
+        return (value, pair[1]) if axis == 0 else (pair[0], value)
+
     return replace(
         case,
-        size=(size, case.size[1]) if axis == 0 else (case.size[0], size),
-        kernel_size=(kernel, case.kernel_size[1]) if axis == 0 else (case.kernel_size[0], kernel),
-        padding=draw(st.sampled_from(["valid", margins_of_both])),
+        size=with_axis(case.size, size),
+        kernel_size=with_axis(case.kernel_size, kernel),
+        padding=draw(st.sampled_from(["valid", with_axis((across, across), along)])),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -221,12 +220,8 @@ def test_lambdas_are_not_run(kind: str) -> None:
 
 
 @pytest.fixture(params=OBJECTS, ids=str)
-def module(request: pytest.FixtureRequest) -> Iterator[Any]:
-    found = OBJECTS[request.param]
-    before = dict(found._REGISTRY._registered)
-    yield found
-    found._REGISTRY._registered.clear()
-    found._REGISTRY._registered.update(before)
+def module(request: pytest.FixtureRequest, registering: None) -> Any:
+    return OBJECTS[request.param]
 
 
 def test_registered_classes_round_trip(module: Any) -> None:

@@ -113,6 +113,7 @@ def test_functions_of_the_whole_output_are_called_once_with_it():
     assert other.name != y.name
 
 
+@pytest.mark.usefixtures("registering")
 def test_registered_functions_with_a_derivative_are_of_single_elements():
     @activations.register("cubed", package="test_dask", derivative=lambda x: 3 * x * x)
     def cubed(x):

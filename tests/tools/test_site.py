@@ -52,8 +52,8 @@ def is_here(module: str) -> bool:
 
 
 @pytest.fixture
-def settings() -> Iterator[None]:
-    """Examples set what holds for the process, and measure."""
+def settings(registering: None) -> Iterator[None]:
+    """Examples set what holds for the process, measure and register."""
     before = config.num_threads(), config.denormals(), config.planning(), config.planning_budget()
     printing = np.get_printoptions()
     yield
