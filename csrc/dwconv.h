@@ -412,7 +412,7 @@ typedef struct dw_cpu_info {
     int64_t l2_bytes;   /* and what a core has of the next level, */
     int64_t l3_bytes;   /* and what all cores of a group share */
     int vector_bits;    /* that are loaded, stored and computed at once: the width of the data paths */
-    const char *design; /* "Zen 3": the nearest of those that estimates know something of; "": none */
+    const char *design; /* "Zen 3": the nearest of those that estimates know something of, or ""; never NULL */
 } dw_cpu_info;
 void dw_cpu_describe(dw_cpu_info *info);
 

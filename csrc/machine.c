@@ -197,7 +197,7 @@ const char *dw_machine_design(const dw_cpu_info *info, unsigned flags) {
     /* Later Intels, and those whose model a hypervisor made up. L1 has had 48 KB since Ice Lake in all cores but the small
      * ones, and AVX-VNNI came with the core of Sapphire Rapids. An Intel with AMX, 2 MB of L2 and 64 KB of L1 for
      * instructions (Granite Rapids?) that calls itself family 6, model 167: by Zen 4's numbers it lost ten of the 30 shapes of
-     * bench/shapes/targets.txt, by Sapphire Rapids' none; 112x112x64 at stride 2 299 us and 158, 56x56x128 181 and 127. */
+     * bench/shapes/targets.txt, by Sapphire Rapids' one; 112x112x64 at stride 2 299 us and 157, 56x56x128 181 and 129. */
     if (!strcmp(info->maker, "GenuineIntel") && info->l1_bytes == 48 << 10)
         return flags & DW_CPU_AVXVNNI ? "Sapphire Rapids" : "Ice Lake";
     return "";

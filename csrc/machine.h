@@ -8,11 +8,12 @@
 /* What dw_cpu_describe tells, with a usual size in place of each that it does not. */
 dw_cpu_info dw_machine(void);
 
-/* One entry of cpuid leaf 4 (Intel) or 8000001D (AMD), registers EAX, EBX, ECX, taken over into *info.
+/* For tests: one entry of cpuid leaf 4 (Intel) or 8000001D (AMD), registers EAX, EBX, ECX, taken over into *info.
  * Returns 0 for the entry that ends the list. */
 int dw_machine_take_cache(dw_cpu_info *info, const unsigned r[4]);
 
-/* The design that *info, without it, and the DW_CPU_* of such a CPU tell: of those that estimates know, the nearest; "": none. */
+/* For tests: the design that the rest of *info and the DW_CPU_* of such a CPU tell: the nearest of those that estimates
+ * know; "": none. */
 const char *dw_machine_design(const dw_cpu_info *info, unsigned flags);
 
 #endif

@@ -33,8 +33,8 @@ def cpu_features() -> dict[str, bool]:
 def cpu() -> dict[str, str | int]:
     """What this CPU, or else the operating system, tells of it, which the estimates of plans use:
     'maker', 'family' and 'model'; 'line_bytes', 'l1_bytes' (of data), 'l2_bytes' and 'l3_bytes' of
-    its caches; 'vector_bits', the width of its data paths; 'design', such as 'Zen 3', of those that
-    the estimates know something of. 0 or '' for what is not told.
+    its caches; 'vector_bits', the width of its data paths; 'design', such as 'Zen 3', the nearest
+    of those that the estimates know something of. 0 or '' for what is not told.
     """
     return _core.cpu()
 
