@@ -28,9 +28,7 @@ typedef struct problem {
     kind kind;
     dw_activation activation;
     int with_bias;
-    int batch, height, width, channels, multiplier;
-    int kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
-    int pad_top, pad_bottom, pad_left, pad_right;
+    sizes sizes;
     uint64_t expected;
 } problem;
 
@@ -46,11 +44,8 @@ static const char *const activation_names[] = {"linear", "relu", "relu6"};
 /* ---- inputs: integer hashes, no arithmetic on floats ------------------------------------------------ */
 
 static uint64_t seed_of(const problem *p) {
-    const int fields[] = {p->dtype,    p->kind,       p->activation, p->with_bias,  p->batch,
-                          p->height,   p->width,      p->channels,   p->multiplier, p->kernel_h,
-                          p->kernel_w, p->stride_h,   p->stride_w,   p->dilation_h, p->dilation_w,
-                          p->pad_top,  p->pad_bottom, p->pad_left,   p->pad_right};
-    return seed_of_fields(fields, sizeof fields / sizeof *fields);
+    const int own[] = {p->dtype, p->kind, p->activation, p->with_bias};
+    return seed_of_problem(own, sizeof own / sizeof *own, &p->sizes);
 }
 
 enum { X, KERNEL, BIAS }; /* the arrays of a problem */
@@ -115,7 +110,7 @@ static void *make_array(const problem *p, int array, int64_t count, int per_chan
     void *values = allocate((size_t)count * item);
     for (int64_t i = 0; i < count; i++) {
         const uint64_t hash = hash_at(seed, i);
-        const int channel = (int)(i / per_channel % p->channels);
+        const int channel = (int)(i / per_channel % p->sizes.channels);
         put(values, item, i, p->dtype == DW_I32 ? int_bits(p, hash) : float_bits(p, array, hash, channel));
     }
     return values;
@@ -176,24 +171,11 @@ static int report_kernels(dw_isa isa) {
 /* ---- one problem ------------------------------------------------------------------------------------ */
 
 static dw_desc describe(const problem *p) {
-    return (dw_desc){.batch = p->batch,
-                     .height = p->height,
-                     .width = p->width,
-                     .channels = p->channels,
-                     .multiplier = p->multiplier,
-                     .kernel_h = p->kernel_h,
-                     .kernel_w = p->kernel_w,
-                     .stride_h = p->stride_h,
-                     .stride_w = p->stride_w,
-                     .dilation_h = p->dilation_h,
-                     .dilation_w = p->dilation_w,
-                     .pad_top = p->pad_top,
-                     .pad_bottom = p->pad_bottom,
-                     .pad_left = p->pad_left,
-                     .pad_right = p->pad_right,
-                     .dtype = p->dtype,
-                     .activation = p->activation,
-                     .denormals = DW_DENORMALS_IEEE};
+    dw_desc desc = describe_sizes(&p->sizes);
+    desc.dtype = p->dtype;
+    desc.activation = p->activation;
+    desc.denormals = DW_DENORMALS_IEEE;
+    return desc;
 }
 
 /* The elements of an array (N, H, W, C), as (N, C, H, W); `back`: the other way round. */
@@ -209,8 +191,9 @@ static void transpose(const void *from, void *to, size_t item, int64_t n, int64_
 /* Whether channels first gives the same bits, by strategy `index`; names its kernel and the strategy. */
 static int same_with_channels_first(const problem *p, dw_desc desc, dw_isa isa, int index, const void *x,
                                     const void *kernel, const void *bias, const void *y, dw_plan_info *info) {
+    const sizes *s = &p->sizes;
     const size_t item = item_size(p->dtype);
-    const int64_t out_channels = (int64_t)p->channels * p->multiplier, pixels = (int64_t)p->height * p->width;
+    const int64_t out_channels = (int64_t)s->channels * s->multiplier, pixels = (int64_t)s->height * s->width;
     int64_t oh = 0, ow = 0;
     dw_plan *plan = NULL;
     desc.layout = DW_NCHW;
@@ -218,14 +201,14 @@ static int same_with_channels_first(const problem *p, dw_desc desc, dw_isa isa, 
     if (dw_output_size(&desc, &oh, &ow) != DW_OK) return 0;
     if (dw_plan_create_strategy(&desc, isa, index, kernel, bias, &plan) != DW_OK) return 0;
     dw_plan_describe(plan, info);
-    const size_t bytes = (size_t)(p->batch * oh * ow * out_channels) * item;
-    void *x_first = allocate((size_t)(p->batch * pixels * p->channels) * item);
+    const size_t bytes = (size_t)(s->batch * oh * ow * out_channels) * item;
+    void *x_first = allocate((size_t)(s->batch * pixels * s->channels) * item);
     unsigned char *y_first = allocate(MARGIN + bytes + MARGIN);
     void *y_last = allocate(bytes);
     memset(y_first, POISON, MARGIN + bytes + MARGIN);
-    transpose(x, x_first, item, p->batch, pixels, p->channels, 0);
+    transpose(x, x_first, item, s->batch, pixels, s->channels, 0);
     dw_plan_run(plan, x_first, y_first + MARGIN);
-    transpose(y_first + MARGIN, y_last, item, p->batch, oh * ow, out_channels, 1);
+    transpose(y_first + MARGIN, y_last, item, s->batch, oh * ow, out_channels, 1);
     const int same = memcmp(y, y_last, bytes) == 0 && margins_are_poison(y_first, bytes);
     dw_plan_destroy(plan);
     free(x_first), free(y_first), free(y_last);
@@ -299,14 +282,15 @@ static int same_by_all_strategies(const problem *p, dw_desc desc, dw_isa isa, co
 /* Runs it, prints its line, adds its hash to *total and its strategies to *tried; returns whether all is well. */
 static int run(int index, dw_isa isa, uint64_t *total, int *tried) {
     const problem *p = problems + index;
+    const sizes *s = &p->sizes;
     const dw_desc desc = describe(p);
     const size_t item = item_size(p->dtype);
-    const int out_channels = p->channels * p->multiplier;
-    const int64_t x_count = (int64_t)p->batch * p->height * p->width * p->channels;
+    const int out_channels = s->channels * s->multiplier;
+    const int64_t x_count = (int64_t)s->batch * s->height * s->width * s->channels;
     const size_t x_bytes = (size_t)x_count * item;
     void *x = make_array(p, X, x_count, 1);
-    void *kernel = make_array(p, KERNEL, (int64_t)p->kernel_h * p->kernel_w * out_channels, p->multiplier);
-    void *bias = p->with_bias ? make_array(p, BIAS, out_channels, p->multiplier) : NULL;
+    void *kernel = make_array(p, KERNEL, (int64_t)s->kernel_h * s->kernel_w * out_channels, s->multiplier);
+    void *bias = p->with_bias ? make_array(p, BIAS, out_channels, s->multiplier) : NULL;
     int64_t oh = 0, ow = 0;
     dw_plan *plan = NULL;
     dw_status status = dw_output_size(&desc, &oh, &ow);
@@ -316,7 +300,7 @@ static int run(int index, dw_isa isa, uint64_t *total, int *tried) {
         free(x), free(kernel), free(bias);
         return 0;
     }
-    const int64_t count = p->batch * oh * ow * out_channels;
+    const int64_t count = s->batch * oh * ow * out_channels;
     const size_t bytes = (size_t)count * item;
     unsigned char *y = allocate(MARGIN + bytes + MARGIN);
     memset(y, POISON, MARGIN + bytes + MARGIN);
@@ -344,9 +328,9 @@ static int run(int index, dw_isa isa, uint64_t *total, int *tried) {
         verdict = "  A STRATEGY DIFFERS";
     printf("%3d %-7s %-8s %-6s %s  %dx%dx%dx%d m%d k%dx%d s%dx%d d%dx%d p%d,%d,%d,%d  %-22s %-24s %016" PRIx64 "%s\n",
            index, dtype_names[p->dtype], kind_names[p->kind], activation_names[p->activation],
-           p->with_bias ? "bias" : "    ", p->batch, p->height, p->width, p->channels, p->multiplier, p->kernel_h,
-           p->kernel_w, p->stride_h, p->stride_w, p->dilation_h, p->dilation_w, p->pad_top, p->pad_bottom, p->pad_left,
-           p->pad_right, info.kernel, planar.kernel, hash, verdict);
+           p->with_bias ? "bias" : "    ", s->batch, s->height, s->width, s->channels, s->multiplier, s->kernel_h,
+           s->kernel_w, s->stride_h, s->stride_w, s->dilation_h, s->dilation_w, s->pad_top, s->pad_bottom, s->pad_left,
+           s->pad_right, info.kernel, planar.kernel, hash, verdict);
     dw_plan_destroy(plan);
     free(x), free(kernel), free(bias), free(y);
     return !*verdict;
@@ -362,12 +346,13 @@ static uint16_t narrow(dw_dtype dtype, uint32_t bits) {
  * the core does not take the problem. Adds y to *total and 1 to *tried if it does. */
 static int run_half(int index, dw_dtype dtype, dw_isa isa, uint64_t *total, int *tried) {
     const problem *p = problems + index;
+    const sizes *s = &p->sizes;
     dw_desc desc = describe(p);
-    const int out_channels = p->channels * p->multiplier;
-    const int64_t x_count = (int64_t)p->batch * p->height * p->width * p->channels;
+    const int out_channels = s->channels * s->multiplier;
+    const int64_t x_count = (int64_t)s->batch * s->height * s->width * s->channels;
     uint32_t *x = make_array(p, X, x_count, 1);
-    void *kernel = make_array(p, KERNEL, (int64_t)p->kernel_h * p->kernel_w * out_channels, p->multiplier);
-    void *bias = p->with_bias ? make_array(p, BIAS, out_channels, p->multiplier) : NULL;
+    void *kernel = make_array(p, KERNEL, (int64_t)s->kernel_h * s->kernel_w * out_channels, s->multiplier);
+    void *bias = p->with_bias ? make_array(p, BIAS, out_channels, s->multiplier) : NULL;
     uint16_t *x_half = allocate((size_t)x_count * sizeof *x_half);
     for (int64_t i = 0; i < x_count; i++) {
         x_half[i] = narrow(dtype, x[i]);
@@ -378,7 +363,7 @@ static int run_half(int index, dw_dtype dtype, dw_isa isa, uint64_t *total, int 
     dw_status status = dw_output_size(&desc, &oh, &ow);
     if (status == DW_OK) status = dw_plan_create(&desc, isa, kernel, bias, &wide);
     desc.dtype = dtype;
-    const int64_t count = p->batch * oh * ow * out_channels;
+    const int64_t count = s->batch * oh * ow * out_channels;
     uint32_t *y = allocate((size_t)count * sizeof *y);
     const size_t bytes = (size_t)count * sizeof(uint16_t);
     unsigned char *y_half = allocate(MARGIN + bytes + MARGIN);

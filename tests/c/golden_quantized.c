@@ -23,9 +23,7 @@ typedef struct problem {
     activation activation;
     int with_bias, exponent; /* of the smallest multiplier, as float32 has it */
     int x_zero_point, y_zero_point;
-    int batch, height, width, channels, multiplier;
-    int kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
-    int pad_top, pad_bottom, pad_left, pad_right;
+    sizes sizes;
     uint64_t expected;
 } problem;
 
@@ -35,11 +33,9 @@ static const problem problems[] = {
 enum { PROBLEMS = sizeof problems / sizeof *problems };
 
 static uint64_t seed_of(const problem *p) {
-    const int fields[] = {p->x_type,       p->y_type,       p->kind,       p->activation, p->with_bias, p->exponent,
-                          p->x_zero_point, p->y_zero_point, p->batch,      p->height,     p->width,     p->channels,
-                          p->multiplier,   p->kernel_h,     p->kernel_w,   p->stride_h,   p->stride_w,  p->dilation_h,
-                          p->dilation_w,   p->pad_top,      p->pad_bottom, p->pad_left,   p->pad_right};
-    return seed_of_fields(fields, sizeof fields / sizeof *fields);
+    const int own[] = {p->x_type,    p->y_type,   p->kind,         p->activation,
+                       p->with_bias, p->exponent, p->x_zero_point, p->y_zero_point};
+    return seed_of_problem(own, sizeof own / sizeof *own, &p->sizes);
 }
 
 enum { X, KERNEL, BIAS, MULTIPLIERS }; /* the arrays of a problem */
@@ -75,22 +71,9 @@ static float *make_multipliers(const problem *p, int64_t count) {
 }
 
 static dw_desc describe(const problem *p) {
-    return (dw_desc){.batch = p->batch,
-                     .height = p->height,
-                     .width = p->width,
-                     .channels = p->channels,
-                     .multiplier = p->multiplier,
-                     .kernel_h = p->kernel_h,
-                     .kernel_w = p->kernel_w,
-                     .stride_h = p->stride_h,
-                     .stride_w = p->stride_w,
-                     .dilation_h = p->dilation_h,
-                     .dilation_w = p->dilation_w,
-                     .pad_top = p->pad_top,
-                     .pad_bottom = p->pad_bottom,
-                     .pad_left = p->pad_left,
-                     .pad_right = p->pad_right,
-                     .dtype = DW_I32};
+    dw_desc desc = describe_sizes(&p->sizes);
+    desc.dtype = DW_I32;
+    return desc;
 }
 
 static dw_quantization quantization_of(const problem *p) {

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,19 +42,15 @@ MULTIPLIER_CHANNELS = {"F32": (7, 3), "F64": (5, 3), "I32": (7, 3)}
 
 HEADER = """\
 /* Problems and the hashes of their exact results, made by make_golden.py, read by golden.c:
- * dtype, kind, activation, bias?, N, H, W, C, M, kh, kw, strides, dilation,
- * top, bottom, left, right, hash. */
+ * dtype, kind, activation, bias?, {N, H, W, C, M, kh, kw, strides, dilation,
+ * top, bottom, left, right}, hash. */
 """
 
 
 @dataclass(frozen=True)
-class Problem:
-    """The fields of `problem` in golden.c, in its order."""
+class Sizes:
+    """The fields of `sizes` in golden.h, in its order."""
 
-    dtype: str = "F32"
-    kind: str = "NUMBERS"
-    activation: str = "LINEAR"
-    bias: bool = True
     batch: int = 1
     height: int = 5
     width: int = 6
@@ -71,12 +67,26 @@ class Problem:
     left: int = 0
     right: int = 0
 
+    def sizes(self) -> list[int]:
+        """The sizes as C has them."""
+        return [getattr(self, field.name) for field in fields(Sizes)]
+
+
+@dataclass(frozen=True)
+class Problem(Sizes):
+    """The fields of `problem` in golden.c; the sizes are last there."""
+
+    dtype: str = "F32"
+    kind: str = "NUMBERS"
+    activation: str = "LINEAR"
+    bias: bool = True
+
     def numbers(self) -> list[int]:
         """The fields as C has them."""
         kinds = (DTYPES, KINDS, ACTIVATIONS)
         names = (self.dtype, self.kind, self.activation)
         enums = [known.index(name) for known, name in zip(kinds, names, strict=True)]
-        return [*enums, *(int(field) for field in astuple(self)[3:])]
+        return [*enums, int(self.bias), *self.sizes()]
 
 
 def fnv1a(data: bytes) -> int:
@@ -111,7 +121,7 @@ def of_tiles(dtype: str) -> Iterator[Problem]:
         channels, multiplier = sizes[dtype]
         for kh, kw, stride, tile_h, tile_w in support.tiles(variant=variant):
             shape = Problem(
-                dtype,
+                dtype=dtype,
                 channels=channels,
                 multiplier=multiplier,
                 kernel_h=kh,
@@ -130,7 +140,7 @@ def of_tiles(dtype: str) -> Iterator[Problem]:
 def of_folded_pixels(dtype: str) -> Iterator[Problem]:
     """Channels that fill no vector, or not the last one, in rows long enough to fold pixels."""
     folded = {(kh, kw, th or 3) for kh, kw, _, th, _ in support.tiles(variant="folded")}
-    shape = Problem(dtype)
+    shape = Problem(dtype=dtype)
     for kh, kw, tile_h in sorted(folded):
         sized = replace(shape, kernel_h=kh, kernel_w=kw, height=tile_h + 1)
         yield same(replace(sized, channels=3, width=41 if dtype == "F32" else 25))
@@ -149,7 +159,7 @@ def of_folded_pixels(dtype: str) -> Iterator[Problem]:
 def of_blocks_astride(dtype: str) -> Iterator[Problem]:
     """Rows at stride 2 so wide that blocks may begin in the column before, of all remainders."""
     channels = 32 if dtype == "F32" else 16  # whole vectors, more than one
-    shape = Problem(dtype, channels=channels, stride_h=2, stride_w=2)
+    shape = Problem(dtype=dtype, channels=channels, stride_h=2, stride_w=2)
     sizes = ((4, 22), (2, 28), (2, 29), (2, 31), (2, 32), (1, 26), (1, 33), (1, 36), (3, 9))
     for out_h, out_w in sizes:
         yield same(replace(shape, height=2 * out_h, width=2 * out_w))
@@ -162,15 +172,22 @@ def of_pairs_of_blocks(dtype: str) -> Iterator[Problem]:
     """Pixels a power of two apart: whole pairs, and one more block of a few channels."""
     for channels in (512, 1024) if dtype == "F32" else (256, 512):
         for width in (4, 6, 7, 8, 9, 10):
-            yield same(Problem(dtype, channels=channels, height=2, width=width))
+            yield same(Problem(dtype=dtype, channels=channels, height=2, width=width))
             yield same(
-                Problem(dtype, channels=channels, height=4, width=2 * width, stride_h=2, stride_w=2)
+                Problem(
+                    dtype=dtype,
+                    channels=channels,
+                    height=4,
+                    width=2 * width,
+                    stride_h=2,
+                    stride_w=2,
+                )
             )
 
 
 def of_all_sizes(dtype: str) -> Iterator[Problem]:
     """The general kernel, dilation, padding, multipliers, batches, chunks of channels."""
-    shape = Problem(dtype)
+    shape = Problem(dtype=dtype)
     for channels in (1, 2, 4, 7, 8, 15, 16, 17, 33):
         yield same(replace(shape, channels=channels, kernel_h=2, kernel_w=4))
     for channels in (3, 9, 18):
@@ -200,7 +217,7 @@ def of_sums(dtype: str) -> Iterator[Problem]:
     channels = 19 if dtype == "F32" else 11
     for multiplier in (2, 3, 4, 8):
         for kh, kw, stride, tile_h, tile_w in support.tiles(variant=f"multiplier{multiplier}"):
-            shape = Problem(dtype, channels=channels, multiplier=multiplier)
+            shape = Problem(dtype=dtype, channels=channels, multiplier=multiplier)
             sized = replace(shape, kernel_h=kh, kernel_w=kw, stride_h=stride, stride_w=stride)
             rows = tile_h or 3
             yield same(replace(sized, height=rows * stride, width=tile_w * stride))
@@ -213,7 +230,7 @@ def of_sums(dtype: str) -> Iterator[Problem]:
 def of_sizes_without_tile(dtype: str) -> Iterator[Problem]:
     """Wide kernels: large ones, one row, one column; every number of columns in the padding."""
     channels = 19 if dtype == "F32" else 11
-    shape = Problem(dtype, channels=channels)
+    shape = Problem(dtype=dtype, channels=channels)
     for kh, kw in ((9, 9), (13, 4), (1, 3), (1, 25), (3, 1), (11, 1)):
         for height, width in ((1, 15), (7, 7), (4, 12)):
             yield same(replace(shape, kernel_h=kh, kernel_w=kw, height=height, width=width))
@@ -234,7 +251,7 @@ def of_wide_rows(dtype: str) -> Iterator[Problem]:
     """Rows of several vectors of columns, as channels first divides them: edges, inner, overlap."""
     for size in (3, 5, 7):
         for stride in (1, 2):
-            shape = Problem(dtype, channels=1, kernel_h=size, kernel_w=size)
+            shape = Problem(dtype=dtype, channels=1, kernel_h=size, kernel_w=size)
             sized = replace(shape, stride_h=stride, stride_w=stride)
             width = (36 if dtype == "F32" else 21) * stride
             yield same(replace(sized, height=size * stride, width=width))
@@ -363,10 +380,10 @@ def expected(problem: Problem) -> Array:
     return y
 
 
-def fields(problem: Problem) -> str:
+def line_but_hash(problem: Problem) -> str:
     """The problem's line in golden.txt, but for its hash."""
     words = [f"DW_{problem.dtype}", problem.kind, f"DW_{problem.activation}"]
-    words += [str(number) for number in problem.numbers()[3:]]
+    words += [str(int(problem.bias)), f"{{{', '.join(map(str, problem.sizes()))}}}"]
     return f"{{{', '.join(words)}, "
 
 
@@ -374,7 +391,7 @@ def line(problem: Problem) -> str:
     """The problem's line in golden.txt."""
     y = expected(problem)
     value = fnv1a(y.astype(y.dtype.newbyteorder("<")).tobytes())
-    return f"{fields(problem)}UINT64_C(0x{value:016x})}},\n"
+    return f"{line_but_hash(problem)}UINT64_C(0x{value:016x})}},\n"
 
 
 def faults(every: int) -> list[str]:
@@ -385,7 +402,7 @@ def faults(every: int) -> list[str]:
         return [f"expected {len(made)} problems, received {len(there)}"]
     wrong = []
     for i, (received, problem) in enumerate(zip(there, made, strict=True)):
-        wanted = line(problem) if i % every == 0 else fields(problem)
+        wanted = line(problem) if i % every == 0 else line_but_hash(problem)
         if not received.startswith(wanted):
             wrong.append(f"expected {wanted.strip()}, received {received.strip()}")
     return wrong

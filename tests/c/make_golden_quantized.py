@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 import make_golden
 import numpy as np
-from make_golden import U64, Array
+from make_golden import U64, Array, Sizes
 
 from dwconv import reference
 
@@ -28,8 +28,8 @@ FILE = Path(__file__).resolve().parent / "golden_quantized.txt"
 HEADER = """\
 /* Problems and the hashes of their exact results, made by make_golden_quantized.py, read by
  * golden_quantized.c: types of x and y, kind, activation, bias?, exponent of the multipliers,
- * zero points of x and y, N, H, W, C, M, kh, kw, strides, dilation, top, bottom, left, right,
- * hash. */
+ * zero points of x and y, {N, H, W, C, M, kh, kw, strides, dilation, top, bottom, left,
+ * right}, hash. */
 """
 TYPES = ("INT8", "UINT8")
 KINDS = ("ANY", "ENDS")
@@ -43,8 +43,8 @@ CHANNELS = (1, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 131)
 
 
 @dataclass(frozen=True)
-class Problem:
-    """The fields of `problem` in golden_quantized.c, in its order."""
+class Problem(Sizes):
+    """The fields of `problem` in golden_quantized.c; the sizes are last there."""
 
     x_type: str = "INT8"
     y_type: str = "INT8"
@@ -54,28 +54,17 @@ class Problem:
     exponent: int = 117
     x_zero_point: int = 0
     y_zero_point: int = 0
-    batch: int = 1
-    height: int = 5
-    width: int = 6
-    channels: int = 3
-    multiplier: int = 1
-    kernel_h: int = 3
-    kernel_w: int = 3
-    stride_h: int = 1
-    stride_w: int = 1
-    dilation_h: int = 1
-    dilation_w: int = 1
-    top: int = 0
-    bottom: int = 0
-    left: int = 0
-    right: int = 0
 
     def numbers(self) -> list[int]:
         """The fields as C has them."""
         kinds = (TYPES, TYPES, KINDS, ACTIVATIONS)
         names = (self.x_type, self.y_type, self.kind, self.activation)
         enums = [known.index(name) for known, name in zip(kinds, names, strict=True)]
-        return [*enums, *(int(field) for field in astuple(self)[4:])]
+        return [*enums, *self.own(), *self.sizes()]
+
+    def own(self) -> list[int]:
+        """Those between the enums and the sizes."""
+        return [int(self.bias), self.exponent, self.x_zero_point, self.y_zero_point]
 
 
 # ---- which problems ------------------------------------------------------------------------------
@@ -196,7 +185,7 @@ def line(problem: Problem) -> str:
     """The problem's line in golden_quantized.txt."""
     value = make_golden.fnv1a(expected(problem).tobytes())
     words = [f"DW_{problem.x_type}", f"DW_{problem.y_type}", problem.kind, problem.activation]
-    words += [str(number) for number in problem.numbers()[4:]]
+    words += [*map(str, problem.own()), f"{{{', '.join(map(str, problem.sizes()))}}}"]
     return f"{{{', '.join(words)}, UINT64_C(0x{value:016x})}},\n"
 
 
