@@ -25,8 +25,7 @@ tsan)
 *) echo "expected asan or tsan; received $kind" >&2 && exit 2 ;;
 esac
 
-# A copy of the sources: a build in place would put the sanitized module where the ordinary one is. What has not
-# changed is not compiled again.
+# A copy of the sources: a build in place would put the sanitized module where the ordinary one is.
 mkdir -p "$folder/source"
 rm -rf "$folder/source/csrc" "$folder/source/dwconv" # a file that was renamed is not to be compiled twice
 tar --exclude='*.so' --exclude=__pycache__ -c csrc dwconv setup.py pyproject.toml README.md LICENSE |
@@ -76,5 +75,6 @@ for library in $libraries; do preload+=${preload:+:}$(gcc -print-file-name="$lib
 export ASAN_OPTIONS+=:detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=$folder/site PYTHONSAFEPATH=1
 export LD_PRELOAD=$preload
 "$python" -c 'import dwconv; print(dwconv.__file__)' | grep "^$folder/site/" # PYTHONSAFEPATH needs Python 3.11
+# A finding ends pytest, and what it has captured with it; by --capture=sys it leaves standard error to the report.
 # shellcheck disable=SC2086 # words
-exec "$python" -m pytest -p no:cacheprovider ${@:-$tests}
+exec "$python" -m pytest -p no:cacheprovider --capture=sys ${@:-$tests}

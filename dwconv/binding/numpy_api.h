@@ -25,10 +25,11 @@ static inline int arrays_is_plain(PyObject *x, PyObject *dtype, int ndim, const 
     return arrays_is_plain_batch(x, dtype, ndim, sizes) && PyArray_DIMS((PyArrayObject *)x)[0] == sizes[0];
 }
 
-/* The sizes of x but for the first one, then those of the kernel; how many, or 0 if there are more than `most`. */
+/* The sizes of x but for the first one, then those of the kernel; how many. 0 if there are more than `most`, or if either
+ * gives none: the sizes of an array without dimensions are a null pointer, which memcpy must not be given. */
 static inline int arrays_sizes(PyObject *x, PyObject *kernel, npy_intp *sizes, int most) {
     const int of_x = PyArray_NDIM((PyArrayObject *)x) - 1, of_kernel = PyArray_NDIM((PyArrayObject *)kernel);
-    if (of_x < 1 || of_x + of_kernel > most) return 0;
+    if (of_x < 1 || of_kernel < 1 || of_x + of_kernel > most) return 0;
     memcpy(sizes, PyArray_DIMS((PyArrayObject *)x) + 1, (size_t)of_x * sizeof *sizes);
     memcpy(sizes + of_x, PyArray_DIMS((PyArrayObject *)kernel), (size_t)of_kernel * sizeof *sizes);
     return of_x + of_kernel;
