@@ -159,6 +159,8 @@ class Bench:
             close = [i for i in look if worker.name == "roofline" or look[i] <= CLOSE * fastest]
             chosen.append((worker, names, {i: list[float]() for i in close}))
             looks[worker.name] = {names[i]: look[i] for i in names}
+        if not chosen:
+            return {}  # `failures` has the reasons
         for turn in range(placements * rounds):
             if turn and turn % rounds == 0:
                 for worker, _, _ in chosen:

@@ -72,9 +72,15 @@ fuzz "${FUZZ_SECONDS:-10}"
 # What Python itself leaves behind at its end is not ours to find.
 preload=
 for library in $libraries; do preload+=${preload:+:}$(gcc -print-file-name="$library"); done
-export ASAN_OPTIONS+=:detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=$folder/site PYTHONSAFEPATH=1
+export ASAN_OPTIONS+=:detect_leaks=0 PYTHONMALLOC=malloc PYTHONPATH=$folder/site
 export LD_PRELOAD=$preload
-"$python" -c 'import dwconv; print(dwconv.__file__)' | grep "^$folder/site/" # PYTHONSAFEPATH needs Python 3.11
+
+root=$PWD
+cd "$folder" # where no other dwconv is
+"$python" -c 'import dwconv; print(dwconv.__file__)' | grep "^$folder/site/"
+# shellcheck disable=SC2206 # words
+arguments=(${@:-$tests})
+arguments=("${arguments[@]/#tests/$root/tests}")
+arguments=("${arguments[@]/#--ignore=tests/--ignore=$root/tests}")
 # A finding ends pytest, and what it has captured with it; by --capture=sys it leaves standard error to the report.
-# shellcheck disable=SC2086 # words
-exec "$python" -m pytest -p no:cacheprovider --capture=sys ${@:-$tests}
+exec "$python" -m pytest -p no:cacheprovider --capture=sys "${arguments[@]}"

@@ -26,7 +26,7 @@ import run as command
 import shapes
 import summary
 import tables
-from driver import RUNTIMES, Figures
+from driver import RUNTIMES, Figures, Worker
 from machine import Machine
 
 ZEN_5 = Machine("AMD EPYC", "avx512", "AuthenticAMD", 26, 2, "Zen 5")
@@ -465,6 +465,20 @@ def test_a_quick_run_from_end_to_end(folders, monkeypatch, capsys):
     assert re.search(r"^8x8x16 k3 s1 +\d+\.\d\d +\d+\.\d\d +- +- +-$", told, re.MULTILINE)
     assert not any((folders / "results").iterdir())
     assert not history.HISTORY.exists()
+
+
+def test_a_run_where_nothing_could_be_measured_says_why(folders, monkeypatch, capsys):
+    def refuse(worker, **_):
+        raise RuntimeError(f"{worker.name}: no such kernel")
+
+    arguments = ["--quick", "--only", "ours,dwconv-portable", "--shapes", "8x8x16*"]
+    monkeypatch.setattr(sys, "argv", ["run.py", *arguments])
+    monkeypatch.setattr(command, "CACHE", folders / "cache")
+    monkeypatch.setattr(Worker, "ask", refuse)
+    assert command.main() == 1
+    told = capsys.readouterr().out
+    for name in ("dwconv", "dwconv-portable"):
+        assert re.search(rf"^not measured: 8x8x16 .*: {name}: no such kernel$", told, re.MULTILINE)
 
 
 # ---- the results that are in the repository ------------------------------------------------------
