@@ -130,6 +130,8 @@ def load(path: PathLike, *, mmap: bool = False, custom_objects: CustomObjects | 
             each.entry.names: each.layer for each in found if isinstance(each.layer, DepthwiseConv)
         }
         if entries.children(document) is None or keras_json.is_layer_alone(document):
+            if len(layers) != 1:
+                raise FormatError(f"expected one depthwise layer; received {len(layers)}")
             (layer,) = layers.values()
             return layer
         try:

@@ -40,7 +40,7 @@ def run(source: Path, target: Path, config: Path | None, layer: str | None) -> i
 def _each(source: Path, target: Path, layers: Any) -> Iterator[tuple[Path, Any, str]]:
     """A file for each layer: `*` in its name is the layer's path, with '.' for '/'."""
     if not layers:
-        raise CommandError(f"{source}: expected depthwise layers; it has none")
+        raise _none(source)
     taken: dict[str, str] = {}
     for path, layer in layers.items():
         name = target.name.replace("*", path.replace("/", "."))
@@ -48,6 +48,10 @@ def _each(source: Path, target: Path, layers: Any) -> Iterator[tuple[Path, Any, 
             raise CommandError(f"{target}: {taken[name]} and {path} would both be {name}")
         taken[name] = path
         yield target.with_name(name), layer, f"layer {path}"
+
+
+def _none(source: Path) -> CommandError:
+    return CommandError(f"{source}: expected depthwise layers; it has none")
 
 
 def _some(layers: Any) -> str:
@@ -63,15 +67,19 @@ def _chosen(source: Path, layers: Any, config: Path | None, layer: str | None) -
     if layer is not None:
         if layer not in layers and ": " in layers.skipped.get(layer, ""):
             raise CommandError(f"{source}: layer {layer}: {layers.skipped[layer]}")
+        if not layers:
+            raise _none(source)
         if layer not in layers:
             raise CommandError(f"--layer: expected one of {names}; received {layer}", 2)
         return layers[layer], f"layer {layer}"
     if config is None and not layers.skipped:
         with suppress(FormatError):  # a model that is no Sequential
             return load(source), f"all of it, {names}"
+    if not layers:
+        raise _none(source)
     if len(layers) != 1:
         raise CommandError(
-            f"{source}: expected --layer with one of: {names or 'none'}; or '*' in OUT, which "
+            f"{source}: expected --layer with one of: {names}; or '*' in OUT, which "
             "stands for the name of each layer",
             2,
         )

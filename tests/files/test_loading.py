@@ -38,6 +38,27 @@ def written(path: Path, document: Any) -> Path:
     return path
 
 
+# ---- load ----------------------------------------------------------------------------------------
+
+#: Documents of a layer alone, and how many depthwise layers are in them.
+NOT_ONE_LAYER = {
+    "an input": ({"class_name": "InputLayer", "config": {"name": "x"}}, 0),
+    "our layer, which is an empty model": ({**model(model()), "dwconv": {"layer": {}}}, 0),
+    "our layer, which is a model of two": (
+        {**model(model(item("a"), item("b"))), "dwconv": {"layer": {}}},
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", NOT_ONE_LAYER)
+def test_a_layer_alone_that_is_not_one(case: str, tmp_path: Path) -> None:
+    document, count = NOT_ONE_LAYER[case]
+    path = written(tmp_path / "m.json", document)
+    with pytest.raises(FormatError, match=f"expected one depthwise layer; received {count}"):
+        dwconv.load(path)
+
+
 # ---- on_error ------------------------------------------------------------------------------------
 
 UNREADABLE: dict[str, tuple[dict[str, Any], str]] = {

@@ -140,6 +140,9 @@ def test_convert(capsys: pytest.CaptureFixture[str]) -> None:
         (["convert", "tf-2.15-mixed.h5", "x.npz", "--layer", "conv"], 2, "expected one of frozen"),
         (["convert", "tf-2.15-mixed.h5", "x.h5", "--layer", "last"], 2, "expected a name that"),
         (["convert", "keras-2.2.4-mixed-weights.h5", "x.npz"], 1, "expected the architecture"),
+        (["convert", "input.json", "x.npz"], 1, "input.json: expected depthwise layers; it has"),
+        (["convert", "input.json", "x.npz", "--layer", "x"], 1, "expected depthwise layers; it"),
+        (["convert", "input.json", "*.npz"], 1, "expected depthwise layers; it has none"),
     ],
 )
 def test_what_is_wrong_is_one_line(
@@ -150,6 +153,7 @@ def test_what_is_wrong_is_one_line(
     message: str,
 ) -> None:
     (tmp_path / "broken.keras").write_bytes(b"PK\3\4")
+    (tmp_path / "input.json").write_text('{"class_name": "InputLayer", "config": {"name": "x"}}')
     found, out, err = run(capsys, *arguments)
     assert (found, out) == (status, "")
     assert err.startswith(f"dwconv {arguments[0]}: ")
