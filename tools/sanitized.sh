@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # sanitized.sh asan|tsan [pytest arguments]: builds the package with gcc's sanitizers, beside the ordinary build, in
-# build/asan or build/tsan, and runs tests with it; without arguments all of them, or with tsan those of threads.
+# build/asan or build/tsan, and runs tests with it; without names of tests all of them, or with tsan those of threads.
 # sanitized.sh asan --fuzz SECONDS: only tests/c/fuzz_plan.c.
 #
 # asan is AddressSanitizer and UndefinedBehaviorSanitizer; the programs in tests/c run, too, linked with the same
@@ -78,8 +78,9 @@ export LD_PRELOAD=$preload
 root=$PWD
 cd "$folder" # where no other dwconv is
 "$python" -c 'import dwconv; print(dwconv.__file__)' | grep "^$folder/site/"
+arguments=("$@")
 # shellcheck disable=SC2206 # words
-arguments=(${@:-$tests})
+[[ " $*" == *" tests"* ]] || arguments+=($tests)
 arguments=("${arguments[@]/#tests/$root/tests}")
 arguments=("${arguments[@]/#--ignore=tests/--ignore=$root/tests}")
 # A finding ends pytest, and what it has captured with it; by --capture=sys it leaves standard error to the report.
