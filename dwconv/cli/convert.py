@@ -40,7 +40,7 @@ def run(source: Path, target: Path, config: Path | None, layer: str | None) -> i
 def _each(source: Path, target: Path, layers: Any) -> Iterator[tuple[Path, Any, str]]:
     """A file for each layer: `*` in its name is the layer's path, with '.' for '/'."""
     if not layers:
-        raise _none(source)
+        raise _none(source, layers)
     taken: dict[str, str] = {}
     for path, layer in layers.items():
         name = target.name.replace("*", path.replace("/", "."))
@@ -50,7 +50,11 @@ def _each(source: Path, target: Path, layers: Any) -> Iterator[tuple[Path, Any, 
         yield target.with_name(name), layer, f"layer {path}"
 
 
-def _none(source: Path) -> CommandError:
+def _none(source: Path, layers: Any) -> CommandError:
+    """That the file has no depthwise layer, or why its first one cannot be read."""
+    for path, why in layers.skipped.items():
+        if ": " in why:
+            return CommandError(f"{source}: layer {path}: {why}")
     return CommandError(f"{source}: expected depthwise layers; it has none")
 
 
@@ -68,7 +72,7 @@ def _chosen(source: Path, layers: Any, config: Path | None, layer: str | None) -
         if layer not in layers and ": " in layers.skipped.get(layer, ""):
             raise CommandError(f"{source}: layer {layer}: {layers.skipped[layer]}")
         if not layers:
-            raise _none(source)
+            raise _none(source, layers)
         if layer not in layers:
             raise CommandError(f"--layer: expected one of {names}; received {layer}", 2)
         return layers[layer], f"layer {layer}"
@@ -76,7 +80,7 @@ def _chosen(source: Path, layers: Any, config: Path | None, layer: str | None) -
         with suppress(FormatError):  # a model that is no Sequential
             return load(source), f"all of it, {names}"
     if not layers:
-        raise _none(source)
+        raise _none(source, layers)
     if len(layers) != 1:
         raise CommandError(
             f"{source}: expected --layer with one of: {names}; or '*' in OUT, which "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,9 @@ def test_convert(capsys: pytest.CaptureFixture[str]) -> None:
         (["convert", "input.json", "x.npz"], 1, "input.json: expected depthwise layers; it has"),
         (["convert", "input.json", "x.npz", "--layer", "x"], 1, "expected depthwise layers; it"),
         (["convert", "input.json", "*.npz"], 1, "expected depthwise layers; it has none"),
+        (["convert", "stride.json", "x.npz"], 1, "stride.json: layer d: DepthwiseConv2D: "),
+        (["convert", "stride.json", "x.npz", "--layer", "x"], 1, "layer d: DepthwiseConv2D: "),
+        (["convert", "stride.json", "*.npz"], 1, "strides"),
     ],
 )
 def test_what_is_wrong_is_one_line(
@@ -154,6 +158,9 @@ def test_what_is_wrong_is_one_line(
 ) -> None:
     (tmp_path / "broken.keras").write_bytes(b"PK\3\4")
     (tmp_path / "input.json").write_text('{"class_name": "InputLayer", "config": {"name": "x"}}')
+    config = {"name": "d", "kernel_size": [3, 3], "strides": [0, 1]}
+    layer = {"class_name": "DepthwiseConv2D", "config": config}
+    (tmp_path / "stride.json").write_text(json.dumps(layer))
     found, out, err = run(capsys, *arguments)
     assert (found, out) == (status, "")
     assert err.startswith(f"dwconv {arguments[0]}: ")
