@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ASAN, ROOT, slow
+from support import ASAN, ASAN_SLOWER, ROOT, slow
 from support.layers import isolate
 
 import dwconv
@@ -38,8 +38,8 @@ LONG = {
     "long-numbers.json.gz",
     "models-that-share-names.h5.gz",
 }
-SECONDS = 2.0
-SECONDS_PER_BYTE = 100e-9
+SECONDS = 2.0 * ASAN_SLOWER
+SECONDS_PER_BYTE = 100e-9 * ASAN_SLOWER
 MEGABYTES = 100
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from support import ASAN, graph_files, mutations
+from support import ASAN, ASAN_SLOWER, graph_files, mutations
 from support.layers import draw, isolate
 
 import dwconv
@@ -25,10 +25,9 @@ from dwconv import DepthwiseConv2D, FormatError, Sequential
 
 resource = pytest.importorskip("resource", reason="limits and SIGPROF are POSIX")
 
-#: Per format, as the project promises. AddressSanitizer, with Python's own memory from malloc as
-#: well, takes three to five times as long.
+#: Per format, as the project promises.
 COUNT = 10_000
-SECONDS = 10.0 if ASAN else 1.0
+SECONDS = 1.0 * ASAN_SLOWER
 MEGABYTES = 100
 
 

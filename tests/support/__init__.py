@@ -186,6 +186,10 @@ def assert_same_bits(actual: NDArray[Any], expected: NDArray[Any], context: obje
 #: AddressSanitizer's memory: it keeps what was freed, and asks the system for more meanwhile.
 ASAN = "libasan" in os.environ.get("LD_PRELOAD", "")
 
+#: Limits of CPU time are multiplied by it. AddressSanitizer, with Python's own memory from malloc,
+#: takes three to eight times as long to read a file.
+ASAN_SLOWER = 10 if ASAN else 1
+
 #: The words that run this Python: in an emulator, which sees no new process, they begin with it.
 PYTHON = [*shlex.split(os.environ.get("DWCONV_TEST_EMULATOR", "")), sys.executable]
 
