@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,6 +13,11 @@ class CommandError(Exception):
     def __init__(self, message: str, exit_status: int = 1) -> None:
         super().__init__(message)
         self.exit_status = exit_status
+
+
+def not_read(skipped: Mapping[str, str]) -> dict[str, str]:
+    """Those of `Layers.skipped` that have a reason, which are or may be depthwise layers."""
+    return {path: why for path, why in skipped.items() if ": " in why}
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import FormatError, load, load_layers
 from ..terminal import printable
-from . import CommandError, reading
+from . import CommandError, not_read, reading
 
 _SHOWN = 100  # names in a message
 
@@ -52,9 +52,8 @@ def _each(source: Path, target: Path, layers: Any) -> Iterator[tuple[Path, Any, 
 
 def _none(source: Path, layers: Any) -> CommandError:
     """That the file has no depthwise layer, or why its first one cannot be read."""
-    for path, why in layers.skipped.items():
-        if ": " in why:
-            return CommandError(f"{source}: layer {path}: {why}")
+    for path, why in not_read(layers.skipped).items():
+        return CommandError(f"{source}: layer {path}: {why}")
     return CommandError(f"{source}: expected depthwise layers; it has none")
 
 
@@ -69,8 +68,9 @@ def _chosen(source: Path, layers: Any, config: Path | None, layer: str | None) -
     """The layer or model to write, and what to call it."""
     names = _some(layers)
     if layer is not None:
-        if layer not in layers and ": " in layers.skipped.get(layer, ""):
-            raise CommandError(f"{source}: layer {layer}: {layers.skipped[layer]}")
+        reasons = not_read(layers.skipped)
+        if layer not in layers and layer in reasons:
+            raise CommandError(f"{source}: layer {layer}: {reasons[layer]}")
         if not layers:
             raise _none(source, layers)
         if layer not in layers:

@@ -13,7 +13,7 @@ from ..layers import summary
 from ..layers.quantized_depthwise_conv2d import QuantizedDepthwiseConv2D
 from ..saving import AnyLayer, Layers
 from ..terminal import printable
-from . import reading
+from . import not_read, reading
 
 
 def run(path: Path, config: Path | None, fold: bool = False, as_json: bool = False) -> int:
@@ -108,7 +108,7 @@ def _folded(layers: Layers) -> list[str]:
 
 def _skipped(layers: Layers) -> list[str]:
     """A line for each layer that has a reason, then one for all others."""
-    reasons = {path: why for path, why in layers.skipped.items() if ": " in why}
+    reasons = not_read(layers.skipped)
     lines = [f"not read {path}, {why}" for path, why in reasons.items()]
     others = [f"{path} ({why})" for path, why in layers.skipped.items() if path not in reasons]
     return [*lines, f"skipped  {len(others)}: {', '.join(others)}"] if others else lines
